@@ -1,0 +1,48 @@
+//! From TOML to checked settings. Knows no runtime, no socket and no HTTP library.
+//!
+//! Three stages with three words: *written* (a mirror of the file), *settings* (checked, typed;
+//! what this crate gives), *running* (what the program makes of them).
+
+pub mod admin;
+pub mod cache;
+pub mod conditional;
+pub mod content_coding;
+pub mod etag;
+pub mod forwarding;
+pub mod limits;
+pub mod listen;
+pub mod request_log;
+pub mod respond;
+pub mod route;
+pub mod upstream;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that one running Pillion is told; checked and immutable.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Cores to run on, at least 1; each has a runtime, listeners and connection pools of its own.
+    pub threads: usize,
+    /// What a stop waits for requests in flight.
+    pub drain: Duration,
+    /// At least one.
+    pub listen: Vec<listen::ListenSettings>,
+    /// The admin listener; `None` where it is switched off.
+    pub admin: Option<admin::AdminSettings>,
+    /// Bounds on what clients may send.
+    pub limits: limits::LimitsSettings,
+    /// Whom to believe, what to tell the upstream.
+    pub forwarding: Arc<forwarding::ForwardingSettings>,
+    /// The access lines.
+    pub request_log: request_log::RequestLogSettings,
+    /// Error pages.
+    pub respond: Arc<respond::RespondSettings>,
+    /// What the whole cache may use; its rules are each route's.
+    pub cache_memory: u64,
+    /// By name; at least one.
+    pub upstreams: BTreeMap<Arc<str>, Arc<upstream::UpstreamSettings>>,
+    /// Most specific first; the last one takes everything.
+    pub routes: Vec<Arc<route::RouteSettings>>,
+}

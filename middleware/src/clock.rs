@@ -1,0 +1,61 @@
+//! The clock: the only place where the time is read (a house rule with a test).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// One reading of both clocks. Each request takes one, at its arrival, and rules are judged by it.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For HTTP dates and ages (RFC 9110 §5.6.7).
+    pub wall: SystemTime,
+    /// For measuring and deadlines; never goes back.
+    pub mono: Instant,
+}
+
+/// Tells the time: the system's, or one that a test moves by hand.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    /// Nanoseconds that a test has added; none in production, so that no read shares memory.
+    skipped: Option<Arc<AtomicU64>>,
+}
+
+impl Clock {
+    /// The system's clock.
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// The system's clock plus whatever [`advance`](Self::advance) has added; for tests.
+    pub fn adjustable() -> Self {
+        Self {
+            skipped: Some(Arc::default()),
+        }
+    }
+
+    /// Moves an adjustable clock (and all its clones) forward by `step`.
+    ///
+    /// # Panics
+    /// On the system's clock.
+    pub fn advance(&self, step: Duration) {
+        let skipped = self
+            .skipped
+            .as_ref()
+            .expect("only an adjustable clock is advanced");
+        let step = u64::try_from(step.as_nanos()).expect("a step of less than 500 years");
+        skipped.fetch_add(step, Ordering::SeqCst);
+    }
+
+    /// Both clocks, now.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn now(&self) -> Now {
+        let skipped = match &self.skipped {
+            None => Duration::ZERO,
+            Some(nanos) => Duration::from_nanos(nanos.load(Ordering::SeqCst)),
+        };
+        Now {
+            wall: SystemTime::now() + skipped,
+            mono: Instant::now() + skipped,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What parts tell each other: one value down with the request, one value up with the response.
+//!
+//! Each entry of an extension map is an allocation, so all facts of one direction travel as one
+//! value and nothing else does (hyper's own upgrade handle aside).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::cache::stored::StoredResponse;
+use crate::clock::Now;
+use crate::{ErrorKind, Request, Response};
+
+/// Downward: written by the listener, completed by the forwarding layer.
+#[derive(Clone, Debug)]
+pub struct RequestFacts {
+    /// The one reading of the clock that this request is judged by.
+    pub received: Now,
+    /// Names the request in logs, in `X-Request-Id` and in `explain`.
+    pub id: RequestId,
+    /// The other end of the connection (as PROXY protocol tells it, where that is on).
+    pub peer: Peer,
+    /// How the client speaks to us, or to the trusted proxy in front of us.
+    pub scheme: Scheme,
+    /// Who the client is: the peer, or what a trusted peer says. `None` on a Unix socket.
+    pub client: Option<IpAddr>,
+    /// The W3C trace that this request belongs to; `None` until the forwarding layer has run.
+    pub trace: Option<TraceParent>,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP peer.
+    Ip(SocketAddr),
+    /// A process of this machine, by a Unix socket.
+    Unix,
+}
+
+/// The scheme of a request's target URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+impl Scheme {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// A request's name: 128 bits of our own, or what a trusted peer sent (visible ASCII, at most 128 bytes).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestId {
+    /// Made here; written as 32 hexadecimal digits.
+    Made(u128),
+    /// Kept as it came.
+    Kept(Arc<str>),
+}
+
+/// A W3C `traceparent`, version 00 (Trace Context §3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceParent {
+    /// 16 bytes, not zero.
+    pub trace_id: u128,
+    /// 8 bytes, not zero: our own span, the parent of what the upstream does.
+    pub span_id: u64,
+    /// Whether the trace is recorded.
+    pub sampled: bool,
+}
+
+/// Upward: what the layers below tell those above, and the request log in the end.
+#[derive(Clone, Debug, Default)]
+pub struct ResponseFacts {
+    /// What the cache did and why; `None` where the request did not come as far as a cache.
+    pub cache: Option<CacheStatus>,
+    /// What the upstream took; `None` if it was not asked.
+    pub upstream: Option<UpstreamTiming>,
+    /// The stored response that this one replays: coded copies are kept with it.
+    pub stored: Option<Arc<StoredResponse>>,
+    /// The route that answered; each core has its own copy of the name, so that counting references stays on the core.
+    pub route: Option<Arc<str>>,
+    /// The failure that this response tells of.
+    pub error: Option<ErrorKind>,
+}
+
+/// What the cache did with a request (RFC 9211), as one value for header, log, metric and `explain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheStatus {
+    /// Hit, or forwarded and why.
+    pub outcome: CacheOutcome,
+    /// The status of the upstream's answer, where the request was forwarded (`fwd-status`).
+    pub fwd_status: Option<StatusCode>,
+    /// Whether the upstream's answer was stored (`stored`).
+    pub stored: bool,
+    /// Whether the answer was shared with another request's forwarding (`collapsed`).
+    pub collapsed: bool,
+    /// Remaining freshness in seconds, negative once stale (`ttl`).
+    pub ttl: Option<i64>,
+    /// The rule that decided (`detail`).
+    pub reason: Option<Reason>,
+}
+
+/// Hit or forward (RFC 9211 §2.1, §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CacheOutcome {
+    /// Answered from a fresh stored response.
+    Hit,
+    /// Answered from a stale stored response, as the upstream's or operator's word permits.
+    HitStale,
+    /// Forwarded to validate; the stored response was confirmed and served.
+    Revalidated,
+    /// Forwarded.
+    Fwd(Fwd),
+}
+
+/// Why a request went upstream (RFC 9211 §2.2), most specific that is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fwd {
+    /// The cache was told not to handle it.
+    Bypass,
+    /// The method's semantics require it.
+    Method,
+    /// Nothing stored matches the URI.
+    UriMiss,
+    /// Something stored matches the URI, but not its `Vary`.
+    VaryMiss,
+    /// Nothing usable is stored, or it cannot be told which of the two it was.
+    Miss,
+    /// The request's own directives asked for it.
+    Request,
+    /// A stored response was stale.
+    Stale,
+    /// Only a part is stored.
+    Partial,
+}
+
+/// The rule that decided about reuse or storing. Closed; each has a name, a sentence and, where the
+/// operator or the app can change it, the shortest change that would (see [`crate::cache`]).
+pub use crate::cache::reason::Reason;
+
+/// What the upstream took for one answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UpstreamTiming {
+    /// From forwarding to the answer's head.
+    pub first_byte: Duration,
+    /// Opening a connection, if one was opened.
+    pub connect: Option<Duration>,
+    /// How often the request was sent again.
+    pub retries: u8,
+}
+
+/// The facts that came with `request`.
+///
+/// # Panics
+/// If there are none: the listener puts them there.
+pub fn of_request(request: &Request) -> &RequestFacts {
+    request
+        .extensions()
+        .get()
+        .expect("the listener gives every request its facts")
+}
+
+/// The facts of `response`, empty if there were none.
+pub fn of_response(response: &mut Response) -> &mut ResponseFacts {
+    response.extensions_mut().get_or_insert_default()
+}

@@ -1,0 +1,1 @@
+//! Typed header fields: pure, one file each, fuzzed.

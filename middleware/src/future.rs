@@ -1,0 +1,70 @@
+//! The one future of the pipeline: an answer that is there already, or one that is to come.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::{Response, Result};
+
+/// What every service of the pipeline returns from `call`.
+///
+/// A hit is [`ready`](Self::ready) at once and passes every layer above the cache without an
+/// allocation; only what waits is boxed.
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture(State);
+
+enum State {
+    // Boxing the small case would cost the hit path what this type exists to save.
+    Ready(Option<Result<Response>>),
+    Pending(Pin<Box<dyn Future<Output = Result<Response>> + Send>>),
+}
+
+impl ResponseFuture {
+    /// An answer that needs no waiting.
+    pub fn ready(result: Result<Response>) -> Self {
+        Self(State::Ready(Some(result)))
+    }
+
+    /// An answer to come; the one place where the pipeline boxes a future.
+    pub fn boxed(future: impl Future<Output = Result<Response>> + Send + 'static) -> Self {
+        Self(State::Pending(Box::pin(future)))
+    }
+
+    /// Applies `change` to the answer: now if it is there, else when it comes.
+    pub fn map(
+        self,
+        change: impl FnOnce(Result<Response>) -> Result<Response> + Send + 'static,
+    ) -> Self {
+        match self.0 {
+            State::Ready(result) => Self::ready(change(
+                result.expect("a ready future is mapped before it is polled"),
+            )),
+            State::Pending(future) => Self::boxed(async move { change(future.await) }),
+        }
+    }
+
+    /// The answer if it is there already, else the future back.
+    ///
+    /// # Errors
+    /// The future itself, when the answer is still to come.
+    pub fn try_ready(self) -> std::result::Result<Result<Response>, Self> {
+        match self.0 {
+            State::Ready(Some(result)) => Ok(result),
+            state => Err(Self(state)),
+        }
+    }
+}
+
+impl Future for ResponseFuture {
+    type Output = Result<Response>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Ready(result) => Poll::Ready(
+                result
+                    .take()
+                    .expect("a future is not polled after it is done"),
+            ),
+            State::Pending(future) => future.as_mut().poll(cx),
+        }
+    }
+}

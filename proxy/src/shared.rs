@@ -1,0 +1,35 @@
+//! What outlives a reload, and what belongs to one core.
+
+use middleware::cache::SharedCache;
+use middleware::clock::Clock;
+use middleware::metrics::{CoreMetrics, Metrics};
+use middleware::request_log::AccessLog;
+use tokio_util::task::TaskTracker;
+
+use crate::upstream::Upstreams;
+
+/// Shared by all cores. Every field is a handle; cloning happens at start-up and reload, never per request.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Tells the time; tests bring their own.
+    pub clock: Clock,
+    /// Every task that shutdown waits for.
+    pub tasks: TaskTracker,
+    /// The catalogue.
+    pub metrics: Metrics,
+    /// Access lines.
+    pub access_log: AccessLog,
+    /// The store and what is in flight.
+    pub cache: SharedCache,
+    /// Where requests are forwarded to.
+    pub upstreams: Upstreams,
+}
+
+/// What one core has for itself.
+#[derive(Clone, Debug)]
+pub struct Core {
+    /// From 0.
+    pub index: usize,
+    /// Counters that this core alone writes.
+    pub metrics: CoreMetrics,
+}
