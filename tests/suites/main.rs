@@ -1,1 +1,3 @@
-//! x
+//! Behaviour, one file a feature; one binary, so that it links once.
+
+mod house;
