@@ -5,3 +5,4 @@ pub mod hop_by_hop;
 pub mod http_date;
 pub mod list;
 pub mod range;
+pub mod stream;
