@@ -2,7 +2,10 @@
 
 pub mod entity_tag;
 pub mod forwarded;
+pub mod hop_by_hop;
 pub mod host;
+pub mod http_date;
 pub mod list;
+pub mod range;
 pub mod traceparent;
 pub mod via;
