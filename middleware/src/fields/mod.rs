@@ -1,1 +1,4 @@
 //! Typed header fields: pure, one file each, fuzzed.
+
+pub mod entity_tag;
+pub mod list;
