@@ -254,15 +254,39 @@ mod tests {
         const HOST: (&str, &str) = ("host", "localhost:9900");
         for (method, field, expected) in [
             ("POST", ("origin", "http://localhost:9900"), Ok(())),
-            ("POST", ("origin", "http://localhost:3000"), Err(Refusal::CrossSite)),
-            ("POST", ("origin", "https://site.example"), Err(Refusal::CrossSite)),
+            (
+                "POST",
+                ("origin", "http://localhost:3000"),
+                Err(Refusal::CrossSite),
+            ),
+            (
+                "POST",
+                ("origin", "https://site.example"),
+                Err(Refusal::CrossSite),
+            ),
             ("POST", ("origin", "null"), Err(Refusal::CrossSite)),
-            ("GET", ("origin", "https://site.example"), Err(Refusal::CrossSite)),
+            (
+                "GET",
+                ("origin", "https://site.example"),
+                Err(Refusal::CrossSite),
+            ),
             ("POST", ("sec-fetch-site", "same-origin"), Ok(())),
             ("GET", ("sec-fetch-site", "none"), Ok(())),
-            ("POST", ("sec-fetch-site", "same-site"), Err(Refusal::CrossSite)),
-            ("POST", ("sec-fetch-site", "cross-site"), Err(Refusal::CrossSite)),
-            ("GET", ("sec-fetch-site", "cross-site"), Err(Refusal::CrossSite)),
+            (
+                "POST",
+                ("sec-fetch-site", "same-site"),
+                Err(Refusal::CrossSite),
+            ),
+            (
+                "POST",
+                ("sec-fetch-site", "cross-site"),
+                Err(Refusal::CrossSite),
+            ),
+            (
+                "GET",
+                ("sec-fetch-site", "cross-site"),
+                Err(Refusal::CrossSite),
+            ),
         ] {
             let judged = judge(None, method, &[HOST, field]);
             assert_eq!(judged, expected, "{method} {field:?}");
@@ -286,7 +310,13 @@ mod tests {
         let shown = |value| judge(Some("s3cret"), "GET", &[HOST, ("authorization", value)]);
         assert_eq!(shown("Bearer s3cret"), Ok(()));
         assert_eq!(shown("bearer s3cret"), Ok(()));
-        for wrong in ["Bearer s3cre", "Bearer s3crets", "Basic s3cret", "s3cret", "Bearer "] {
+        for wrong in [
+            "Bearer s3cre",
+            "Bearer s3crets",
+            "Basic s3cret",
+            "s3cret",
+            "Bearer ",
+        ] {
             assert_eq!(shown(wrong), Err(Refusal::Token), "{wrong}");
         }
         assert_eq!(judge(Some("s3cret"), "GET", &[HOST]), Err(Refusal::Token));

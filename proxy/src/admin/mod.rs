@@ -7,7 +7,6 @@ mod auth;
 mod config;
 mod explain;
 mod health;
-mod listener;
 mod log_level;
 mod metrics;
 mod purge;
@@ -33,11 +32,12 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+use tracing::{debug, error};
 
 use self::auth::{Access, Rules, Socket, Token};
-use self::listener::Listener;
 use self::reply::Reply;
+use crate::server::listen::{self, Opened};
+use crate::server::socket::Listener;
 use crate::shared::Shared;
 use crate::{Bound, BoundAddress, Readiness, Running, StartError};
 
@@ -50,8 +50,8 @@ pub fn open(running: &mut Running, told: Told) -> Result<Option<Bound>, StartErr
     let Some(admin) = &settings.admin else {
         return Ok(None);
     };
-    let listener = Listener::bind(&admin.address)?;
-    let address = listener.address().clone();
+    let opened = listen::open(&admin.address, 1).map_err(for_admin)?;
+    let address = opened.address.clone();
     let resources = Arc::new(Admin {
         rules: rules(admin, &address)?,
         settings: settings.clone(),
@@ -60,7 +60,7 @@ pub fn open(running: &mut Running, told: Told) -> Result<Option<Bound>, StartErr
         told,
     });
     running
-        .beside("admin", |ended| serve(listener, resources, ended))
+        .beside("admin", |ended| serve(opened, resources, ended))
         .map_err(|error| {
             StartError::new(
                 "The admin listener's thread cannot be started",
@@ -116,14 +116,25 @@ fn rules(admin: &AdminSettings, address: &BoundAddress) -> Result<Rules, StartEr
     Ok(Rules { token, socket })
 }
 
+fn for_admin(error: StartError) -> StartError {
+    StartError::new(
+        format!("The admin listener cannot be opened. {}", error.sentence()),
+        "Stop the program that is in the way, or choose another address with --admin",
+    )
+}
+
 /// Accepts until `ended`.
-async fn serve(listener: Listener, admin: Arc<Admin>, ended: CancellationToken) {
-    let listener = match listener.listen() {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "The admin listener cannot be used.");
+async fn serve(opened: Opened, admin: Arc<Admin>, ended: CancellationToken) {
+    // Held until the end: it removes the socket's file then.
+    let _file = opened.file;
+    let listener = opened.listeners.into_iter().next().map(Listener::new);
+    let listener = match listener {
+        Some(Ok(listener)) => listener,
+        Some(Err(error)) => {
+            error!(%error, "The admin listener cannot be used.");
             return;
         }
+        None => return,
     };
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
@@ -134,7 +145,7 @@ async fn serve(listener: Listener, admin: Arc<Admin>, ended: CancellationToken) 
             () = ended.cancelled() => return,
         };
         match accepted {
-            Ok(stream) => {
+            Ok((stream, _)) => {
                 let admin = admin.clone();
                 connections.spawn(async move {
                     converse(stream, admin).await;

@@ -196,7 +196,10 @@ mod tests {
             with_port(OsStr::new("--listen=0:{port}"), 7),
             "--listen=0:7"
         );
-        assert_eq!(with_port(OsStr::new("{ports}"), 7), OsString::from("{ports}"));
+        assert_eq!(
+            with_port(OsStr::new("{ports}"), 7),
+            OsString::from("{ports}")
+        );
     }
 
     #[test]

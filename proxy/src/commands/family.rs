@@ -21,7 +21,11 @@ pub(crate) fn descendants(ancestor: Pid) -> Vec<Pid> {
         found.extend(children.remove(parent).unwrap_or_default());
         next += 1;
     }
-    found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
+    found
+        .into_iter()
+        .skip(1)
+        .filter_map(Pid::from_raw)
+        .collect()
 }
 
 /// The TCP ports on which `ancestor` and its descendants listen.
@@ -55,7 +59,12 @@ fn parent_of(pid: i32) -> Option<i32> {
 
 fn sockets_of(pid: Pid) -> Vec<u64> {
     let descriptors = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_pid()));
-    let inode = |link: &str| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    let inode = |link: &str| {
+        link.strip_prefix("socket:[")?
+            .strip_suffix(']')?
+            .parse()
+            .ok()
+    };
     descriptors
         .into_iter()
         .flatten()

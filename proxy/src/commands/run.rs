@@ -215,7 +215,9 @@ async fn ended(child: &mut Option<Child>) -> u8 {
 /// Every signal but those that ask for an end.
 fn obey(signal: Signal, running: &Running, child: Option<&Child>) {
     match signal {
-        Signal::HUP => info!("SIGHUP: reloading is not supported; restart to read a new configuration."),
+        Signal::HUP => {
+            info!("SIGHUP: reloading is not supported; restart to read a new configuration.")
+        }
         Signal::USR1 => {
             running.shared().access_log.reopen();
             info!("SIGUSR1: the access log's file was opened again.");
