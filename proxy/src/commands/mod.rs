@@ -6,6 +6,7 @@ mod child;
 mod explain;
 mod family;
 mod guard;
+mod health;
 mod load;
 mod purge;
 mod run;
@@ -38,6 +39,8 @@ enum Task {
     Explain(explain::Args),
     /// Forget what is stored for a URL
     Purge(purge::Args),
+    /// Ask whether a running Pillion is ready: exit code 0 if so, else 1
+    Health(health::Args),
     /// Watch over the app of `run`
     #[command(hide = true)]
     Guard(guard::Args),
@@ -53,6 +56,7 @@ pub(crate) fn main() -> ExitCode {
         Task::Run(args) => log(pillion.log.as_deref()).and_then(|()| run::run(args)),
         Task::Explain(args) => explain::explain(args).map(|()| ExitCode::SUCCESS),
         Task::Purge(args) => purge::purge(args).map(|()| ExitCode::SUCCESS),
+        Task::Health(args) => health::health(args).map(|()| ExitCode::SUCCESS),
         Task::Guard(args) => return guard::guard(args),
         Task::Launch(args) => return guard::launch(args),
     };
