@@ -4,6 +4,8 @@
 //! goes: [`server`] (a core's listener, connection and HTTP) → [`pipeline`] (the page) →
 //! [`routing`] → the route's layers → [`upstream`], or [`tunnel`].
 
+pub mod admin;
+pub mod logging;
 pub mod pipeline;
 pub mod routing;
 pub mod server;
