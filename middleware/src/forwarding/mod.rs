@@ -62,7 +62,7 @@ use self::outgoing::{TRACEPARENT, X_FORWARDED_FOR};
 use self::scan::{Class, Found, classify};
 use self::target::{check_framing, normalise};
 use self::trust::{Claim, claim, is_trusted};
-use crate::facts::{self, Peer, RequestFacts, RequestId, TraceParent};
+use crate::facts::{self, Peer, RequestFacts, RequestId, Told, TraceParent};
 use crate::fields::{hop_by_hop, list, traceparent, via};
 use crate::{Body, Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
@@ -124,13 +124,20 @@ impl<S: Inner> Service<Request> for Forwarding<S> {
     }
 
     fn call(&mut self, mut request: Request) -> ResponseFuture {
-        match self.layer.prepare(&mut request) {
-            Ok(Destination::Further) => {}
+        let told = match self.layer.prepare(&mut request) {
+            Ok(Destination::Further(told)) => told,
             Ok(Destination::Here) => return ResponseFuture::ready(Ok(final_answer())),
             Err(error) => return ResponseFuture::ready(Err(error)),
-        }
+        };
         let entries = self.layer.entries.clone();
-        self.inner.call(request).map(move |result| {
+        self.inner.call(request).map(move |mut result| {
+            if told.is_some() {
+                let facts = match &mut result {
+                    Ok(response) => facts::of_response(response),
+                    Err(error) => error.facts_mut(),
+                };
+                facts.told = told;
+            }
             let mut response = result?;
             let [one_zero, one_one, two] = &*entries;
             let entry = match response.version() {
@@ -146,9 +153,10 @@ impl<S: Inner> Service<Request> for Forwarding<S> {
 }
 
 /// How far a request goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Destination {
-    Further,
+    /// On, with what a trusted peer said.
+    Further(Option<Told>),
     /// `Max-Forwards: 0` (RFC 9110 §7.6.2).
     Here,
 }
@@ -174,8 +182,7 @@ impl ForwardingLayer {
         if found.max_forwards && self.is_last(request) {
             return Ok(Destination::Here);
         }
-        self.complete_facts(request, found);
-        Ok(Destination::Further)
+        Ok(Destination::Further(self.complete_facts(request, found)))
     }
 
     /// Counts `Max-Forwards` down, for `OPTIONS` alone: `TRACE` is refused before, and others have no such field.
@@ -193,7 +200,7 @@ impl ForwardingLayer {
         hops == Some(0)
     }
 
-    fn complete_facts(&self, request: &mut Request, found: Found) {
+    fn complete_facts(&self, request: &mut Request, found: Found) -> Option<Told> {
         let peer = facts::of_request(request).peer;
         let headers = request.headers_mut();
         let mut claim = Claim::default();
@@ -215,6 +222,7 @@ impl ForwardingLayer {
             .extensions_mut()
             .get_mut()
             .expect("the listener gives every request its facts");
+        let was_told = claim.client.is_some() || kept.is_some();
         facts.client = claim.client.or(facts.client);
         facts.scheme = claim.scheme.unwrap_or(facts.scheme);
         if let Some(id) = kept {
@@ -222,6 +230,10 @@ impl ForwardingLayer {
         }
         facts.trace = Some(own_span(facts, parent));
         facts.pseudonym = Some(self.pseudonym.clone());
+        was_told.then(|| Told {
+            client: facts.client,
+            id: facts.id.clone(),
+        })
     }
 
     /// Believes a trusted peer, and removes what anybody else says: the cache key knows nothing of

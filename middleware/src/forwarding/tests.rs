@@ -308,6 +308,9 @@ fn malformed_requests_go_no_further() {
 fn facts_of_a_request_are_found_below() {
     let mut request = get("/").body(Body::empty()).unwrap();
     let layer = ForwardingLayer::new(Arc::default());
-    assert_eq!(layer.prepare(&mut request).unwrap(), Destination::Further);
+    assert_eq!(
+        layer.prepare(&mut request).unwrap(),
+        Destination::Further(None)
+    );
     assert!(facts::of_request(&request).pseudonym.is_some());
 }
