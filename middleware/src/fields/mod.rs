@@ -7,5 +7,6 @@ pub mod host;
 pub mod http_date;
 pub mod list;
 pub mod range;
+pub mod stream;
 pub mod traceparent;
 pub mod via;
