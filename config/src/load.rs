@@ -17,7 +17,8 @@ use crate::written::Written;
 pub struct Overrides {
     /// `--upstream URL`: the endpoint of `[upstream.app]`.
     pub upstream: Option<String>,
-    /// The URL at which the command after `--` will listen: the endpoint of `[upstream.app]`.
+    /// The URL at which the command after `--` will listen: the endpoint of `[upstream.app]`,
+    /// before `upstream`.
     pub child: Option<String>,
     /// `--listen ADDRESS`, several times: instead of all `[[listen]]`.
     pub listen: Vec<String>,
