@@ -89,6 +89,13 @@ impl Service<Request> for Router {
     }
 }
 
+/// The route that `request` takes, as the router of every core finds it.
+pub fn find<'a>(settings: &'a Settings, request: &Request) -> Option<&'a Arc<RouteSettings>> {
+    let wanted = Wanted::of(request);
+    let mut routes = settings.routes.iter();
+    routes.find(|route| wanted.matches(&route.pattern))
+}
+
 /// What of a request the patterns look at.
 struct Wanted<'a> {
     method: &'a str,
