@@ -18,7 +18,7 @@ pub struct Problem {
 
 /// Whether a [`Problem`] stops a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Severity {
+pub(crate) enum Severity {
     Error,
     Warning,
 }
