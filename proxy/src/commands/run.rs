@@ -104,6 +104,7 @@ fn configured(args: &Args) -> Result<(Loaded, Option<App>), Failure> {
         listen: args.listen.clone(),
         admin: args.admin.clone(),
         profile: args.profile.clone(),
+        ..Flags::default()
     };
     if args.command.is_empty() {
         let loaded = load::load(args.config.as_deref(), flags)?;
@@ -119,7 +120,7 @@ fn configured(args: &Args) -> Result<(Loaded, Option<App>), Failure> {
     };
     if flags.upstream.is_none() {
         // Not 127.0.0.1: many development servers listen on ::1 alone.
-        flags.upstream = Some(format!("http://localhost:{}", free_port()?));
+        flags.child = Some(format!("http://localhost:{}", free_port()?));
     }
     let loaded = load::load(args.config.as_deref(), flags)?;
     let upstream = loaded.settings.upstreams.get(APP);
