@@ -19,7 +19,10 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     /// A new, empty one.
-    #[expect(clippy::new_without_default, reason = "making a folder is not a default value")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "making a folder is not a default value"
+    )]
     pub fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -58,7 +61,11 @@ impl Proxy {
 
     /// In front of `upstream`, with these tables of configuration.
     pub async fn with(upstream: &Upstream, toml: &str) -> Self {
-        Self::configured(&format!("{toml}\n[upstream.app]\nurl = {:?}\n", upstream.url)).await
+        Self::configured(&format!(
+            "{toml}\n[upstream.app]\nurl = {:?}\n",
+            upstream.url
+        ))
+        .await
     }
 
     /// From a whole file; where it has no listener, it listens on a free port of 127.0.0.1.
@@ -79,7 +86,11 @@ impl Proxy {
         } else {
             "[request_log]\nenabled = false\n"
         };
-        let admin = if toml.contains("[admin]") { "" } else { "[admin]\nenabled = false\n" };
+        let admin = if toml.contains("[admin]") {
+            ""
+        } else {
+            "[admin]\nenabled = false\n"
+        };
         // Top-level keys come first in a TOML file, so what is added goes behind.
         let file = folder.path().join("pillion.toml");
         std::fs::write(&file, format!("{toml}\n{listen}{log}{admin}")).expect("a writable folder");
@@ -93,7 +104,12 @@ impl Proxy {
             .iter()
             .find_map(proxy::Bound::tcp)
             .unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
-        Self { address, clock, running: Some(running), _folder: folder }
+        Self {
+            address,
+            clock,
+            running: Some(running),
+            _folder: folder,
+        }
     }
 
     /// The running program.

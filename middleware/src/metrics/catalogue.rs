@@ -86,6 +86,8 @@ families! {
         "Client connections accepted.";
     CONNECTIONS_REFUSED: Counter "pillion_connections_refused_total" ["cause"]
         "Client connections closed before they carried a request.";
+    CERTIFICATE_LOADS: Counter "pillion_certificate_loads_total" ["result"]
+        "Changed certificates that were taken over, or refused while the old one stays.";
     TUNNELS: Gauge "pillion_tunnels" []
         "Upgraded connections (WebSocket and others) that are open.";
     TUNNELS_OPENED: Counter "pillion_tunnels_opened_total" []
@@ -187,6 +189,12 @@ closed_set! {
     ConnectionProxyHeader => CONNECTIONS_REFUSED "cause" = "proxy_protocol";
     /// A connection's first header section took too long.
     ConnectionSlow => CONNECTIONS_REFUSED "cause" = "slow";
+    /// A connection broke, or ended, within the bytes that tell HTTP/1 from HTTP/2.
+    ConnectionBroken => CONNECTIONS_REFUSED "cause" = "broken";
+    /// A changed certificate is in use.
+    CertificateLoaded => CERTIFICATE_LOADS "result" = "ok";
+    /// A changed certificate cannot be used; the old one stays.
+    CertificateRefused => CERTIFICATE_LOADS "result" = "failed";
     /// A request was refused as malformed.
     RequestMalformed => MALFORMED;
     /// A route name did not fit into the table of names.

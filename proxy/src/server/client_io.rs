@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use middleware::metrics::{Level, Metrics, Raised};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
@@ -35,10 +36,36 @@ pub(crate) struct ClientIo {
 /// A connection's place; given back when it is closed.
 #[derive(Debug)]
 pub(crate) struct Place {
+    /// Among what the warden looks at.
+    watch: Arc<Watch>,
     /// Among `limits.connections`.
-    pub(crate) _permit: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
     /// Among what a stop waits for.
-    pub(crate) _token: TaskTrackerToken,
+    _token: TaskTrackerToken,
+    /// Among what is counted as open.
+    _open: Raised,
+}
+
+impl Place {
+    pub(crate) fn new(
+        watch: Arc<Watch>,
+        permit: OwnedSemaphorePermit,
+        token: TaskTrackerToken,
+        metrics: &Metrics,
+    ) -> Self {
+        Self {
+            watch,
+            _permit: permit,
+            _token: token,
+            _open: metrics.raise(Level::Connections),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.watch.close();
+    }
 }
 
 impl ClientIo {
@@ -144,12 +171,6 @@ impl AsyncWrite for ClientIo {
                 return Poll::Ready(Ok(()));
             }
         }
-    }
-}
-
-impl Drop for ClientIo {
-    fn drop(&mut self) {
-        self.watch.close();
     }
 }
 

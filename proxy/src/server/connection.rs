@@ -3,6 +3,7 @@
 //! TLS clients choose the HTTP version by ALPN; others by how they begin (HTTP/2 prior knowledge,
 //! RFC 9113 §3.3). The time until the first request is complete is bounded as a whole.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use middleware::Inner;
 use middleware::facts::{Peer, Scheme};
-use middleware::metrics::Metrics;
+use middleware::metrics::{Event, Metrics};
 use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
@@ -40,8 +41,8 @@ pub(crate) struct Manner<S> {
 /// A listener's TLS.
 pub(crate) struct TlsConfig(pub(crate) TlsAcceptor);
 
-impl std::fmt::Debug for TlsConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TlsConfig")
     }
 }
@@ -61,10 +62,13 @@ impl Protocols {
             .timer(TokioTimer::new())
             // The warden bounds heads and idleness, without a timer for each request.
             .header_read_timeout(None)
-            .max_headers(limits.fields_count)
             .max_header_size(limits.fields_size)
             // Also the size of a piece of content; hyper wants 8 KiB at least.
             .max_buf_size(limits.fields_size.max(8 << 10));
+        // Said only where it differs: hyper then takes memory for every head instead of its stack.
+        if limits.fields_count != HYPER_FIELDS {
+            http1.max_headers(limits.fields_count);
+        }
         let mut http2 = http2::Builder::new(Spawner(tasks));
         http2
             .timer(TokioTimer::new())
@@ -76,6 +80,19 @@ impl Protocols {
     }
 }
 
+/// Gives HTTP/2's streams to the core's tasks.
+#[derive(Clone, Debug)]
+pub(crate) struct Spawner(TaskTracker);
+
+impl<F> Executor<F> for Spawner
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}
+
 /// Serves one connection to its end.
 pub(crate) async fn serve<S: Inner>(
     socket: Socket,
@@ -84,53 +101,69 @@ pub(crate) async fn serve<S: Inner>(
     place: Place,
     manner: Arc<Manner<S>>,
 ) {
-    let opened = Obedient::new(open(socket, peer, &manner), watch.clone()).await;
-    let Opened {
-        transport,
-        peer,
-        version,
-    } = match opened {
+    let opening = Obedient::new(open(socket, peer, &manner), watch.clone(), |_| Left::Gone);
+    let opened = match opening.await {
         Some(Ok(Some(opened))) => opened,
-        // Opened and closed without a word, as health checks and browsers do.
-        Some(Ok(None)) => return,
-        Some(Err(error)) => {
-            manner.metrics.listener().refused_connections.inc();
-            debug!(%error, ?peer, "A connection ended before its first request.");
+        Some(Ok(None)) | None => return,
+        Some(Err(refused)) => {
+            manner.metrics.count(refused.event());
+            debug!(%refused, ?peer, "A connection ended before its first request.");
             return;
         }
-        None => return,
     };
     let service = Service {
         front: manner.front.clone(),
         watch: watch.clone(),
-        peer,
+        peer: opened.peer,
         scheme: if manner.tls.is_some() {
             Scheme::Https
         } else {
             Scheme::Http
         },
     };
-    let io = TokioIo::new(ClientIo::new(transport, watch.clone(), place));
-    let protocols = &manner.protocols;
-    let ended = match version {
-        Version::Http1 => {
-            let connection = protocols.http1.serve_connection(io, service);
-            Obedient::new(connection.with_upgrades(), watch).await
-        }
-        Version::Http2 => {
-            watch.is_http2();
-            let connection = protocols.http2.serve_connection(io, service);
-            Obedient::new(connection, watch).await
-        }
-    };
+    let io = ClientIo::new(opened.transport, watch.clone(), place);
+    let ended = speak(opened.version, io, service, &manner.protocols, watch).await;
     match ended {
         None => debug!(?peer, "A connection was cut."),
         Some(Ok(())) => {}
         Some(Err(error)) => {
             if error.is_parse() {
-                manner.metrics.listener().malformed_requests.inc();
+                manner.metrics.count(Event::RequestMalformed);
             }
             debug!(%error, ?peer, "A connection broke.");
+        }
+    }
+}
+
+/// HTTP to its end, or until a tunnel takes over; `None` if it was cut.
+async fn speak<S: Inner>(
+    version: Version,
+    io: ClientIo,
+    service: Service<S>,
+    protocols: &Protocols,
+    watch: Arc<Watch>,
+) -> Option<hyper::Result<()>> {
+    let io = TokioIo::new(io);
+    match version {
+        Version::Http1 => {
+            let connection = protocols.http1.serve_connection(io, service);
+            let leave = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| {
+                connection.graceful_shutdown();
+                Left::Finishing
+            };
+            let ended = Obedient::new(connection.with_upgrades(), watch.clone(), leave).await;
+            // From here on a tunnel may have the bytes, and obeys by itself.
+            watch.hand_over();
+            ended
+        }
+        Version::Http2 => {
+            watch.is_http2();
+            let connection = protocols.http2.serve_connection(io, service);
+            let leave = |connection: Pin<&mut http2::Connection<_, _, _>>| {
+                connection.graceful_shutdown();
+                Left::Finishing
+            };
+            Obedient::new(connection, watch, leave).await
         }
     }
 }
@@ -149,14 +182,44 @@ enum Version {
     Http2,
 }
 
-/// What comes before HTTP. `None` when the client closes without a byte.
+/// Why a connection did not come as far as HTTP.
+enum Refused {
+    ProxyHeader(io::Error),
+    Tls(io::Error),
+    Broken(io::Error),
+}
+
+impl Refused {
+    fn event(&self) -> Event {
+        match self {
+            Self::ProxyHeader(_) => Event::ConnectionProxyHeader,
+            Self::Tls(_) => Event::ConnectionTlsFailed,
+            Self::Broken(_) => Event::ConnectionBroken,
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ProxyHeader(error) => write!(f, "PROXY protocol: {error}"),
+            Self::Tls(error) => write!(f, "TLS: {error}"),
+            Self::Broken(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// What comes before HTTP. `None` when the client closes without a byte, as health checks and
+/// browsers do.
 async fn open<S>(
     socket: Socket,
     mut peer: Peer,
     manner: &Manner<S>,
-) -> io::Result<Option<Opened>> {
+) -> Result<Option<Opened>, Refused> {
     let socket = if manner.proxy_protocol {
-        let (source, socket) = proxy_protocol::read(socket).await?;
+        let (source, socket) = proxy_protocol::read(socket)
+            .await
+            .map_err(Refused::ProxyHeader)?;
         if let Source::Client(address) = source {
             peer = Peer::Ip(canonical(address));
         }
@@ -164,31 +227,33 @@ async fn open<S>(
     } else {
         Rewound::new(Bytes::new(), socket)
     };
-    let mut chosen = None;
-    let transport = match &manner.tls {
-        None => Transport::Plain(socket),
+    let (transport, chosen) = match &manner.tls {
+        None => (Transport::Plain(socket), None),
         Some(TlsConfig(acceptor)) => {
-            let stream = acceptor.accept(socket).await?;
-            chosen = match stream.get_ref().1.alpn_protocol() {
+            let stream = acceptor.accept(socket).await.map_err(Refused::Tls)?;
+            let chosen = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Some(Version::Http2),
                 Some(_) => Some(Version::Http1),
                 None => None,
             };
-            Transport::Tls(Box::new(stream))
+            (Transport::Tls(Box::new(stream)), chosen)
         }
     };
-    let (version, transport) = match chosen {
-        Some(version) => (version, Rewound::new(Bytes::new(), transport)),
-        None => match sniff(transport).await? {
-            Some(sniffed) => sniffed,
-            None => return Ok(None),
-        },
-    };
-    Ok(Some(Opened {
+    let opened = |(version, transport)| Opened {
         transport,
         peer,
         version,
-    }))
+    };
+    match chosen {
+        Some(version) => Ok(Some(opened((
+            version,
+            Rewound::new(Bytes::new(), transport),
+        )))),
+        None => sniff(transport)
+            .await
+            .map(|sniffed| sniffed.map(opened))
+            .map_err(Refused::Broken),
+    }
 }
 
 /// Tells HTTP/2 from HTTP/1 by the first bytes, which are then still to be read.
@@ -202,12 +267,14 @@ async fn sniff(mut transport: Transport) -> io::Result<Option<(Version, Rewound<
                 Err(io::ErrorKind::UnexpectedEof.into())
             };
         }
-        let version = if !seen.iter().zip(PREFACE).all(|(byte, wanted)| byte == wanted) {
-            Version::Http1
-        } else if seen.len() >= PREFACE.len() {
-            Version::Http2
-        } else {
-            continue;
+        let like_http2 = seen
+            .iter()
+            .zip(PREFACE)
+            .all(|(byte, wanted)| byte == wanted);
+        let version = match like_http2 {
+            false => Version::Http1,
+            true if seen.len() >= PREFACE.len() => Version::Http2,
+            true => continue,
         };
         return Ok(Some((version, Rewound::new(seen.freeze(), transport))));
     }
@@ -217,60 +284,11 @@ async fn sniff(mut transport: Transport) -> io::Result<Option<(Version, Rewound<
 struct Obedient<F> {
     inner: Pin<Box<F>>,
     watch: Arc<Watch>,
+    /// Asks it to come to its end.
+    leave: fn(Pin<&mut F>) -> Left,
+    has_left: bool,
     /// The waker that the watch knows; a task has the same one all its life.
     known: Option<Waker>,
-    has_left: bool,
-}
-
-impl<F> Obedient<F> {
-    fn new(inner: F, watch: Arc<Watch>) -> Self {
-        Self {
-            inner: Box::pin(inner),
-            watch,
-            known: None,
-            has_left: false,
-        }
-    }
-
-    fn make_known(&mut self, waker: &Waker) {
-        if !self.known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            self.watch.driven_by(waker);
-            self.known = Some(waker.clone());
-        }
-    }
-}
-
-impl<F: Leave> Future for Obedient<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.make_known(cx.waker());
-        loop {
-            // First of all: a request that is here already is still taken, whatever the order.
-            if let Poll::Ready(output) = self.inner.as_mut().poll(cx) {
-                self.watch.hand_over();
-                return Poll::Ready(Some(output));
-            }
-            let order = self.watch.order();
-            if order == Order::Cut
-                || (order == Order::CutStreams && self.watch.has_only_streams())
-            {
-                return Poll::Ready(None);
-            }
-            if order == Order::Stay || self.has_left {
-                return Poll::Pending;
-            }
-            self.has_left = true;
-            if self.inner.as_mut().leave() == Left::Gone {
-                return Poll::Ready(None);
-            }
-        }
-    }
-}
-
-/// What can be asked to come to its end.
-trait Leave: Future {
-    fn leave(self: Pin<&mut Self>) -> Left;
 }
 
 /// The answer to being asked to leave.
@@ -282,9 +300,59 @@ enum Left {
     Gone,
 }
 
-/// The way to the first request: not worth a stop's wait.
-impl<F: Future<Output = io::Result<Option<Opened>>>> Leave for F {
-    fn leave(self: Pin<&mut Self>) -> Left {
-        Left::Gone
+impl<F> Obedient<F> {
+    fn new(inner: F, watch: Arc<Watch>, leave: fn(Pin<&mut F>) -> Left) -> Self {
+        Self {
+            inner: Box::pin(inner),
+            watch,
+            leave,
+            has_left: false,
+            known: None,
+        }
+    }
+
+    fn make_known(&mut self, waker: &Waker) {
+        let known = self.known.as_ref();
+        if !known.is_some_and(|known| known.will_wake(waker)) {
+            self.watch.driven_by(waker);
+            self.known = Some(waker.clone());
+        }
     }
 }
+
+impl<F: Future> Future for Obedient<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.make_known(cx.waker());
+        loop {
+            // First of all: a request that is here already is still taken, whatever the order.
+            if let Poll::Ready(output) = self.inner.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            let order = self.watch.order();
+            let cut = order == Order::Cut
+                || (order == Order::CutStreams && self.watch.has_only_streams());
+            if cut {
+                return Poll::Ready(None);
+            }
+            if order == Order::Stay || self.has_left {
+                return Poll::Pending;
+            }
+            self.has_left = true;
+            let leave = self.leave;
+            if leave(self.inner.as_mut()) == Left::Gone {
+                return Poll::Ready(None);
+            }
+        }
+    }
+}
+
+/// How an HTTP/2 client begins (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Room for what a client sends first: most requests fit.
+const FIRST_READ: usize = 4 << 10;
+/// The fields in a head that hyper takes unless told otherwise.
+const HYPER_FIELDS: usize = 100;
+/// Streams that we may have to reset for errors of the client before its connection is closed.
+const LOCAL_RESETS: usize = 256;

@@ -184,7 +184,10 @@ fn open_passed(name: &str, cores: usize) -> Result<Opened, StartError> {
             let listeners = shared(&listener, cores, UnixListener::try_clone, StdListener::Unix);
             Ok(Opened {
                 address: BoundAddress::Unix(
-                    address.as_pathname().map(Path::to_owned).unwrap_or_default(),
+                    address
+                        .as_pathname()
+                        .map(Path::to_owned)
+                        .unwrap_or_default(),
                 ),
                 listeners: listeners.map_err(not_usable)?,
                 // The file is systemd's.

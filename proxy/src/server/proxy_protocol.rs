@@ -70,7 +70,10 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Source, usize)>, Malformed> {
 
 /// Whether `bytes` begin with `signature`, as far as they go.
 fn begins(bytes: &[u8], signature: &[u8]) -> bool {
-    bytes.iter().zip(signature).all(|(byte, wanted)| byte == wanted)
+    bytes
+        .iter()
+        .zip(signature)
+        .all(|(byte, wanted)| byte == wanted)
 }
 
 fn parse_v1(bytes: &[u8]) -> Result<Option<(Source, usize)>, Malformed> {
@@ -101,13 +104,9 @@ where
     A: str::FromStr + Into<IpAddr>,
 {
     let mut address = || words.next()?.parse::<A>().ok();
-    let (source, _destination) = (
-        address().ok_or(Malformed)?,
-        address().ok_or(Malformed)?,
-    );
+    let (source, _destination) = (address().ok_or(Malformed)?, address().ok_or(Malformed)?);
     let mut port = || words.next().and_then(v1_port);
-    let (source_port, _destination_port) =
-        (port().ok_or(Malformed)?, port().ok_or(Malformed)?);
+    let (source_port, _destination_port) = (port().ok_or(Malformed)?, port().ok_or(Malformed)?);
     match words.next() {
         None => Ok(SocketAddr::new(source.into(), source_port)),
         Some(_) => Err(Malformed),
@@ -205,9 +204,15 @@ mod tests {
                 Ok(client("[2001:db8::7]:1")),
             ),
             ("PROXY UNKNOWN\r\n", Ok(Source::Connection)),
-            ("PROXY UNKNOWN ffff::1 what ever\r\n", Ok(Source::Connection)),
+            (
+                "PROXY UNKNOWN ffff::1 what ever\r\n",
+                Ok(Source::Connection),
+            ),
             ("PROXY TCP4 192.0.2.7 192.0.2.1 +1 80\r\n", Err(Malformed)),
-            ("PROXY TCP4 192.0.2.7 192.0.2.1 65536 80\r\n", Err(Malformed)),
+            (
+                "PROXY TCP4 192.0.2.7 192.0.2.1 65536 80\r\n",
+                Err(Malformed),
+            ),
             ("PROXY TCP4 192.0.2.7 192.0.2.1 1\r\n", Err(Malformed)),
             ("PROXY TCP4 192.0.2.7 192.0.2.1 1 2 3\r\n", Err(Malformed)),
             ("PROXY TCP4  192.0.2.7 192.0.2.1 1 2\r\n", Err(Malformed)),
@@ -237,17 +242,45 @@ mod tests {
         v6[33] = 9;
         let with_tlv = [v4.as_slice(), &[0x20, 0, 3, 1, 2, 3]].concat();
         for (name, bytes, expected) in [
-            ("TCP over IPv4", v2(0x21, 0x11, &v4), Ok(client("192.0.2.7:4711"))),
-            ("TLVs are skipped", v2(0x21, 0x11, &with_tlv), Ok(client("192.0.2.7:4711"))),
+            (
+                "TCP over IPv4",
+                v2(0x21, 0x11, &v4),
+                Ok(client("192.0.2.7:4711")),
+            ),
+            (
+                "TLVs are skipped",
+                v2(0x21, 0x11, &with_tlv),
+                Ok(client("192.0.2.7:4711")),
+            ),
             ("TCP over IPv6", v2(0x21, 0x21, &v6), Ok(client("[::1]:9"))),
-            ("LOCAL says nothing of a client", v2(0x20, 0x11, &v4), Ok(Source::Connection)),
-            ("LOCAL without addresses", v2(0x20, 0, &[]), Ok(Source::Connection)),
+            (
+                "LOCAL says nothing of a client",
+                v2(0x20, 0x11, &v4),
+                Ok(Source::Connection),
+            ),
+            (
+                "LOCAL without addresses",
+                v2(0x20, 0, &[]),
+                Ok(Source::Connection),
+            ),
             ("UNSPEC", v2(0x21, 0, &[1, 2]), Ok(Source::Connection)),
-            ("a Unix socket's path is no client", v2(0x21, 0x31, &[0; 216]), Ok(Source::Connection)),
-            ("too short for its family", v2(0x21, 0x11, &v4[..11]), Err(Malformed)),
+            (
+                "a Unix socket's path is no client",
+                v2(0x21, 0x31, &[0; 216]),
+                Ok(Source::Connection),
+            ),
+            (
+                "too short for its family",
+                v2(0x21, 0x11, &v4[..11]),
+                Err(Malformed),
+            ),
             ("unknown command", v2(0x22, 0x11, &v4), Err(Malformed)),
             ("unknown version", v2(0x11, 0x11, &v4), Err(Malformed)),
-            ("over our bound", v2(0x21, 0x11, &vec![0; V2_LONGEST + 1]), Err(Malformed)),
+            (
+                "over our bound",
+                v2(0x21, 0x11, &vec![0; V2_LONGEST + 1]),
+                Err(Malformed),
+            ),
         ] {
             let expected = expected.map(|source| Some((source, bytes.len())));
             assert_eq!(parse(&bytes), expected, "{name}");

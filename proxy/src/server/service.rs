@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::header::{CONNECTION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use middleware::clock::Clock;
-use middleware::facts::{Peer, RequestFacts, RequestId, Scheme};
-use middleware::{Body, Error, ErrorKind, Inner, ResponseFuture};
+use middleware::facts::{Peer, RequestFacts, RequestId, ResponseFacts, Scheme};
+use middleware::{Body, Error, ErrorKind, Inner, Response, ResponseFuture};
 
 use crate::server::watch::Watch;
 
@@ -114,7 +114,7 @@ impl Future for Answer {
     type Output = Result<http::Response<Relayed>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = ready!(Pin::new(&mut self.pending).poll(cx))?;
+        let mut response = ready!(Pin::new(&mut self.pending).poll(cx))?;
         let mut in_flight = self
             .in_flight
             .take()
@@ -122,12 +122,24 @@ impl Future for Answer {
         if response.body().is_stream() && has_no_end(response.status(), response.headers()) {
             in_flight.is_stream();
         }
+        if ends_trust(&response) && !in_flight.watch.speaks_http2() {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         Poll::Ready(Ok(response.map(|body| Relayed {
             body,
             in_flight,
             given: false,
         })))
     }
+}
+
+/// Whether the request was one that parsers could disagree about: then what follows it on the
+/// connection may be a part of it in somebody's eyes, and is not to be read.
+fn ends_trust(response: &Response) -> bool {
+    let facts = response.extensions().get::<ResponseFacts>();
+    facts.is_some_and(|facts| facts.error == Some(ErrorKind::HttpRequestError))
 }
 
 /// Whether an answer lasts as long as its parties like: a stop does not wait for its end.
@@ -139,8 +151,7 @@ fn has_no_end(status: StatusCode, fields: &HeaderMap) -> bool {
         .map(|value| value.trim().to_ascii_lowercase());
     status == StatusCode::OK
         && media_type.is_some_and(|media_type| {
-            media_type.starts_with("application/grpc")
-                || ENDLESS.contains(&media_type.as_str())
+            media_type.starts_with("application/grpc") || ENDLESS.contains(&media_type.as_str())
         })
 }
 
@@ -310,7 +321,11 @@ mod tests {
             ("", false),
         ] {
             let fields = HeaderMap::from_iter([(CONTENT_TYPE, media_type.parse().unwrap())]);
-            assert_eq!(has_no_end(StatusCode::OK, &fields), expected, "{media_type}");
+            assert_eq!(
+                has_no_end(StatusCode::OK, &fields),
+                expected,
+                "{media_type}"
+            );
         }
         assert!(!has_no_end(StatusCode::OK, &HeaderMap::new()));
     }

@@ -41,8 +41,9 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                // Inherited from our own listeners; one that systemd passed may lack it.
-                stream.set_nodelay(true)?;
+                // Inherited from our own listeners; one that systemd passed may lack it. Where it
+                // cannot be set, the connection is gone, which its reader will see.
+                stream.set_nodelay(true).ok();
                 Ok((Socket::Tcp(stream), Peer::Ip(canonical(address))))
             }
             Self::Unix(listener) => {

@@ -6,16 +6,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use middleware::metrics::{Event, Metrics};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::server::watch::{Deadlines, Order, Watch};
+use crate::server::watch::{Deadlines, Order, Phase, Watch};
 use crate::shutdown::Signals;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Warden {
     deadlines: Deadlines,
+    metrics: Metrics,
     kept: Mutex<Kept>,
     /// Told of the first connection after there was none.
     first: Notify,
@@ -30,9 +32,10 @@ struct Kept {
 }
 
 impl Warden {
-    pub(crate) fn new(deadlines: Deadlines) -> Self {
+    pub(crate) fn new(deadlines: Deadlines, metrics: Metrics) -> Self {
         Self {
             deadlines,
+            metrics,
             kept: Mutex::new(Kept {
                 watches: Vec::new(),
                 order: Order::Stay,
@@ -78,8 +81,8 @@ impl Warden {
     fn look(&self, passed: Duration) {
         self.kept().watches.retain(|watch| {
             let open = !watch.is_closed();
-            if open {
-                watch.look(passed, &self.deadlines);
+            if open && watch.look(passed, &self.deadlines) == Some(Phase::Head) {
+                self.metrics.count(Event::ConnectionSlow);
             }
             open
         });

@@ -172,6 +172,10 @@ impl Watch {
         self.http2.store(true, Relaxed);
     }
 
+    pub(crate) fn speaks_http2(&self) -> bool {
+        self.http2.load(Relaxed)
+    }
+
     /// Bytes came.
     pub(crate) fn note_read(&self) {
         if self.in_flight.load(Relaxed) == 0 {
@@ -258,8 +262,9 @@ impl Watch {
         self.closed.load(Relaxed)
     }
 
-    /// Judges the time `passed` since the last look; gives the order that follows, if one does.
-    pub(crate) fn look(&self, passed: Duration, deadlines: &Deadlines) {
+    /// Judges the time `passed` since the last look; gives the order that follows, and tells what
+    /// took too long, if something newly did.
+    pub(crate) fn look(&self, passed: Duration, deadlines: &Deadlines) -> Option<Phase> {
         let phase = self.phase();
         let served = self.served.load(Relaxed);
         let wrote = self.wrote.swap(false, Relaxed);
@@ -274,11 +279,12 @@ impl Watch {
             self.seen.waited_ms.load(Relaxed).saturating_add(passed)
         };
         self.seen.waited_ms.store(waited, Relaxed);
-        if let Some((limit, order)) = deadlines.of(phase)
-            && Duration::from_millis(waited.into()) >= limit
-        {
+        let (limit, order) = deadlines.of(phase)?;
+        let overdue = Duration::from_millis(waited.into()) >= limit && self.order() < order;
+        overdue.then(|| {
             self.give(order);
-        }
+            phase
+        })
     }
 
     fn phase(&self) -> Phase {
@@ -356,7 +362,11 @@ mod tests {
         let watch = Watch::default();
         watch.begin(false);
         watch.finish(false);
-        assert_eq!(look(&watch, 100), Order::Stay, "the first look only sees that it is idle");
+        assert_eq!(
+            look(&watch, 100),
+            Order::Stay,
+            "the first look only sees that it is idle"
+        );
         assert_eq!(look(&watch, 59), Order::Stay);
         assert_eq!(look(&watch, 1), Order::Leave);
         assert_eq!(look(&watch, 1), Order::Leave, "a phase of its own");

@@ -1,5 +1,10 @@
 //! Hop-by-hop fields, Via, Forwarded, loops, trust.
 
+mod outgoing;
+
+pub(crate) use self::outgoing::X_REQUEST_ID;
+pub use self::outgoing::write_outgoing;
+
 use std::task::{Context, Poll};
 
 use config::forwarding::ForwardingSettings;
