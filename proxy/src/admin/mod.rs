@@ -11,6 +11,7 @@ mod log_level;
 mod metrics;
 mod purge;
 mod query;
+mod question;
 mod reply;
 
 use std::convert::Infallible;
@@ -42,10 +43,11 @@ use crate::shared::Shared;
 use crate::{Bound, BoundAddress, Readiness, Running, StartError};
 
 /// Opens the admin listener of `running` and says where it is; `None` where it is switched off.
+/// `effective` is what `/config` shows.
 ///
 /// # Errors
 /// When its address cannot be had, or its token cannot be read.
-pub fn open(running: &mut Running, told: Told) -> Result<Option<Bound>, StartError> {
+pub fn open(running: &mut Running, effective: String) -> Result<Option<Bound>, StartError> {
     let settings = running.settings().clone();
     let Some(admin) = &settings.admin else {
         return Ok(None);
@@ -57,7 +59,7 @@ pub fn open(running: &mut Running, told: Told) -> Result<Option<Bound>, StartErr
         settings: settings.clone(),
         shared: running.shared().clone(),
         readiness: running.readiness(),
-        told,
+        effective,
     });
     running
         .beside("admin", |ended| serve(opened, resources, ended))
@@ -74,13 +76,6 @@ pub fn open(running: &mut Running, told: Told) -> Result<Option<Bound>, StartErr
     }))
 }
 
-/// What only those know who started this Pillion.
-#[derive(Clone, Debug, Default)]
-pub struct Told {
-    /// The effective configuration, each value with where it came from, and secrets hidden.
-    pub effective: serde_json::Value,
-}
-
 /// Everything that the resources look at.
 #[derive(Debug)]
 struct Admin {
@@ -88,7 +83,8 @@ struct Admin {
     settings: Arc<Settings>,
     shared: Shared,
     readiness: Readiness,
-    told: Told,
+    /// The effective configuration, each value with where it came from.
+    effective: String,
 }
 
 fn rules(admin: &AdminSettings, address: &BoundAddress) -> Result<Rules, StartError> {

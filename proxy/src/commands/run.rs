@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 
 use config::upstream::Transport;
+use config::{Loaded, Overrides};
 use middleware::clock::Clock;
 use proxy::{Running, admin};
 use rustix::process::Signal;
@@ -14,9 +15,8 @@ use tracing::{error, info, warn};
 
 use super::banner::Banner;
 use super::child::{self, Child};
-use super::load::{self, Flags, Loaded};
 use super::signals::{Signals, code_of};
-use super::{Failure, USAGE, waiting};
+use super::{Failure, USAGE, load, waiting};
 
 /// See the module.
 #[derive(clap::Args, Debug)]
@@ -56,11 +56,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         .with_code(NOT_FOUND));
     }
     let (loaded, app) = configured(args)?;
-    let told = admin::Told {
-        effective: loaded.effective,
-    };
+    let (effective, hash) = (loaded.to_toml(), loaded.hash());
     let mut running = proxy::start(loaded.settings, Clock::system()).map_err(Failure::start)?;
-    let admin = admin::open(&mut running, told).map_err(Failure::start)?;
+    running.shared().metrics.set_config_hash(hash);
+    let admin = admin::open(&mut running, effective).map_err(Failure::start)?;
     let banner = Banner {
         bound: running.addresses(),
         admin: admin.as_ref(),
@@ -99,14 +98,15 @@ impl App {
 
 /// The settings, and what is to be started.
 fn configured(args: &Args) -> Result<(Loaded, Option<App>), Failure> {
-    let mut flags = Flags {
+    let mut flags = Overrides {
         upstream: args.upstream.clone(),
+        child: None,
         listen: args.listen.clone(),
         admin: args.admin.clone(),
         profile: args.profile.clone(),
     };
     if args.command.is_empty() {
-        let loaded = load::load(args.config.as_deref(), flags)?;
+        let loaded = load::load(args.config.as_deref(), &flags)?;
         return Ok((loaded, None));
     }
     let free_port = || {
@@ -119,9 +119,9 @@ fn configured(args: &Args) -> Result<(Loaded, Option<App>), Failure> {
     };
     if flags.upstream.is_none() {
         // Not 127.0.0.1: many development servers listen on ::1 alone.
-        flags.upstream = Some(format!("http://localhost:{}", free_port()?));
+        flags.child = Some(format!("http://localhost:{}", free_port()?));
     }
-    let loaded = load::load(args.config.as_deref(), flags)?;
+    let loaded = load::load(args.config.as_deref(), &flags)?;
     let upstream = loaded.settings.upstreams.get(APP);
     let endpoint = upstream.and_then(|upstream| upstream.endpoints.first());
     let transport = match endpoint {
