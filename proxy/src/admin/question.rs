@@ -1,6 +1,6 @@
 //! The request that somebody asks about, made from words.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
@@ -89,14 +89,9 @@ pub(super) fn request(
     let host = HeaderValue::from_str(target.authority.as_str());
     let host = host.map_err(|_| format!("\"{}\" is no host.", target.authority))?;
     request.headers_mut().insert(HOST, host);
-    request.extensions_mut().insert(RequestFacts {
-        received: now,
-        id: RequestId::Made(0),
-        peer: Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
-        scheme: target.scheme,
-        client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        trace: None,
-    });
+    let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let facts = RequestFacts::new(now, RequestId::Made(0), peer, target.scheme);
+    request.extensions_mut().insert(facts);
     Ok((request, target))
 }
 
@@ -122,7 +117,10 @@ mod tests {
     fn targets() {
         for (url, expected) in [
             ("/page?a=b", Ok("http://127.0.0.1:8080/page?a=b")),
-            ("http://localhost:8080/page", Ok("http://localhost:8080/page")),
+            (
+                "http://localhost:8080/page",
+                Ok("http://localhost:8080/page"),
+            ),
             ("https://example.com", Ok("https://example.com/")),
             ("localhost:8080/page", Ok("http://localhost:8080/page")),
             ("//x", Ok("http://127.0.0.1:8080//x")),
@@ -160,8 +158,17 @@ mod tests {
 
     #[test]
     fn questions_that_are_none() {
-        for asked in ["", "method=GET", "url=/&method=A%20B", "url=/&header=nocolon", "url=/&header=%0a:x"] {
-            assert!(request(Some(asked), &US, Clock::system().now()).is_err(), "{asked}");
+        for asked in [
+            "",
+            "method=GET",
+            "url=/&method=A%20B",
+            "url=/&header=nocolon",
+            "url=/&header=%0a:x",
+        ] {
+            assert!(
+                request(Some(asked), &US, Clock::system().now()).is_err(),
+                "{asked}"
+            );
         }
     }
 

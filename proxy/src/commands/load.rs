@@ -6,7 +6,7 @@ use config::admin::AdminSettings;
 use config::{Loaded, Overrides};
 use tracing::warn;
 
-use super::{Failure, USAGE};
+use super::Failure;
 
 /// Reads and checks; what needs thought is logged.
 ///
@@ -40,6 +40,5 @@ pub(crate) fn configured_admin(file: Option<&Path>) -> Result<AdminSettings, Fai
 
 fn read(file: Option<&Path>, flags: &Overrides) -> Result<Loaded, Failure> {
     let environment = |name: &str| std::env::var(name).ok();
-    config::load(file, flags, &environment)
-        .map_err(|problems| Failure::new(problems.to_string()).with_code(USAGE))
+    config::load(file, flags, &environment).map_err(|problems| Failure::problems(&problems))
 }
