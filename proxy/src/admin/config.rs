@@ -8,5 +8,5 @@ use super::reply::{self, Reply};
 
 /// As `pillion print-config` tells it. Secrets are in files that it only names.
 pub(super) fn show(admin: &Admin, _: &Parts, _: &Bytes) -> Reply {
-    reply::text(admin.effective.clone())
+    reply::text(admin.told.effective.clone())
 }

@@ -43,11 +43,10 @@ use crate::shared::Shared;
 use crate::{Bound, BoundAddress, Readiness, Running, StartError};
 
 /// Opens the admin listener of `running` and says where it is; `None` where it is switched off.
-/// `effective` is what `/config` shows.
 ///
 /// # Errors
 /// When its address cannot be had, or its token cannot be read.
-pub fn open(running: &mut Running, effective: String) -> Result<Option<Bound>, StartError> {
+pub fn open(running: &mut Running, told: Told) -> Result<Option<Bound>, StartError> {
     let settings = running.settings().clone();
     let Some(admin) = &settings.admin else {
         return Ok(None);
@@ -59,7 +58,7 @@ pub fn open(running: &mut Running, effective: String) -> Result<Option<Bound>, S
         settings: settings.clone(),
         shared: running.shared().clone(),
         readiness: running.readiness(),
-        effective,
+        told,
     });
     running
         .beside("admin", |ended| serve(opened, resources, ended))
@@ -76,6 +75,13 @@ pub fn open(running: &mut Running, effective: String) -> Result<Option<Bound>, S
     }))
 }
 
+/// What only those know who started this Pillion.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// The effective configuration as TOML, each value with where it came from; for `/config`.
+    pub effective: String,
+}
+
 /// Everything that the resources look at.
 #[derive(Debug)]
 struct Admin {
@@ -83,8 +89,7 @@ struct Admin {
     settings: Arc<Settings>,
     shared: Shared,
     readiness: Readiness,
-    /// The effective configuration, each value with where it came from.
-    effective: String,
+    told: Told,
 }
 
 fn rules(admin: &AdminSettings, address: &BoundAddress) -> Result<Rules, StartError> {
@@ -92,7 +97,7 @@ fn rules(admin: &AdminSettings, address: &BoundAddress) -> Result<Rules, StartEr
         Token::read(path).map_err(|error| {
             StartError::new(
                 format!("The admin token cannot be read from {}", path.display()),
-                "Write one word of visible ASCII characters into that file, \
+                "Write one line of printable ASCII characters into that file, \
                  or name another as admin.token_file",
             )
             .caused_by(error)

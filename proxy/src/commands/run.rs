@@ -56,10 +56,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         .with_code(NOT_FOUND));
     }
     let (loaded, app) = configured(args)?;
-    let (effective, hash) = (loaded.to_toml(), loaded.hash());
+    let told = admin::Told {
+        effective: loaded.to_toml(),
+    };
+    let hash = loaded.hash();
     let mut running = proxy::start(loaded.settings, Clock::system()).map_err(Failure::start)?;
     running.shared().metrics.set_config_hash(hash);
-    let admin = admin::open(&mut running, effective).map_err(Failure::start)?;
+    let admin = admin::open(&mut running, told).map_err(Failure::start)?;
     let banner = Banner {
         bound: running.addresses(),
         admin: admin.as_ref(),
@@ -162,8 +165,11 @@ async fn supervise(running: Running, app: Option<App>) -> Result<u8, Failure> {
     }
     let mut getting_ready = pin!(async {
         match early {
-            Some((app, guard, hold)) => waiting::for_child(app, guard, hold).await,
-            None => waiting::for_others(&settings).await,
+            Some((app, guard, hold)) => Some(waiting::for_child(app, guard, hold).await),
+            None => {
+                waiting::for_others(&settings).await;
+                None
+            }
         }
     });
     let mut is_ready = false;
@@ -176,9 +182,13 @@ async fn supervise(running: Running, app: Option<App>) -> Result<u8, Failure> {
                 other => obey(other, &running, child.as_ref()),
             },
             code = ended(&mut child) => break Some(code),
-            () = &mut getting_ready, if !is_ready => {
+            took = &mut getting_ready, if !is_ready => {
                 is_ready = true;
                 readiness.announce_ready();
+                if let Some(took) = took {
+                    let seconds = took.as_secs_f64();
+                    info!("The app accepts connections, {seconds:.1} s after its start.");
+                }
             }
         }
     };
