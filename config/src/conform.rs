@@ -79,6 +79,11 @@ impl Conformer<'_> {
             let schema = known.and_then(|known| known.get(key)).or(*other);
             self.path.push(Step::Key(key.clone()));
             let stays = match schema {
+                Some(schema) if known.is_none() && is_key_of(schema, key, &entry.item) => {
+                    let example = self.path.to_string().replace(key.as_str(), "app");
+                    let message = format!("`{key}` is not under a name");
+                    self.refuse(&entry.key, message, format!("write it under [{example}]"))
+                }
                 Some(schema) => self.keeps(schema, &mut entry.item),
                 None => self.refuse_key(&entry.key, key, form),
             };
@@ -89,10 +94,14 @@ impl Conformer<'_> {
         }
         let mut whole = true;
         for required in required {
-            if !table.contains_key(*required) {
-                let path = self.path.to_string();
+            let meant = |key: &&String| nearest(key, [*required].into_iter()).is_some();
+            if !table.contains_key(*required) && !cut.iter().any(|key| meant(&key)) {
                 let message = format!("`{required}` is missing");
-                let help = format!("every {path} needs a `{required}`");
+                let schema = known.and_then(|known| known.get(*required));
+                let help = match schema.map(Form::of) {
+                    Some(Form::Text(kind)) => format!("write `{required} = {:?}`", kind.example()),
+                    _ => format!("write `{required} = …`"),
+                };
                 self.report.problem(&self.path, &origin, message, help);
             }
             whole &= table.contains_key(*required) && !cut.iter().any(|key| key == required);
@@ -104,15 +113,13 @@ impl Conformer<'_> {
     }
 
     fn keeps_list(&mut self, items: &Schema, list: &mut Vec<Item>) -> bool {
-        let mut index = 0;
-        for item in list.iter_mut() {
+        for (index, item) in list.iter_mut().enumerate() {
             self.path.push(Step::Index(index));
             // Kept in its place, so that the paths of the others still lead to them.
             if !self.keeps(items, item) {
                 item.value = Value::Broken;
             }
             self.path.pop();
-            index += 1;
         }
         true
     }
@@ -129,6 +136,9 @@ impl Conformer<'_> {
             (Form::Text(kind), Value::Integer(number)) => (kind.for_bare_number)(*number),
             (Form::Words(words), Value::Boolean(false)) if words.contains(&"off") => {
                 Some("write \"off\"".to_owned())
+            }
+            (Form::Table { .. }, Value::Boolean(is)) if form.keys().contains(&"enabled") => {
+                Some(format!("write {{ enabled = {is} }}"))
             }
             (Form::List { .. }, Value::Text(text)) => Some(format!("write [{text:?}]")),
             (Form::Boolean | Form::Integer { .. }, Value::Text(_)) => {
@@ -152,27 +162,29 @@ impl Conformer<'_> {
     fn refuse_key(&self, origin: &Origin, key: &str, form: &Form<'_>) -> bool {
         let mut table = self.path.clone();
         table.pop();
-        let table = table.to_string();
         let keys = form.keys();
         let near = nearest(key, keys.iter().copied());
         let help = match near {
             Some(near) => format!("did you mean `{near}`?"),
-            None => match schema::tables_with(key, &table).as_slice() {
+            None => match schema::tables_with(key, &table.to_string()).as_slice() {
                 [] => format!("keys here are {}", keys.join(", ")),
                 tables => format!("`{key}` is a key of {}", tables.join(", ")),
             },
         };
-        if table.is_empty() {
+        if table.top().is_none() {
             // Whoever misspelt a table gets no complaint that it is missing.
             near.into_iter()
                 .for_each(|near| self.report.mark_unclear(near));
         }
-        let message = match table.as_str() {
-            "" => format!("unknown key `{}`", toml_key(key)),
-            table => format!("unknown key `{}` in {table}", toml_key(key)),
-        };
-        self.refuse(origin, message, help)
+        let message = format!("unknown key `{}`", toml_key(key));
+        self.report.problem(&table, origin, message, help);
+        false
     }
+}
+
+/// Whether somebody left out the name between a table and its key: `upstream.url`.
+fn is_key_of(schema: &Schema, key: &str, item: &Item) -> bool {
+    item.table().is_none() && Form::of(schema).keys().contains(&key)
 }
 
 fn found(value: &Value) -> String {

@@ -6,7 +6,7 @@ use crate::Settings;
 use crate::conform::conform;
 use crate::document::{Entry, Item, Origin, Table, Value, read};
 use crate::print;
-use crate::problem::{Problem, Problems, Report};
+use crate::problem::{Problem, Problems, Report, Severity};
 use crate::profile::Profile;
 use crate::route::OVERRIDES;
 use crate::site::Site;
@@ -17,7 +17,8 @@ use crate::written::Written;
 pub struct Overrides {
     /// `--upstream URL`: the endpoint of `[upstream.app]`.
     pub upstream: Option<String>,
-    /// The URL at which the command after `--` will listen: the endpoint of `[upstream.app]`.
+    /// The URL at which the command after `--` will listen: the endpoint of `[upstream.app]`,
+    /// before `upstream`.
     pub child: Option<String>,
     /// `--listen ADDRESS`, several times: instead of all `[[listen]]`.
     pub listen: Vec<String>,
@@ -25,6 +26,9 @@ pub struct Overrides {
     pub admin: Option<String>,
     /// `--profile NAME`.
     pub profile: Option<String>,
+    /// Whether the upstream may come with the flags of a later start: to have none is a warning
+    /// then, and settings without any are only to be looked at.
+    pub awaits_upstream: bool,
 }
 
 /// Settings, and what there is to say about them.
@@ -48,6 +52,17 @@ impl Loaded {
     pub fn to_toml(&self) -> String {
         let report = Report::new(&self.name, &self.text);
         print::effective(
+            &self.written,
+            &self.document,
+            self.settings.threads,
+            &report,
+        )
+    }
+
+    /// The same for programs: key paths to `{"value": …, "from": …}`.
+    pub fn to_json(&self) -> serde_json::Value {
+        let report = Report::new(&self.name, &self.text);
+        print::by_key(
             &self.written,
             &self.document,
             self.settings.threads,
@@ -95,7 +110,11 @@ pub fn load_text(
     let written = read(text, env, &report);
     let document = layered(written, overrides, env);
     let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
-    let checked = checked(document, folder, &report);
+    let missing = match overrides.awaits_upstream {
+        true => Severity::Warning,
+        false => Severity::Error,
+    };
+    let checked = checked(document, folder, missing, &report);
     let (problems, warnings) = report.finish();
     match checked {
         Some((settings, written, document)) if problems.is_empty() => Ok(Loaded {
@@ -268,10 +287,11 @@ fn remove(item: &mut Item, path: &[&str]) {
 }
 
 /// Holds the document against the schema, then checks what it means. Everything that is wrong is
-/// in `report`; `None` only if something is.
+/// in `report`; `None` only if something is. To have no upstream is as bad as `missing` says.
 fn checked(
     mut document: Item,
     folder: &Path,
+    missing: Severity,
     report: &Report,
 ) -> Option<(Settings, Written, Item)> {
     conform(&mut document, report);
@@ -288,7 +308,7 @@ fn checked(
             return None;
         }
     };
-    let settings = written.check(&Site::new(report, &document, folder));
+    let settings = written.check(missing, &Site::new(report, &document, folder));
     Some((settings, written, document))
 }
 

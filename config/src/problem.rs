@@ -18,7 +18,7 @@ pub struct Problem {
 
 /// Whether a [`Problem`] stops a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Severity {
+pub(crate) enum Severity {
     Error,
     Warning,
 }
@@ -160,6 +160,8 @@ pub(crate) struct Report {
     text: String,
     /// Behind a `RefCell` because every check adds to it while others hold it, on one thread.
     found: RefCell<Vec<(usize, Problem)>>,
+    /// Whether the TOML itself is wrong, so that anything may be missing.
+    is_broken: RefCell<bool>,
     /// Top-level tables with a problem of form, whose meaning is not judged any more.
     unclear: RefCell<Vec<String>>,
 }
@@ -171,19 +173,25 @@ impl Report {
             name: name.to_owned(),
             text: text.to_owned(),
             found: RefCell::default(),
+            is_broken: RefCell::default(),
             unclear: RefCell::default(),
         }
     }
 
     /// The TOML itself is wrong here.
     pub(crate) fn syntax(&self, span: Range<usize>, message: &str) {
-        let help = "see https://toml.io for the syntax".to_owned();
+        *self.is_broken.borrow_mut() = true;
+        let help = match message {
+            "duplicate key" => "write it once; one table stands in one place",
+            message if message.starts_with("string values must be quoted") => "put it in quotes",
+            _ => "see https://toml.io for the syntax",
+        };
         self.add(
             Severity::Error,
             String::new(),
             &Origin::File(span),
             message.to_owned(),
-            vec![help],
+            vec![help.to_owned()],
         );
     }
 
@@ -230,7 +238,7 @@ impl Report {
 
     /// See [`Report::mark_unclear`].
     pub(crate) fn is_unclear(&self, table: &str) -> bool {
-        self.unclear.borrow().iter().any(|unclear| unclear == table)
+        *self.is_broken.borrow() || self.unclear.borrow().iter().any(|unclear| unclear == table)
     }
 
     /// Problems and warnings, each in the order of the file.

@@ -114,11 +114,11 @@ impl<'a> Form<'a> {
     /// The next step for somebody who wrote something of another type.
     pub(crate) fn advice(&self) -> String {
         match self {
+            Self::Table { known: None, .. } => "write a table with a name".to_owned(),
             Self::Table { .. } => format!("keys here are {}", self.keys().join(", ")),
             Self::List { .. } => "write it in square brackets".to_owned(),
             Self::Text(form) => {
-                let example = form.examples.first().copied().unwrap_or_default();
-                format!("write for example {example:?}")
+                format!("write for example {:?}", form.example())
             }
             Self::FreeText => "write it in quotes".to_owned(),
             Self::Words(_) => "write one of these words in quotes".to_owned(),
@@ -170,6 +170,11 @@ pub(crate) struct TextForm {
 }
 
 impl TextForm {
+    /// The most usual one.
+    pub(crate) fn example(&self) -> &'static str {
+        self.examples.first().copied().unwrap_or_default()
+    }
+
     const fn of<T: Text>() -> Self {
         Self {
             name: T::FORMAT,

@@ -326,7 +326,7 @@ pub(crate) struct FilePath(pub(crate) String);
 impl Text for FilePath {
     const FORMAT: &'static str = "file-path";
     const MEANING: &'static str = "a path";
-    const EXAMPLES: &'static [&'static str] = &["cert.pem", "/etc/pillion/cert.pem"];
+    const EXAMPLES: &'static [&'static str] = &["path/to/file", "/etc/pillion/file"];
 
     fn parse(text: &str) -> Result<Self, Fault> {
         path(text).map(Self)

@@ -186,7 +186,7 @@ impl WrittenUpstream {
         if site.key("tls").is_written() && !endpoints.iter().any(is_tls) {
             let help = "write the URL with `https:`, or leave `tls` out";
             site.key("tls")
-                .problem("says how to speak TLS, but no endpoint does", help);
+                .warning("says how to speak TLS, but no endpoint does", help);
         }
         let tls = site.key("tls");
         UpstreamSettings {

@@ -17,6 +17,7 @@ use crate::forwarding::WrittenForwarding;
 use crate::limits::WrittenLimits;
 use crate::listen::{ListenAddress, ListenSettings, WrittenListen};
 use crate::pattern::everything;
+use crate::problem::Severity;
 use crate::profile::Profile;
 use crate::request_log::WrittenRequestLog;
 use crate::respond::WrittenRespond;
@@ -87,11 +88,12 @@ impl Default for Written {
 
 impl Written {
     /// What it means. The result is only to be used if `site` heard of no problem.
-    pub(crate) fn check(&self, site: &Site<'_>) -> Settings {
+    /// To have no upstream is as bad as `missing` says.
+    pub(crate) fn check(&self, missing: Severity, site: &Site<'_>) -> Settings {
         let listen = self.check_listen(&site.key("listen"));
         let admin = self.admin.check(&site.key("admin"));
         check_addresses(&listen, admin.as_ref().map(|admin| &admin.address), site);
-        let upstreams = self.check_upstreams(&site.key("upstream"));
+        let upstreams = self.check_upstreams(missing, &site.key("upstream"));
         let routes = self.check_routes(&upstreams, site);
         Settings {
             threads: self.threads.unwrap_or_else(cores),
@@ -117,13 +119,19 @@ impl Written {
             .collect()
     }
 
-    fn check_upstreams(&self, site: &Site<'_>) -> BTreeMap<Arc<str>, Arc<UpstreamSettings>> {
+    fn check_upstreams(
+        &self,
+        missing: Severity,
+        site: &Site<'_>,
+    ) -> BTreeMap<Arc<str>, Arc<UpstreamSettings>> {
         if self.upstream.is_empty() {
-            site.problem(
-                "there is nothing to forward to",
-                "start with `--upstream http://127.0.0.1:3000`, or with the app's command after `--`, \
-                 or write `url = \"http://127.0.0.1:3000\"` under [upstream.app]",
-            );
+            let message = "there is nothing to forward to";
+            let help = "start with `--upstream http://127.0.0.1:3000`, or with the app's command \
+                        after `--`, or write `url = \"http://127.0.0.1:3000\"` under [upstream.app]";
+            match missing {
+                Severity::Error => site.problem(message, help),
+                Severity::Warning => site.warning(message, help),
+            }
         }
         let check = |(name, upstream): (&String, &WrittenUpstream)| {
             let site = site.key(name);

@@ -1,49 +1,44 @@
 //! The configuration as the commands read it: the file, the environment, the flags.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use config::Settings;
 use config::admin::AdminSettings;
+use config::{Loaded, Overrides};
+use tracing::warn;
 
-use super::{Failure, USAGE};
+use super::Failure;
 
-/// What flags say; they win over the environment, which wins over the file.
-#[derive(Debug, Default)]
-pub(crate) struct Flags {
-    /// The upstream `app`.
-    pub(crate) upstream: Option<String>,
-    /// In place of all `[[listen]]`.
-    pub(crate) listen: Vec<String>,
-    /// In place of `[admin]`.
-    pub(crate) admin: Option<String>,
-    /// In place of `profile`.
-    pub(crate) profile: Option<String>,
-}
-
-/// A configuration without problems.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    pub(crate) settings: Settings,
-    /// Each value with where it came from, secrets hidden.
-    pub(crate) effective: serde_json::Value,
-    /// The file, if there was one.
-    pub(crate) file: Option<PathBuf>,
-}
-
-/// Reads and checks.
+/// Reads and checks; what needs thought is logged.
 ///
 /// # Errors
 /// All problems at once.
-pub(crate) fn load(file: Option<&Path>, flags: Flags) -> Result<Loaded, Failure> {
-    let _ = (file, flags);
-    Err(Failure::new("adapter").with_code(USAGE))
+pub(crate) fn load(file: Option<&Path>, flags: &Overrides) -> Result<Loaded, Failure> {
+    let loaded = read(file, flags)?;
+    for warning in &loaded.warnings {
+        warn!("{}: {}", warning.place(), warning.message());
+    }
+    Ok(loaded)
 }
 
-/// `[admin]` of the file, for those who look for a running Pillion.
+/// Where a running Pillion's admin listener is, for those who look for it.
 ///
 /// # Errors
-/// When there is a file and it has problems.
-pub(crate) fn configured_admin(file: Option<&Path>) -> Result<Option<AdminSettings>, Failure> {
-    let _ = file;
-    Ok(None)
+/// When the configuration has problems, or switches the listener off.
+pub(crate) fn configured_admin(file: Option<&Path>) -> Result<AdminSettings, Failure> {
+    // A file may leave the app to flags, which this command was not given; it does not matter here.
+    let flags = Overrides {
+        upstream: Some("http://localhost".to_owned()),
+        ..Overrides::default()
+    };
+    read(file, &flags)?.settings.admin.ok_or_else(|| {
+        Failure::new(
+            "The configuration switches the admin listener off. \
+             Switch it on, or name another with --admin.",
+        )
+    })
+}
+
+fn read(file: Option<&Path>, flags: &Overrides) -> Result<Loaded, Failure> {
+    let environment = |name: &str| std::env::var(name).ok();
+    config::load(file, flags, &environment).map_err(|problems| Failure::problems(&problems))
 }

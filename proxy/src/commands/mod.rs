@@ -2,14 +2,18 @@
 
 mod ask;
 mod banner;
+mod check;
 mod child;
+mod completions;
 mod explain;
 mod family;
 mod guard;
 mod health;
 mod load;
+mod print_config;
 mod purge;
 mod run;
+mod schema;
 mod signals;
 mod waiting;
 
@@ -18,7 +22,7 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Stands in front of your app and makes it faster: caching, validation, compression, measurement.
 #[derive(Debug, Parser)]
@@ -35,6 +39,14 @@ struct Pillion {
 enum Task {
     /// Run in front of an app: `pillion run -- npm start`, or `pillion run --upstream http://localhost:3000`
     Run(run::Args),
+    /// Look for problems in a configuration, and show all of them: exit code 2 if there are any
+    Check(check::Args),
+    /// Print the effective configuration, with where each value came from
+    PrintConfig(print_config::Args),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
+    /// Print completions for a shell
+    Completions(completions::Args),
     /// Say what would become of a request, and why
     Explain(explain::Args),
     /// Forget what is stored for a URL
@@ -54,6 +66,12 @@ pub(crate) fn main() -> ExitCode {
     let pillion = Pillion::parse();
     let done = match &pillion.command {
         Task::Run(args) => log(pillion.log.as_deref()).and_then(|()| run::run(args)),
+        Task::Check(args) => check::check(args).map(|()| ExitCode::SUCCESS),
+        Task::PrintConfig(args) => print_config::print_config(args).map(|()| ExitCode::SUCCESS),
+        Task::Schema => schema::schema().map(|()| ExitCode::SUCCESS),
+        Task::Completions(args) => {
+            completions::completions(args, Pillion::command()).map(|()| ExitCode::SUCCESS)
+        }
         Task::Explain(args) => explain::explain(args).map(|()| ExitCode::SUCCESS),
         Task::Purge(args) => purge::purge(args).map(|()| ExitCode::SUCCESS),
         Task::Health(args) => health::health(args).map(|()| ExitCode::SUCCESS),
@@ -61,7 +79,7 @@ pub(crate) fn main() -> ExitCode {
         Task::Launch(args) => return guard::launch(args),
     };
     done.unwrap_or_else(|failure| {
-        eprintln!("pillion: {failure}");
+        eprintln!("{failure}");
         ExitCode::from(failure.code)
     })
 }
@@ -74,11 +92,19 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure that ends the process with code 1.
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// A failure that ends the process with code 1: what is wrong, and what to do about it.
+    pub(crate) fn new(message: impl fmt::Display) -> Self {
         Self {
-            message: message.into(),
+            message: format!("error: {message}"),
             code: 1,
+        }
+    }
+
+    /// The configuration is not one.
+    pub(crate) fn problems(problems: &config::Problems) -> Self {
+        Self {
+            message: problems.to_string(),
+            code: USAGE,
         }
     }
 
