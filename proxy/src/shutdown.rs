@@ -10,9 +10,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use middleware::clock::Clock;
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
 
 /// Whether traffic should be sent here; shared by `/readyz`, the supervisor and the stop.
 #[derive(Clone, Debug)]
@@ -87,9 +90,75 @@ pub struct Stopped {
     pub took: Duration,
 }
 
+/// What a stop has to wait for.
+pub(crate) struct Stop<'a> {
+    pub(crate) readiness: &'a Readiness,
+    pub(crate) signals: &'a Signals,
+    pub(crate) clock: &'a Clock,
+    /// Every accept loop.
+    pub(crate) doors: &'a TaskTracker,
+    /// Every connection, tunnels included.
+    pub(crate) connections: &'a TaskTracker,
+    /// What runs in the background: validations, fills whose client has gone, the ends of tunnels.
+    pub(crate) background: &'a TaskTracker,
+    /// How long requests in flight may take.
+    pub(crate) drain: Duration,
+}
+
+impl Stop<'_> {
+    /// Carries it out, up to the point where only the threads are left to be ended.
+    pub(crate) async fn carry_out(self) -> Stopped {
+        let begun = self.clock.now().mono;
+        self.readiness.announce_stopping();
+        self.signals.stopping.cancel();
+        let drained = timeout(self.drain, self.finish_connections()).await.is_ok();
+        self.signals.streams.cancel();
+        self.signals.cut.cancel();
+        let spent = || self.clock.now().mono.saturating_duration_since(begun);
+        self.background.close();
+        let left = self.drain.saturating_sub(spent()).max(LAST_MOMENT);
+        let background = async {
+            self.connections.wait().await;
+            self.background.wait().await;
+        };
+        if timeout(left, background).await.is_err() {
+            info!(
+                tasks = self.background.len(),
+                connections = self.connections.len(),
+                "The stop does not wait for background tasks any longer."
+            );
+        }
+        Stopped {
+            drained,
+            took: spent(),
+        }
+    }
+
+    async fn finish_connections(&self) {
+        let finished = async {
+            self.doors.wait().await;
+            self.connections.wait().await;
+        };
+        let streams = async {
+            sleep(self.drain / STREAMS_PART).await;
+            self.signals.streams.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = finished => {}
+            () = streams => {}
+        }
+    }
+}
+
 fn tell_supervisor(state: sd_notify::NotifyState<'_>) {
     // Without a supervisor that listens this does nothing and succeeds.
     if let Err(error) = sd_notify::notify(&[state]) {
         warn!(%error, "Could not tell systemd about a change of state.");
     }
 }
+
+/// The part of the deadline that streams and tunnels get.
+const STREAMS_PART: u32 = 4;
+/// What background tasks get at least, when connections have used up the whole deadline.
+const LAST_MOMENT: Duration = Duration::from_millis(250);

@@ -47,6 +47,8 @@ impl Drop for Folder {
 pub struct Proxy {
     /// Its first listener.
     pub address: SocketAddr,
+    /// Its admin listener, if `[admin]` says so.
+    pub admin: Option<SocketAddr>,
     /// Its clock, which the test may advance.
     pub clock: Clock,
     running: Option<proxy::Running>,
@@ -97,8 +99,14 @@ impl Proxy {
         let loaded = config::load(Some(&file), &config::Overrides::default(), &|_| None)
             .unwrap_or_else(|problems| panic!("{problems}"));
         let clock = Clock::adjustable();
-        let running = proxy::start(loaded.settings, clock.clone())
+        let told = proxy::admin::Told {
+            effective: loaded.to_toml(),
+        };
+        let mut running = proxy::start(loaded.settings, clock.clone())
             .unwrap_or_else(|error| panic!("Pillion does not start: {error}"));
+        let admin = proxy::admin::open(&mut running, told)
+            .unwrap_or_else(|error| panic!("the admin listener does not start: {error}"));
+        running.readiness().announce_ready();
         let address = running
             .addresses()
             .iter()

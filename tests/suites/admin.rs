@@ -15,7 +15,7 @@ async fn ask(
     fields: &[(&str, &str)],
     content: &str,
 ) -> Fetched {
-    let admin = proxy.running().admin_address().expect("an admin listener");
+    let admin = proxy.admin.expect("an admin listener");
     fetch(admin, request(method, target, fields, content.to_owned())).await
 }
 

@@ -124,7 +124,7 @@ async fn a_coded_copy_is_made_once_and_replayed() {
             let answer = proxy.get_with("/", &accept).await;
             assert_eq!(answer.decoded(), page().as_bytes());
             // A stored copy has a length; content coded on the fly may have one as well, so ask the metrics.
-            let admin = proxy.running().admin_address().expect("an admin listener");
+            let admin = proxy.admin.expect("an admin listener");
             let metrics = tests::fetch(admin, request(Method::GET, "/metrics", &[], "")).await;
             let made: f64 = metrics
                 .text()

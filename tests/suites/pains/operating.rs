@@ -58,7 +58,7 @@ async fn pain_21_clients_cannot_make_series() {
             .await
             .expect("an answer");
     }
-    let admin = proxy.running().admin_address().expect("an admin listener");
+    let admin = proxy.admin.expect("an admin listener");
     let metrics = fetch(admin, request(Method::GET, "/metrics", &[], "")).await;
     let labels = |name: &str| {
         metrics
@@ -108,7 +108,7 @@ async fn pain_22_one_url_tells_why_and_what_would_change_it() {
     })
     .await;
     let proxy = Proxy::with(&upstream, "[admin]\naddress = \"127.0.0.1:0\"").await;
-    let admin = proxy.running().admin_address().expect("an admin listener");
+    let admin = proxy.admin.expect("an admin listener");
     let host = proxy.address.to_string();
     for (target, word) in [
         ("/silent", "max-age"),
