@@ -220,6 +220,8 @@ mod tests {
         HeaderMap::from_iter(pairs)
     }
 
+    type Fields = &'static [(&'static str, &'static str)];
+
     fn asker(pairs: &[(&'static str, &'static str)]) -> Asker {
         let mut request = Request::new(());
         *request.headers_mut() = fields(pairs);
@@ -281,7 +283,7 @@ mod tests {
         ] {
             assert_eq!(asker(&[(name, "x")]).credentials, expected, "{name}");
         }
-        let cases: [(&[(&str, &str)], Site); 14] = [
+        let cases: [(Fields, Site); 14] = [
             (&[("sec-fetch-site", "same-origin")], Site::Same),
             (&[("sec-fetch-site", "same-site")], Site::Same),
             (&[("sec-fetch-site", "none")], Site::Same),
@@ -323,7 +325,7 @@ mod tests {
     #[test]
     fn whom_an_answer_is_for() {
         use Audience::{Private, Public, Unstated};
-        let cases: [(&[(&str, &str)], Audience, Audience); 10] = [
+        let cases: [(Fields, Audience, Audience); 10] = [
             (&[], Unstated, Public),
             (&[("cache-control", "max-age=60")], Unstated, Public),
             (&[("cache-control", "Public, max-age=60")], Public, Public),
