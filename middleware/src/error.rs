@@ -5,6 +5,8 @@ use std::fmt;
 
 use http::StatusCode;
 
+use crate::facts::ResponseFacts;
+
 /// A failure, with what is needed to answer it, log it and decide about a retry.
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
@@ -16,6 +18,7 @@ struct Inner {
     may_retry: bool,
     detail: Option<&'static str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    facts: ResponseFacts,
 }
 
 /// Who caused a failure.
@@ -137,6 +140,7 @@ impl Error {
             may_retry: false,
             detail: None,
             source: None,
+            facts: ResponseFacts::default(),
         }))
     }
 
@@ -189,6 +193,25 @@ impl Error {
     /// Whether the same request may be sent again.
     pub fn may_retry(&self) -> bool {
         self.0.may_retry
+    }
+
+    /// What the layers on its way up add, as they would to a response: the answer that is made of
+    /// this error has these facts.
+    pub fn facts_mut(&mut self) -> &mut ResponseFacts {
+        &mut self.0.facts
+    }
+
+    /// The client's failure that lies behind this one, where one does: a request body that broke off
+    /// or grew too large first shows as a failure to send it on.
+    pub fn clients_fault(&self) -> Option<&Self> {
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(self);
+        while let Some(error) = cause {
+            match error.downcast_ref::<Self>() {
+                Some(ours) if ours.side() == Side::Client => return Some(ours),
+                _ => cause = error.source(),
+            }
+        }
+        None
     }
 
     /// What a client may read about it.

@@ -4,6 +4,7 @@ use middleware::cache::SharedCache;
 use middleware::clock::Clock;
 use middleware::metrics::{CoreMetrics, Metrics};
 use middleware::request_log::AccessLog;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::upstream::Upstreams;
@@ -15,6 +16,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Every task that shutdown waits for.
     pub tasks: TaskTracker,
+    /// Cancelled when the program begins to stop: tunnels are cut, unused upstream connections closed.
+    pub stopping: CancellationToken,
     /// The catalogue.
     pub metrics: Metrics,
     /// Access lines.

@@ -86,9 +86,11 @@ families! {
         "Client connections accepted.";
     CONNECTIONS_REFUSED: Counter "pillion_connections_refused_total" ["cause"]
         "Client connections closed before they carried a request.";
-    TUNNELS: Gauge "pillion_tunnels" []
+    CERTIFICATE_LOADS: Counter "pillion_certificate_loads_total" ["result"]
+        "Changed certificates that were taken over, or refused while the old one stays.";
+    TUNNELS: Gauge "pillion_tunnels" ["upstream"]
         "Upgraded connections (WebSocket and others) that are open.";
-    TUNNELS_OPENED: Counter "pillion_tunnels_opened_total" []
+    TUNNELS_OPENED: Counter "pillion_tunnels_opened_total" ["upstream"]
         "Connections upgraded.";
     TUNNEL_BYTES: Counter "pillion_tunnel_bytes_total" ["dir"]
         "Bytes relayed through upgraded connections; in is from the client.";
@@ -128,6 +130,10 @@ families! {
         "Requests that took an open upstream connection from the pool.";
     UPSTREAM_RETRIES: Counter "pillion_upstream_retries_total" ["upstream"]
         "Requests sent again.";
+    UPSTREAM_WAITS: Counter "pillion_upstream_waits_total" ["upstream"]
+        "Requests that waited for a connection, since their limit was reached.";
+    UPSTREAM_FAILURES: Counter "pillion_upstream_failures_total" ["upstream", "error"]
+        "Requests that the upstream failed, by RFC 9209 error type.";
     LOG_LOST: Counter "pillion_request_log_lines_lost_total" []
         "Access lines not written: the writer was behind, or the file failed.";
     BUILD_INFO: Gauge "pillion_build_info" ["version"]
@@ -187,14 +193,18 @@ closed_set! {
     ConnectionProxyHeader => CONNECTIONS_REFUSED "cause" = "proxy_protocol";
     /// A connection's first header section took too long.
     ConnectionSlow => CONNECTIONS_REFUSED "cause" = "slow";
+    /// A connection broke, or ended, within the bytes that tell HTTP/1 from HTTP/2.
+    ConnectionBroken => CONNECTIONS_REFUSED "cause" = "broken";
+    /// A changed certificate is in use.
+    CertificateLoaded => CERTIFICATE_LOADS "result" = "ok";
+    /// A changed certificate cannot be used; the old one stays.
+    CertificateRefused => CERTIFICATE_LOADS "result" = "failed";
     /// A request was refused as malformed.
     RequestMalformed => MALFORMED;
     /// A route name did not fit into the table of names.
     RouteOverflow => ROUTE_OVERFLOW;
     /// A panic was caught.
     Panic => PANICS;
-    /// A connection was upgraded.
-    TunnelOpened => TUNNELS_OPENED;
     /// Bytes from the client went through a tunnel.
     TunnelBytesIn => TUNNEL_BYTES "dir" = "in";
     /// Bytes to the client went through a tunnel.
@@ -254,8 +264,6 @@ closed_set! {
     Connections => CONNECTIONS;
     /// Requests under way (those answered on the spot are never seen here).
     RequestsInFlight => IN_FLIGHT;
-    /// Upgraded connections that are open.
-    Tunnels => TUNNELS;
 }
 
 closed_set! {
