@@ -1,35 +1,20 @@
 //! Which coding an answer gets, or why none: pure rules (RFC 9110 §12.5.3, semantics §3.7).
 
 use config::content_coding::{Codings, ContentCodingSettings, Streams};
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, RANGE};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::StatusCode;
 
 use crate::content_coding::Coding;
-use crate::content_coding::guard::{self, Asker, Audience, Refusal, Verdict};
+use crate::content_coding::guard::{self, Audience, Refusal, Verdict};
+use crate::content_coding::reading::{Asked, Coded, Kind, Reading};
 use crate::fields::accept_encoding::{Accepts, Weight};
-use crate::fields::list;
-use crate::fields::media_type::{self, MediaType};
-
-/// What of a request the rules look at; taken before it goes down.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    /// `Accept-Encoding`.
-    pub accepts: Accepts,
-    /// Whether it is for the head alone, which is then as GET's would be.
-    pub is_head: bool,
-    /// Whether it is for a part, which is cut from identity content.
-    pub range: bool,
-    /// For the policy against BREACH.
-    pub asker: Asker,
-}
 
 /// What of an answer the rules look at.
 #[derive(Clone, Copy, Debug)]
-pub struct Content<'a> {
+pub struct Content {
     /// Final status.
     pub status: StatusCode,
     /// Its fields.
-    pub fields: &'a HeaderMap,
+    pub read: Reading,
     /// Length of the content in bytes, where it is known before the content has come.
     pub length: Option<u64>,
     /// Whether it is, or is just being, stored in the shared cache.
@@ -87,69 +72,56 @@ pub struct Choice {
     gzip: bool,
 }
 
-impl Asked {
-    /// What `request` says.
-    pub fn of<B>(request: &Request<B>) -> Self {
-        let fields = request.headers();
-        Self {
-            accepts: Accepts::of(fields),
-            is_head: request.method() == Method::HEAD,
-            range: fields.contains_key(RANGE),
-            asker: Asker::of(request),
-        }
-    }
-}
-
 /// What becomes of `content` for the client that asked so.
-pub fn decide(settings: &ContentCodingSettings, asked: Asked, content: Content<'_>) -> Decision {
+pub fn decide(settings: &ContentCodingSettings, asked: &Asked, content: Content) -> Decision {
+    use Uncoded as U;
+    let read = &content.read;
     if !settings.enabled {
-        return Decision::Leave(Uncoded::Disabled);
+        return Decision::Leave(U::Disabled);
     }
     if !may_have_content(content.status) {
-        return Decision::Leave(Uncoded::Status);
+        return Decision::Leave(U::Status);
     }
-    let fields = content.fields;
-    if fields.contains_key(CONTENT_RANGE) {
-        return Decision::Leave(Uncoded::ContentRange);
+    if read.is_part {
+        return Decision::Leave(U::ContentRange);
     }
-    if fields.contains_key(CONTENT_ENCODING) {
-        return recode(asked.accepts, fields);
+    if read.coding != Coded::Not {
+        return recode(asked.accepts, read);
     }
-    let media_type = MediaType::of(fields);
-    if media_type.is_none_or(|media_type| !media_type.is_compressible() || media_type.is_grpc()) {
-        return Decision::Leave(Uncoded::MediaType);
+    if !is_compressible(read.kind) {
+        return Decision::Leave(U::MediaType);
     }
-    if settings.streams == Streams::Off && media_type::is_stream(fields) {
-        return Decision::Leave(Uncoded::Stream);
+    if settings.streams == Streams::Off && read.is_stream {
+        return Decision::Leave(U::Stream);
     }
-    if is_no_transform(fields) {
-        return Decision::Leave(Uncoded::NoTransform);
+    if read.no_transform {
+        return Decision::Leave(U::NoTransform);
     }
     if content
         .length
         .is_some_and(|length| length < settings.min_size)
     {
-        return Decision::Leave(Uncoded::TooSmall);
+        return Decision::Leave(U::TooSmall);
     }
     if asked.range {
-        return Decision::Leave(Uncoded::Range);
+        return Decision::Leave(U::Range);
     }
     let Some(best) = Choice::of(asked.accepts, settings.codings) else {
-        return Decision::Leave(Uncoded::NotAccepted);
+        return Decision::Leave(U::NotAccepted);
     };
-    let audience = Audience::of(fields, content.shared);
-    match guard::judge(settings.breach, asked.asker, audience, media_type) {
+    let audience = Audience::of(read, content.shared);
+    match guard::judge(settings.breach, asked.asker, audience, read.kind) {
         Verdict::Compress => Decision::Code {
             best,
             jitter: false,
         },
         Verdict::CompressWithJitter => Decision::Code { best, jitter: true },
-        Verdict::DoNot(refusal) => Decision::Leave(Uncoded::Breach(refusal)),
+        Verdict::DoNot(refusal) => Decision::Leave(U::Breach(refusal)),
     }
 }
 
 /// Whether another client might get other bytes for this, so that `Vary` must say so.
-pub fn varies(settings: &ContentCodingSettings, decision: Decision, content: Content<'_>) -> bool {
+pub fn varies(settings: &ContentCodingSettings, decision: Decision, content: Content) -> bool {
     use Uncoded as U;
     match decision {
         Decision::Code { .. } | Decision::Decode(_) => true,
@@ -163,20 +135,17 @@ pub fn varies(settings: &ContentCodingSettings, decision: Decision, content: Con
 
 /// The same of what this layer never codes: a 206 or 304 says what the 200 would have said. A 304
 /// need not name its type; then it is taken to be one that varies.
-fn whole_may_vary(settings: &ContentCodingSettings, content: Content<'_>) -> bool {
-    let fields = content.fields;
+fn whole_may_vary(settings: &ContentCodingSettings, content: Content) -> bool {
+    let read = &content.read;
     if content.status == StatusCode::NO_CONTENT || content.status.is_informational() {
         return false;
     }
-    let by_type = match MediaType::of(fields) {
-        Some(media_type) => {
-            media_type.is_compressible()
-                && !media_type.is_grpc()
-                && (settings.streams == Streams::Flush || !media_type::is_stream(fields))
-        }
-        None => content.status == StatusCode::NOT_MODIFIED,
+    let by_type = match read.kind {
+        Kind::Compressible | Kind::Page => settings.streams == Streams::Flush || !read.is_stream,
+        Kind::Incompressible => false,
+        Kind::Unstated => content.status == StatusCode::NOT_MODIFIED,
     };
-    (by_type || coded_by_upstream(fields).is_some()) && !is_no_transform(fields)
+    (by_type || matches!(read.coding, Coded::By(_))) && !read.no_transform
 }
 
 impl Decision {
@@ -237,30 +206,21 @@ pub(super) fn weight(accepts: Accepts, coding: Coding) -> Weight {
 }
 
 /// What becomes of content that came coded: never coded twice, and decoded for those who cannot.
-fn recode(accepts: Accepts, fields: &HeaderMap) -> Decision {
-    let left = Decision::Leave(Uncoded::AlreadyCoded);
-    let Some(coding) = coded_by_upstream(fields) else {
-        return left;
-    };
-    if weight(accepts, coding).is_taken() || !accepts.takes_identity() || is_no_transform(fields) {
-        return left;
-    }
-    Decision::Decode(coding)
-}
-
-/// The one coding of the content, if we know it. What we do not know, or what is coded several times
-/// over, is nothing that we can take off.
-fn coded_by_upstream(fields: &HeaderMap) -> Option<Coding> {
-    let mut codings = list::members(fields, &CONTENT_ENCODING);
-    match (codings.next(), codings.next()) {
-        (Some(coding), None) => Coding::named(coding),
-        _ => None,
+fn recode(accepts: Accepts, read: &Reading) -> Decision {
+    match read.coding {
+        Coded::By(coding)
+            if !weight(accepts, coding).is_taken()
+                && accepts.takes_identity()
+                && !read.no_transform =>
+        {
+            Decision::Decode(coding)
+        }
+        _ => Decision::Leave(Uncoded::AlreadyCoded),
     }
 }
 
-fn is_no_transform(fields: &HeaderMap) -> bool {
-    list::members(fields, &CACHE_CONTROL)
-        .any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
+fn is_compressible(kind: Kind) -> bool {
+    matches!(kind, Kind::Compressible | Kind::Page)
 }
 
 /// Whether an answer with this status has whole content (RFC 9110 §6.4.1, §15.3.7).

@@ -756,6 +756,31 @@ async fn an_answer_that_comes_later_is_coded_too() {
     assert_eq!(coding_of(&got), Some(Coding::Br));
 }
 
+#[tokio::test(start_paused = true)]
+async fn short_content_in_sight_is_coded_whole_but_waited_for_briefly_only() {
+    let answer_to = |script: &Script| {
+        let mut body = Some(Body::stream(Declared(script.body(), 3000)));
+        let mut layer = House::new().over(move |_| response(&[], body.take().unwrap()));
+        layer.call(accepting("br"))
+    };
+    let script = Script::default();
+    script.data(text(3000));
+    script.then(None);
+    let got = answer_to(&script).await.unwrap();
+    assert!(got.headers().contains_key(CONTENT_LENGTH));
+    assert_eq!(content_of(got).await.unwrap(), text(3000));
+
+    let script = Script::default();
+    script.data(text(3000).slice(..1000));
+    let before = tokio::time::Instant::now();
+    let got = answer_to(&script).await.unwrap();
+    assert!(before.elapsed() <= Duration::from_millis(6));
+    assert!(!got.headers().contains_key(CONTENT_LENGTH));
+    script.data(text(3000).slice(1000..));
+    script.then(None);
+    assert_eq!(content_of(got).await.unwrap(), text(3000));
+}
+
 /// A stream of known length.
 struct Declared(Body, u64);
 
@@ -800,6 +825,11 @@ proptest! {
             prop_assert_eq!(&back, &content);
         }
     }
+}
+
+proptest! {
+    // The best of efforts takes its time, the more so without optimisation.
+    #![proptest_config(ProptestConfig::with_cases(6))]
 
     #[test]
     fn whole_content_comes_back_as_it_was(
@@ -816,7 +846,9 @@ proptest! {
             }
         }
     }
+}
 
+proptest! {
     #[test]
     fn no_coded_bytes_panic_a_decoder(coded: Vec<u8>, cuts in prop::collection::vec((1..50_usize, any::<bool>()), 1..9)) {
         for coding in EVERY {

@@ -1,5 +1,5 @@
-use http::HeaderValue;
 use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue, Request};
 
 use super::*;
 
@@ -39,11 +39,11 @@ fn decided(accept: &'static str, status: u16, pairs: &[(&'static str, &'static s
     let fields = fields(pairs);
     let content = Content {
         status: StatusCode::from_u16(status).unwrap(),
-        fields: &fields,
+        read: Reading::of(&fields),
         length: Some(5000),
         shared: false,
     };
-    decide(&SETTINGS, asked(accept), content)
+    decide(&SETTINGS, &asked(accept), content)
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn why_content_is_not_coded() {
         let fields = fields(&[HTML]);
         let content = Content {
             status: StatusCode::OK,
-            fields: &fields,
+            read: Reading::of(&fields),
             length: None,
             shared: false,
         };
@@ -96,7 +96,7 @@ fn why_content_is_not_coded() {
             ..asked(accept)
         };
         assert_eq!(
-            decide(&SETTINGS, asked, content),
+            decide(&SETTINGS, &asked, content),
             Decision::Leave(reason),
             "{accept}"
         );
@@ -114,12 +114,12 @@ fn short_content_is_left_alone_if_its_length_is_known() {
     ] {
         let content = Content {
             status: StatusCode::OK,
-            fields: &fields,
+            read: Reading::of(&fields),
             length,
             shared: false,
         };
         assert_eq!(
-            decide(&SETTINGS, asked(ALL), content).coded().is_some(),
+            decide(&SETTINGS, &asked(ALL), content).coded().is_some(),
             coded,
             "{length:?}"
         );
@@ -151,7 +151,7 @@ fn codings_that_are_off_are_not_used() {
     let fields = fields(&[("content-type", "text/html")]);
     let content = Content {
         status: StatusCode::OK,
-        fields: &fields,
+        read: Reading::of(&fields),
         length: None,
         shared: false,
     };
@@ -164,14 +164,14 @@ fn codings_that_are_off_are_not_used() {
         codings,
         ..SETTINGS
     };
-    let decision = decide(&settings, asked("br, gzip;q=0.1"), content);
+    let decision = decide(&settings, &asked("br, gzip;q=0.1"), content);
     assert_eq!(decision.coded().unwrap().on_the_fly(), Coding::Gzip);
     let off = ContentCodingSettings {
         enabled: false,
         ..SETTINGS
     };
     assert_eq!(
-        decide(&off, asked(ALL), content),
+        decide(&off, &asked(ALL), content),
         Decision::Leave(Uncoded::Disabled)
     );
 }
@@ -217,11 +217,11 @@ fn streams_are_coded_if_told_so_but_grpc_never() {
         let fields = fields(&[("content-type", content_type)]);
         let content = Content {
             status: StatusCode::OK,
-            fields: &fields,
+            read: Reading::of(&fields),
             length: None,
             shared: false,
         };
-        let found = decide(&settings, asked(ALL), content).coded().is_some();
+        let found = decide(&settings, &asked(ALL), content).coded().is_some();
         assert_eq!(found, coded, "{content_type}");
     }
 }
@@ -231,7 +231,7 @@ fn answers_to_credentials_go_by_the_policy() {
     let fields = fields(&[("content-type", "text/html")]);
     let content = Content {
         status: StatusCode::OK,
-        fields: &fields,
+        read: Reading::of(&fields),
         length: None,
         shared: false,
     };
@@ -242,15 +242,15 @@ fn answers_to_credentials_go_by_the_policy() {
             ("sec-fetch-site", site),
         ])
     };
-    let same = decide(&SETTINGS, with_site("same-origin"), content);
+    let same = decide(&SETTINGS, &with_site("same-origin"), content);
     assert!(matches!(same, Decision::Code { jitter: true, .. }));
-    let cross = decide(&SETTINGS, with_site("cross-site"), content);
+    let cross = decide(&SETTINGS, &with_site("cross-site"), content);
     assert_eq!(cross, Decision::Leave(Uncoded::Breach(Refusal::CrossSite)));
     let stored = Content {
         shared: true,
         ..content
     };
-    let stored = decide(&SETTINGS, with_site("cross-site"), stored);
+    let stored = decide(&SETTINGS, &with_site("cross-site"), stored);
     assert!(matches!(stored, Decision::Code { jitter: false, .. }));
 }
 
@@ -286,11 +286,11 @@ fn vary_is_said_wherever_another_client_might_get_other_bytes() {
         let status = StatusCode::from_u16(status).unwrap();
         let content = Content {
             status,
-            fields: &fields,
+            read: Reading::of(&fields),
             length: Some(1),
             shared: false,
         };
-        let decision = decide(&SETTINGS, asked(ALL), content);
+        let decision = decide(&SETTINGS, &asked(ALL), content);
         let found = varies(&SETTINGS, decision, content);
         assert_eq!(found, expected, "{status} {pairs:?}");
     }
