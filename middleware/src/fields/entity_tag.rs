@@ -18,6 +18,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -186,14 +187,8 @@ pub fn with_coding(tag: &HeaderValue, coding: &str) -> Option<HeaderValue> {
     if parsed.is_weak() {
         return Some(tag.clone());
     }
-    let opaque = [parsed.opaque, b"~", coding.as_bytes()].concat();
-    let mut value = Vec::with_capacity(opaque.len() + 2);
-    let marked = EntityTag {
-        opaque: &opaque,
-        ..parsed
-    };
-    marked.write(&mut value);
-    HeaderValue::from_bytes(&value).ok()
+    let marked = [b"\"", parsed.opaque, b"~", coding.as_bytes(), b"\""].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(marked)).ok()
 }
 
 /// A tag of our own for content with this hash.
