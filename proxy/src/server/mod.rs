@@ -8,6 +8,7 @@ mod accept;
 mod client_io;
 mod connection;
 mod cores;
+mod descriptors;
 pub mod listen;
 pub mod proxy_protocol;
 mod service;
@@ -27,6 +28,7 @@ use middleware::metrics::Metrics;
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use crate::server::cores::{Cores, Ground};
+pub(crate) use crate::server::descriptors::allow_descriptors;
 use crate::server::listen::{Opened, SocketFile, StdListener};
 use crate::server::tls::{Certificate, CertificateWatch};
 use crate::start_error::StartError;

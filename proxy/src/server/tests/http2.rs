@@ -1,5 +1,10 @@
 //! HTTP/2: by prior knowledge and by ALPN; its limits, its idleness and its goodbye.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test's own clients are not a stop's to wait for"
+)]
+
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Full};

@@ -2,9 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, thread};
@@ -139,6 +141,54 @@ fn a_socket_that_systemd_did_not_pass_is_named() {
         refusal.contains("systemd passed no socket named \"web\""),
         "{refusal}"
     );
+}
+
+/// The part of [`sockets_from_systemd_are_taken_by_name`] that runs in a process of its own.
+#[test]
+#[ignore = "started by another test"]
+fn child_of_systemd() {
+    let listen = ["unix", "tcp"].map(|name| ListenSettings {
+        address: ListenAddress::Systemd(name.into()),
+        ..plain()
+    });
+    let server = Server::listening(&listen, |_| {}).expect("both sockets were passed");
+    refusal(listening(ListenAddress::Systemd("tcp".into())));
+    server.echo.wait_for(2);
+    server.echo.gate.permits.add_permits(2);
+    server.stop(PATIENCE);
+}
+
+#[test]
+fn sockets_from_systemd_are_taken_by_name() {
+    let folder = Folder::new();
+    let path = folder.path().join("a.sock");
+    let unix = UnixListener::bind(&path).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    // The shell does what systemd does: descriptors from 3 on, and their receiver's number.
+    let passing = "exec 3<&0 4<&1 <&- >&2; \
+        LISTEN_FDS=2 LISTEN_FDNAMES=tcp:unix LISTEN_PID=$$ exec \"$0\" \"$@\"";
+    let mut child = Command::new("sh")
+        .args(["-c", passing])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "server::tests::listeners::child_of_systemd"])
+        .args(["--ignored", "--nocapture"])
+        .stdin(OwnedFd::from(tcp))
+        .stdout(OwnedFd::from(unix))
+        .spawn()
+        .unwrap();
+    let wait = "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut over_tcp = Client::connect(address);
+    over_tcp.send(wait);
+    let mut over_unix = UnixStream::connect(&path).unwrap();
+    over_unix.set_read_timeout(Some(PATIENCE)).unwrap();
+    over_unix.write_all(wait.as_bytes()).unwrap();
+    assert!(over_tcp.read_to_end().ends_with("waited"));
+    let mut answer = String::new();
+    over_unix.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("waited"), "{answer}");
+    assert!(child.wait().unwrap().success());
+    assert!(path.exists(), "the file is systemd's");
 }
 
 #[test]
