@@ -4,6 +4,8 @@
 //! goes: [`server`] (a core's listener, connection and HTTP) → [`pipeline`] (the page) →
 //! [`routing`] → the route's layers → [`upstream`], or [`tunnel`].
 
+pub mod admin;
+pub mod logging;
 pub mod pipeline;
 pub mod routing;
 pub mod server;
@@ -45,7 +47,7 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
     server::allow_descriptors(&settings);
     let settings = Arc::new(settings);
     let signals = Signals::default();
-    let shared = share(&settings, clock.clone())?;
+    let shared = share(&settings, clock.clone(), &signals)?;
     let listeners = Listeners::open(&settings.listen, settings.threads, &shared.metrics)?;
     let bound = listeners.bound();
     let ground = Ground {
@@ -77,7 +79,7 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
 }
 
 /// What outlives a reload. Reads the files that it needs, and opens the log.
-fn share(settings: &Settings, clock: Clock) -> Result<Shared, StartError> {
+fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared, StartError> {
     let metrics = Metrics::new();
     let tasks = TaskTracker::new();
     let upstreams = Upstreams::new(
@@ -85,6 +87,8 @@ fn share(settings: &Settings, clock: Clock) -> Result<Shared, StartError> {
         settings.threads,
         clock.clone(),
         &metrics,
+        &tasks,
+        &signals.stopping,
     )
     .map_err(|error| {
         StartError::new(
@@ -109,6 +113,8 @@ fn share(settings: &Settings, clock: Clock) -> Result<Shared, StartError> {
     Ok(Shared {
         clock,
         tasks,
+        stopping: signals.stopping.clone(),
+        streams: signals.streams.clone(),
         metrics,
         access_log,
         cache,

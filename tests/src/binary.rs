@@ -23,7 +23,11 @@ pub fn path() -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a file");
     let folder = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
     let path = folder.join("pillion");
-    assert!(path.exists(), "{} is not there; run `cargo build --workspace`", path.display());
+    assert!(
+        path.exists(),
+        "{} is not there; run `cargo build --workspace`",
+        path.display()
+    );
     path
 }
 
@@ -56,7 +60,11 @@ impl Binary {
             keep(Box::new(child.stdout.take().expect("a pipe"))),
             keep(Box::new(child.stderr.take().expect("a pipe"))),
         ];
-        Self { child, lines, readers }
+        Self {
+            child,
+            lines,
+            readers,
+        }
     }
 
     /// All lines of both outputs so far.

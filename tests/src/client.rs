@@ -23,7 +23,9 @@ pub struct Fetched {
 impl Fetched {
     /// The first line of field `name`, or `""`.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap_or("?"))
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap_or("?"))
     }
 
     /// The content as text.
@@ -47,10 +49,14 @@ pub fn decode(coding: &str, content: &[u8]) -> Vec<u8> {
     match coding {
         "" | "identity" => plain.extend_from_slice(content),
         "gzip" => {
-            flate2::read::GzDecoder::new(content).read_to_end(&mut plain).expect("gzip");
+            flate2::read::GzDecoder::new(content)
+                .read_to_end(&mut plain)
+                .expect("gzip");
         }
         "br" => {
-            brotli::Decompressor::new(content, 4096).read_to_end(&mut plain).expect("Brotli");
+            brotli::Decompressor::new(content, 4096)
+                .read_to_end(&mut plain)
+                .expect("Brotli");
         }
         "zstd" => plain = zstd::decode_all(content).expect("zstd"),
         other => panic!("unknown coding {other}"),
@@ -81,10 +87,14 @@ impl Client {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.expect("a fresh connection");
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .expect("a fresh connection");
         tokio::spawn(connection.with_upgrades());
-        Self { sender: Sender::One(sender), authority }
+        Self {
+            sender: Sender::One(sender),
+            authority,
+        }
     }
 
     /// HTTP/2 by prior knowledge, or after ALPN, over any stream.
@@ -96,7 +106,10 @@ impl Client {
             .await
             .expect("a fresh connection");
         tokio::spawn(connection);
-        Self { sender: Sender::Two(sender), authority }
+        Self {
+            sender: Sender::Two(sender),
+            authority,
+        }
     }
 
     /// Sends a request; the answer's content is still to be read.
@@ -129,16 +142,25 @@ impl Client {
     ///
     /// # Errors
     /// If the connection ends before the answer is complete.
-    pub async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Fetched, hyper::Error> {
+    pub async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Fetched, hyper::Error> {
         let (head, body) = self.send(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
-        Ok(Fetched { status: head.status, headers: head.headers, body })
+        Ok(Fetched {
+            status: head.status,
+            headers: head.headers,
+            body,
+        })
     }
 
     /// GET with these fields.
     pub async fn get_with(&mut self, target: &str, fields: &[(&str, &str)]) -> Fetched {
         let request = request(Method::GET, target, fields, "");
-        crate::within("an answer", self.exchange(request)).await.expect("a whole answer")
+        crate::within("an answer", self.exchange(request))
+            .await
+            .expect("a whole answer")
     }
 }
 
@@ -153,7 +175,9 @@ pub fn request(
     for (name, value) in fields {
         request = request.header(*name, *value);
     }
-    request.body(Full::new(content.into())).expect("a valid request")
+    request
+        .body(Full::new(content.into()))
+        .expect("a valid request")
 }
 
 /// One request on a connection of its own.
@@ -162,5 +186,7 @@ pub fn request(
 /// If no whole answer comes in time.
 pub async fn fetch(address: SocketAddr, request: Request<Full<Bytes>>) -> Fetched {
     let exchange = async { Client::connect(address).await.exchange(request).await };
-    crate::within("an answer", exchange).await.expect("a whole answer")
+    crate::within("an answer", exchange)
+        .await
+        .expect("a whole answer")
 }

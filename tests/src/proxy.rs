@@ -19,7 +19,10 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     /// A new, empty one.
-    #[expect(clippy::new_without_default, reason = "making a folder is not a default value")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "making a folder is not a default value"
+    )]
     pub fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -44,6 +47,8 @@ impl Drop for Folder {
 pub struct Proxy {
     /// Its first listener.
     pub address: SocketAddr,
+    /// Its admin listener, if `[admin]` says so.
+    pub admin: Option<SocketAddr>,
     /// Its clock, which the test may advance.
     pub clock: Clock,
     running: Option<proxy::Running>,
@@ -58,7 +63,11 @@ impl Proxy {
 
     /// In front of `upstream`, with these tables of configuration.
     pub async fn with(upstream: &Upstream, toml: &str) -> Self {
-        Self::configured(&format!("{toml}\n[upstream.app]\nurl = {:?}\n", upstream.url)).await
+        Self::configured(&format!(
+            "{toml}\n[upstream.app]\nurl = {:?}\n",
+            upstream.url
+        ))
+        .await
     }
 
     /// From a whole file; where it has no listener, it listens on a free port of 127.0.0.1.
@@ -79,21 +88,38 @@ impl Proxy {
         } else {
             "[request_log]\nenabled = false\n"
         };
-        let admin = if toml.contains("[admin]") { "" } else { "[admin]\nenabled = false\n" };
+        let admin = if toml.contains("[admin]") {
+            ""
+        } else {
+            "[admin]\nenabled = false\n"
+        };
         // Top-level keys come first in a TOML file, so what is added goes behind.
         let file = folder.path().join("pillion.toml");
         std::fs::write(&file, format!("{toml}\n{listen}{log}{admin}")).expect("a writable folder");
         let loaded = config::load(Some(&file), &config::Overrides::default(), &|_| None)
             .unwrap_or_else(|problems| panic!("{problems}"));
         let clock = Clock::adjustable();
-        let running = proxy::start(loaded.settings, clock.clone())
+        let told = proxy::admin::Told {
+            effective: loaded.to_toml(),
+        };
+        let mut running = proxy::start(loaded.settings, clock.clone())
             .unwrap_or_else(|error| panic!("Pillion does not start: {error}"));
+        let admin = proxy::admin::open(&mut running, told)
+            .unwrap_or_else(|error| panic!("the admin listener does not start: {error}"));
+        running.readiness().announce_ready();
         let address = running
             .addresses()
             .iter()
             .find_map(proxy::Bound::tcp)
             .unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
-        Self { address, clock, running: Some(running), _folder: folder }
+        let admin = admin.as_ref().and_then(proxy::Bound::tcp);
+        Self {
+            address,
+            admin,
+            clock,
+            running: Some(running),
+            _folder: folder,
+        }
     }
 
     /// The running program.

@@ -56,11 +56,17 @@ impl RawUpstream {
                 let (run, log) = (script(stream), log.clone());
                 connections.spawn(async move {
                     let bytes = run.await;
-                    log.lock().expect("no test panics while holding this").push(bytes);
+                    log.lock()
+                        .expect("no test panics while holding this")
+                        .push(bytes);
                 });
             }
         });
-        Self { address, received, task }
+        Self {
+            address,
+            received,
+            task,
+        }
     }
 
     /// Answers every connection's first head with `answer`, then closes.
@@ -81,7 +87,10 @@ impl RawUpstream {
 
     /// What each finished connection received.
     pub fn received(&self) -> Vec<Vec<u8>> {
-        self.received.lock().expect("no test panics while holding this").clone()
+        self.received
+            .lock()
+            .expect("no test panics while holding this")
+            .clone()
     }
 }
 

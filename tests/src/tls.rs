@@ -28,7 +28,11 @@ impl Certificate {
         let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
         std::fs::write(&key, signing_key.serialize_pem()).expect("a writable folder");
         std::fs::write(&certificate, cert.pem()).expect("a writable folder");
-        Self { certificate, key, der: cert.der().clone() }
+        Self {
+            certificate,
+            key,
+            der: cert.der().clone(),
+        }
     }
 
     /// A TLS connection that trusts this certificate alone and offers `protocols` by ALPN.
@@ -51,6 +55,8 @@ impl Certificate {
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let stream = TcpStream::connect(address).await?;
         let name = ServerName::try_from("localhost").expect("a name");
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
     }
 }

@@ -37,7 +37,9 @@ pub struct Seen {
 impl Seen {
     /// The first line of field `name`, or `""`.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap_or("?"))
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap_or("?"))
     }
 }
 
@@ -72,7 +74,12 @@ impl Reply {
 
     /// Ends with content that the test sends piece by piece; an error in place of a piece breaks
     /// the answer off.
-    pub fn stream(self) -> (mpsc::UnboundedSender<Result<Frame<Bytes>, std::io::Error>>, Answer) {
+    pub fn stream(
+        self,
+    ) -> (
+        mpsc::UnboundedSender<Result<Frame<Bytes>, std::io::Error>>,
+        Answer,
+    ) {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let frames = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx)).boxed();
         let body = BodyExt::boxed_unsync(StreamBody::new(frames));
@@ -120,7 +127,14 @@ impl Upstream {
             }
         });
         let url = format!("http://{address}");
-        Self { address, url, seen, arrivals, task, _folder: None }
+        Self {
+            address,
+            url,
+            seen,
+            arrivals,
+            task,
+            _folder: None,
+        }
     }
 
     /// Starts one on a Unix socket.
@@ -142,12 +156,22 @@ impl Upstream {
         });
         let url = format!("unix:{}", path.display());
         let address = ([127, 0, 0, 1], 0).into();
-        Self { address, url, seen, arrivals, task, _folder: Some(folder) }
+        Self {
+            address,
+            url,
+            seen,
+            arrivals,
+            task,
+            _folder: Some(folder),
+        }
     }
 
     /// Every request so far, in order of arrival.
     pub fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().expect("no test panics while holding this").clone()
+        self.seen
+            .lock()
+            .expect("no test panics while holding this")
+            .clone()
     }
 
     /// How many requests came so far.
@@ -166,9 +190,12 @@ impl Upstream {
     /// Waits until `count` requests have come.
     pub async fn wait_for(&self, count: usize) {
         let mut arrivals = self.arrivals.clone();
-        crate::within("requests at the upstream", arrivals.wait_for(|seen| *seen >= count))
-            .await
-            .expect("the upstream runs");
+        crate::within(
+            "requests at the upstream",
+            arrivals.wait_for(|seen| *seen >= count),
+        )
+        .await
+        .expect("the upstream runs");
     }
 }
 
@@ -212,12 +239,19 @@ impl Server {
         let body = body.collect().await?.to_bytes();
         let seen = Seen {
             method: head.method,
-            target: head.uri.path_and_query().map_or("*", |target| target.as_str()).to_owned(),
+            target: head
+                .uri
+                .path_and_query()
+                .map_or("*", |target| target.as_str())
+                .to_owned(),
             headers: head.headers,
             body,
             version: head.version,
         };
-        self.seen.lock().expect("no test panics while holding this").push(seen.clone());
+        self.seen
+            .lock()
+            .expect("no test panics while holding this")
+            .push(seen.clone());
         self.arrivals.send_modify(|count| *count += 1);
         Ok((self.handler)(seen).await)
     }

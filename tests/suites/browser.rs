@@ -57,9 +57,22 @@ async fn two_users_in_two_browsers_see_each_their_own_page() {
     let (ann, bob) = (tests::proxy::Folder::new(), tests::proxy::Folder::new());
     let page_of_ann = rendered(&proxy, &ann, "/login?ann").await;
     let page_of_bob = rendered(&proxy, &bob, "/login?bob").await;
-    assert!(page_of_ann.contains("Hello user=ann") && !page_of_ann.contains("bob"), "{page_of_ann}");
-    assert!(page_of_bob.contains("Hello user=bob") && !page_of_bob.contains("ann"), "{page_of_bob}");
+    assert!(
+        page_of_ann.contains("Hello user=ann") && !page_of_ann.contains("bob"),
+        "{page_of_ann}"
+    );
+    assert!(
+        page_of_bob.contains("Hello user=bob") && !page_of_bob.contains("ann"),
+        "{page_of_bob}"
+    );
     assert!(page_of_bob.contains("script ran"), "{page_of_bob}");
-    let scripts = upstream.seen().iter().filter(|seen| seen.target == "/app.js").count();
-    assert_eq!(scripts, 1, "the second browser's script came from the cache");
+    let scripts = upstream
+        .seen()
+        .iter()
+        .filter(|seen| seen.target == "/app.js")
+        .count();
+    assert_eq!(
+        scripts, 1,
+        "the second browser's script came from the cache"
+    );
 }

@@ -11,7 +11,10 @@ fn page() -> String {
 #[tokio::test]
 async fn codings_are_negotiated_by_quality() {
     let upstream = Upstream::start(async |_| {
-        reply(200).header("content-type", "text/html").header("cache-control", "max-age=60").body(page())
+        reply(200)
+            .header("content-type", "text/html")
+            .header("cache-control", "max-age=60")
+            .body(page())
     })
     .await;
     let proxy = Proxy::before(&upstream).await;
@@ -31,7 +34,11 @@ async fn codings_are_negotiated_by_quality() {
         assert_eq!(answer.status, 200, "{accept}");
         assert_eq!(answer.header("content-encoding"), coding, "{accept}");
         assert_eq!(answer.decoded(), page().as_bytes(), "{accept}");
-        assert_eq!(answer.header("vary").to_ascii_lowercase(), "accept-encoding", "{accept}");
+        assert_eq!(
+            answer.header("vary").to_ascii_lowercase(),
+            "accept-encoding",
+            "{accept}"
+        );
     }
     assert_eq!(upstream.count(), 1);
 }
@@ -48,12 +55,24 @@ async fn what_should_stay_as_it_is_stays_so() {
             "/small" => return reply(200).header("content-type", "text/html").body("small"),
             other => panic!("{other}"),
         };
-        reply(200).header("content-type", media).header(field, value).body(page())
+        reply(200)
+            .header("content-type", media)
+            .header(field, value)
+            .body(page())
     })
     .await;
     let proxy = Proxy::before(&upstream).await;
-    for target in ["/image", "/zip", "/font", "/no-transform", "/stream", "/small"] {
-        let answer = proxy.get_with(target, &[("accept-encoding", "br, gzip, zstd")]).await;
+    for target in [
+        "/image",
+        "/zip",
+        "/font",
+        "/no-transform",
+        "/stream",
+        "/small",
+    ] {
+        let answer = proxy
+            .get_with(target, &[("accept-encoding", "br, gzip, zstd")])
+            .await;
         assert_eq!(answer.header("content-encoding"), "", "{target}");
     }
 }
@@ -67,21 +86,35 @@ async fn what_comes_coded_goes_to_those_who_take_it_and_is_decoded_for_others() 
     let upstream = Upstream::start(move |_| {
         let gzip = gzip.clone();
         async move {
-            reply(200).header("content-type", "text/html").header("content-encoding", "gzip").body(gzip)
+            reply(200)
+                .header("content-type", "text/html")
+                .header("content-encoding", "gzip")
+                .body(gzip)
         }
     })
     .await;
     let proxy = Proxy::before(&upstream).await;
-    let taken = proxy.get_with("/", &[("accept-encoding", "gzip, br")]).await;
-    assert_eq!((taken.header("content-encoding"), taken.decoded()), ("gzip", page().into_bytes()));
+    let taken = proxy
+        .get_with("/", &[("accept-encoding", "gzip, br")])
+        .await;
+    assert_eq!(
+        (taken.header("content-encoding"), taken.decoded()),
+        ("gzip", page().into_bytes())
+    );
     let plain = proxy.get("/").await;
-    assert_eq!((plain.header("content-encoding"), plain.text()), ("", page().as_str()));
+    assert_eq!(
+        (plain.header("content-encoding"), plain.text()),
+        ("", page().as_str())
+    );
 }
 
 #[tokio::test]
 async fn a_coded_copy_is_made_once_and_replayed() {
     let upstream = Upstream::start(async |_| {
-        reply(200).header("content-type", "text/html").header("cache-control", "max-age=60").body(page())
+        reply(200)
+            .header("content-type", "text/html")
+            .header("cache-control", "max-age=60")
+            .body(page())
     })
     .await;
     let proxy = Proxy::with(&upstream, "[admin]\naddress = \"127.0.0.1:0\"").await;
@@ -91,12 +124,14 @@ async fn a_coded_copy_is_made_once_and_replayed() {
             let answer = proxy.get_with("/", &accept).await;
             assert_eq!(answer.decoded(), page().as_bytes());
             // A stored copy has a length; content coded on the fly may have one as well, so ask the metrics.
-            let admin = proxy.running().admin_address().expect("an admin listener");
+            let admin = proxy.admin.expect("an admin listener");
             let metrics = tests::fetch(admin, request(Method::GET, "/metrics", &[], "")).await;
             let made: f64 = metrics
                 .text()
                 .lines()
-                .filter(|line| line.starts_with("pillion_coded_copies_total{") && line.contains("\"br\""))
+                .filter(|line| {
+                    line.starts_with("pillion_coded_copies_total{") && line.contains("\"br\"")
+                })
                 .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
                 .sum();
             if made > 0.0 {
@@ -109,7 +144,10 @@ async fn a_coded_copy_is_made_once_and_replayed() {
     assert_eq!(made, 1.0);
     for _ in 0..20 {
         let answer = proxy.get_with("/", &accept).await;
-        assert_eq!(answer.header("content-length"), answer.body.len().to_string());
+        assert_eq!(
+            answer.header("content-length"),
+            answer.body.len().to_string()
+        );
         assert_eq!(answer.decoded(), page().as_bytes());
     }
 }
@@ -117,7 +155,10 @@ async fn a_coded_copy_is_made_once_and_replayed() {
 #[tokio::test]
 async fn answers_to_credentials_are_coded_as_the_policy_says() {
     let upstream = Upstream::start(async |_| {
-        reply(200).header("content-type", "text/html").header("cache-control", "private").body(page())
+        reply(200)
+            .header("content-type", "text/html")
+            .header("cache-control", "private")
+            .body(page())
     })
     .await;
     let same = ("sec-fetch-site", "same-origin");
@@ -132,15 +173,29 @@ async fn answers_to_credentials_are_coded_as_the_policy_says() {
     ] {
         let toml = format!("[content_coding]\nbreach = \"{policy}\"");
         let proxy = Proxy::with(&upstream, &toml).await;
-        let answer = proxy.get_with("/", &[cookie, site, ("accept-encoding", "br")]).await;
-        assert_eq!(answer.header("content-encoding") == "br", coded, "{policy} {site:?}");
+        let answer = proxy
+            .get_with("/", &[cookie, site, ("accept-encoding", "br")])
+            .await;
+        assert_eq!(
+            answer.header("content-encoding") == "br",
+            coded,
+            "{policy} {site:?}"
+        );
     }
     // Where it is coded for credentials, its length on the wire varies.
     let proxy = Proxy::before(&upstream).await;
     let mut lengths = std::collections::BTreeSet::new();
     for _ in 0..20 {
-        let answer = proxy.get_with("/", &[cookie, same, ("accept-encoding", "br")]).await;
-        lengths.insert(answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>());
+        let answer = proxy
+            .get_with("/", &[cookie, same, ("accept-encoding", "br")])
+            .await;
+        lengths.insert(
+            answer
+                .headers
+                .iter()
+                .map(|(name, value)| name.as_str().len() + value.len())
+                .sum::<usize>(),
+        );
     }
     assert!(lengths.len() > 1, "jitter");
 }

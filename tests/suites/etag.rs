@@ -19,12 +19,26 @@ async fn a_page_without_a_tag_gets_a_weak_one_and_validates() {
     let page = proxy.get("/a").await;
     let tag = page.header("etag").to_owned();
     assert!(tag.starts_with("W/\"~"), "{tag}");
-    assert_eq!(proxy.get("/a").await.header("etag"), tag, "the same content has the same tag");
+    assert_eq!(
+        proxy.get("/a").await.header("etag"),
+        tag,
+        "the same content has the same tag"
+    );
     assert_ne!(proxy.get("/b").await.header("etag"), tag);
-    assert_eq!(proxy.get_with("/a", &[("if-none-match", &tag)]).await.status, 304);
+    assert_eq!(
+        proxy
+            .get_with("/a", &[("if-none-match", &tag)])
+            .await
+            .status,
+        304
+    );
     assert_eq!(proxy.get("/no-store").await.header("etag"), "");
     let head = proxy.send(request(Method::HEAD, "/a", &[], "")).await;
-    assert_eq!(head.header("etag"), "", "an answer to HEAD has no content to tag");
+    assert_eq!(
+        head.header("etag"),
+        "",
+        "an answer to HEAD has no content to tag"
+    );
     let post = proxy.send(request(Method::POST, "/a", &[], "x")).await;
     assert_eq!(post.header("etag"), "");
 }
@@ -45,6 +59,12 @@ async fn a_tag_of_ours_never_reaches_the_app_s_if_match() {
     let upstream = Upstream::start(async |_| reply(200).body("x")).await;
     let proxy = Proxy::before(&upstream).await;
     let tag = proxy.get("/").await.header("etag").to_owned();
-    proxy.send(request(Method::PUT, "/", &[("if-match", &tag)], "y")).await;
-    assert!(!upstream.last().header("if-match").contains('~'), "{:?}", upstream.last());
+    proxy
+        .send(request(Method::PUT, "/", &[("if-match", &tag)], "y"))
+        .await;
+    assert!(
+        !upstream.last().header("if-match").contains('~'),
+        "{:?}",
+        upstream.last()
+    );
 }

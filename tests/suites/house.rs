@@ -10,9 +10,11 @@ const LINES: usize = 500;
 #[test]
 fn imports_follow_the_floors_of_the_house() {
     // config ← middleware ← proxy ← tests
-    for (room, allowed) in
-        [("config", &[][..]), ("middleware", &["config"]), ("proxy", &["config", "middleware"])]
-    {
+    for (room, allowed) in [
+        ("config", &[][..]),
+        ("middleware", &["config"]),
+        ("proxy", &["config", "middleware"]),
+    ] {
         let manifest = read(&root().join(room).join("Cargo.toml"));
         let used: BTreeSet<&str> = ["config", "middleware", "proxy", "tests", "loadtest"]
             .into_iter()
@@ -22,7 +24,10 @@ fn imports_follow_the_floors_of_the_house() {
     }
     let manifest = read(&root().join("config/Cargo.toml"));
     for foreign in ["tokio", "hyper", "tower", "http"] {
-        assert!(!manifest.contains(&format!("\n{foreign}.")), "config knows no {foreign}");
+        assert!(
+            !manifest.contains(&format!("\n{foreign}.")),
+            "config knows no {foreign}"
+        );
     }
 }
 
@@ -42,8 +47,15 @@ fn a_part_of_the_middleware_uses_no_other_part() {
     const NAMED: [(&str, &str); 2] = [("content_coding", "cache"), ("cache", "content_coding")];
     for part in PARTS {
         for file in sources(&root().join("middleware/src")) {
-            let inside = file.strip_prefix(root().join("middleware/src")).expect("below it");
-            let owner = inside.components().next().expect("a name").as_os_str().to_string_lossy();
+            let inside = file
+                .strip_prefix(root().join("middleware/src"))
+                .expect("below it");
+            let owner = inside
+                .components()
+                .next()
+                .expect("a name")
+                .as_os_str()
+                .to_string_lossy();
             let owner = owner.trim_end_matches(".rs");
             if owner == part || !PARTS.contains(&owner) || NAMED.contains(&(owner, part)) {
                 continue;
@@ -62,7 +74,10 @@ fn a_part_of_the_middleware_uses_no_other_part() {
 #[test]
 fn every_layer_of_the_page_has_its_rooms() {
     let page = read(&root().join("proxy/src/pipeline.rs"));
-    for line in page.lines().filter(|line| line.trim_start().starts_with("use middleware::")) {
+    for line in page
+        .lines()
+        .filter(|line| line.trim_start().starts_with("use middleware::"))
+    {
         let part = line.split("::").nth(1).expect("a path");
         if !page.contains(&format!("{part}::")) || part == "metrics" {
             continue;
@@ -88,20 +103,37 @@ fn every_layer_of_the_page_has_its_rooms() {
 fn no_file_is_longer_than_a_reader_s_patience() {
     for room in ["config/src", "middleware/src", "proxy/src", "tests/src"] {
         for file in sources(&root().join(room)) {
-            let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
+            let name = file
+                .file_stem()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned();
             assert!(
-                !["utils", "util", "helpers", "common", "misc", "manager", "core"]
-                    .contains(&name.as_str()),
+                ![
+                    "utils", "util", "helpers", "common", "misc", "manager", "core"
+                ]
+                .contains(&name.as_str()),
                 "{} is not named by what it holds",
                 file.display()
             );
-            if name == "tests" || file.components().any(|part| part.as_os_str() == "tests" && !room.starts_with("tests")) {
+            if name == "tests"
+                || file
+                    .components()
+                    .any(|part| part.as_os_str() == "tests" && !room.starts_with("tests"))
+            {
                 continue;
             }
             let text = read(&file);
-            let code = text.split("#[cfg(test)]\nmod tests {").next().expect("a first part");
+            let code = text
+                .split("#[cfg(test)]\nmod tests {")
+                .next()
+                .expect("a first part");
             let lines = code.lines().count();
-            assert!(lines <= LINES, "{} has {lines} lines; split it", file.display());
+            assert!(
+                lines <= LINES,
+                "{} has {lines} lines; split it",
+                file.display()
+            );
         }
     }
 }
@@ -115,18 +147,30 @@ fn time_is_read_in_the_clock_and_tasks_belong_to_the_tracker() {
             }
             let text = read(&file);
             let code = text.split("#[cfg(test)]").next().expect("a first part");
-            for banned in ["Instant::now(", "SystemTime::now(", "tokio::spawn(", "spawn_local("] {
+            for banned in [
+                "Instant::now(",
+                "SystemTime::now(",
+                "tokio::spawn(",
+                "spawn_local(",
+            ] {
                 // A file of tests alone is named so.
                 let tests = file.file_stem().is_some_and(|name| name == "tests")
                     || file.components().any(|part| part.as_os_str() == "tests");
-                assert!(tests || !code.contains(banned), "{} calls {banned}…)", file.display());
+                assert!(
+                    tests || !code.contains(banned),
+                    "{} calls {banned}…)",
+                    file.display()
+                );
             }
         }
     }
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .to_owned()
 }
 
 fn read(path: &Path) -> String {
@@ -136,7 +180,10 @@ fn read(path: &Path) -> String {
 /// All Rust files below `folder`.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+    for entry in fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry"))
+    {
         let path = entry.path();
         if path.is_dir() {
             found.extend(sources(&path));

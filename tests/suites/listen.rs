@@ -9,7 +9,11 @@ use tokio::net::UnixStream;
 
 async fn upstream() -> Upstream {
     Upstream::start(async |seen: tests::Seen| {
-        reply(200).body(format!("{} {}", seen.header("x-forwarded-for"), seen.header("x-forwarded-proto")))
+        reply(200).body(format!(
+            "{} {}",
+            seen.header("x-forwarded-for"),
+            seen.header("x-forwarded-proto")
+        ))
     })
     .await
 }
@@ -35,18 +39,50 @@ async fn several_listeners_of_all_kinds_serve_at_once() {
         ),
     )
     .await;
-    let tcp: Vec<_> = proxy.running().addresses().iter().filter_map(proxy::Bound::tcp).collect();
+    let tcp: Vec<_> = proxy
+        .running()
+        .addresses()
+        .iter()
+        .filter_map(proxy::Bound::tcp)
+        .collect();
     assert_eq!(tcp.len(), 3);
-    assert_eq!(Client::connect(tcp[0]).await.get_with("/", &[]).await.text(), "127.0.0.1 http");
-    assert_eq!(Client::connect(tcp[1]).await.get_with("/", &[]).await.text(), "::1 http");
+    assert_eq!(
+        Client::connect(tcp[0])
+            .await
+            .get_with("/", &[])
+            .await
+            .text(),
+        "127.0.0.1 http"
+    );
+    assert_eq!(
+        Client::connect(tcp[1])
+            .await
+            .get_with("/", &[])
+            .await
+            .text(),
+        "::1 http"
+    );
 
-    assert_eq!(std::fs::metadata(&socket).expect("a socket").permissions().mode() & 0o777, 0o660);
+    assert_eq!(
+        std::fs::metadata(&socket)
+            .expect("a socket")
+            .permissions()
+            .mode()
+            & 0o777,
+        0o660
+    );
     let unix = UnixStream::connect(&socket).await.expect("it listens");
-    let answer = Client::over(unix, "localhost".to_owned()).await.get_with("/", &[]).await;
+    let answer = Client::over(unix, "localhost".to_owned())
+        .await
+        .get_with("/", &[])
+        .await;
     assert_eq!(answer.status, 200);
 
     for protocol in [&b"h2"[..], b"http/1.1"] {
-        let tls = certificate.connect(tcp[2], &[protocol]).await.expect("a handshake");
+        let tls = certificate
+            .connect(tcp[2], &[protocol])
+            .await
+            .expect("a handshake");
         assert_eq!(tls.get_ref().1.alpn_protocol(), Some(protocol));
         let mut client = match protocol {
             b"h2" => Client::over_h2(tls, "localhost".to_owned()).await,
@@ -68,7 +104,10 @@ async fn certificates_are_read_again_when_they_change() {
         first.certificate, first.key, upstream.url
     );
     let proxy = Proxy::configured_in(folder, &toml).await;
-    first.connect(proxy.address, &[]).await.expect("the first certificate");
+    first
+        .connect(proxy.address, &[])
+        .await
+        .expect("the first certificate");
     let second = Certificate::write(proxy.folder());
     let swapped = async {
         while second.connect(proxy.address, &[]).await.is_err() {
@@ -79,7 +118,10 @@ async fn certificates_are_read_again_when_they_change() {
     // A broken file leaves the good one in place.
     std::fs::write(&second.certificate, "no certificate").expect("writable");
     for _ in 0..20 {
-        second.connect(proxy.address, &[]).await.expect("the second certificate");
+        second
+            .connect(proxy.address, &[])
+            .await
+            .expect("the second certificate");
     }
 }
 
@@ -94,7 +136,11 @@ async fn proxy_protocol_tells_the_client_and_is_required_then() {
     let http = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let v1 = [&b"PROXY TCP4 192.0.2.7 198.51.100.1 5000 80\r\n"[..], http].concat();
     let answer = raw_exchange(proxy.address, &v1).await;
-    assert!(String::from_utf8_lossy(&answer).contains("192.0.2.7"), "{}", String::from_utf8_lossy(&answer));
+    assert!(
+        String::from_utf8_lossy(&answer).contains("192.0.2.7"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
     let v2 = [
         &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..],
         &[192, 0, 2, 9, 198, 51, 100, 1, 0x13, 0x88, 0, 80],
@@ -102,7 +148,11 @@ async fn proxy_protocol_tells_the_client_and_is_required_then() {
     ]
     .concat();
     let answer = raw_exchange(proxy.address, &v2).await;
-    assert!(String::from_utf8_lossy(&answer).contains("192.0.2.9"), "{}", String::from_utf8_lossy(&answer));
+    assert!(
+        String::from_utf8_lossy(&answer).contains("192.0.2.9"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
     let without = raw_exchange(proxy.address, http).await;
     assert!(without.is_empty(), "{}", String::from_utf8_lossy(&without));
 }
@@ -124,7 +174,10 @@ async fn a_port_in_use_is_one_clear_sentence() {
         .err()
         .expect("the port is in use")
         .to_string();
-    assert!(error.contains(&proxy.address.to_string()) && error.contains("in use"), "{error}");
+    assert!(
+        error.contains(&proxy.address.to_string()) && error.contains("in use"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -140,7 +193,14 @@ async fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
     );
     let _proxy = Proxy::configured_in(folder, &toml).await;
     let unix = UnixStream::connect(&socket).await.expect("it listens");
-    assert_eq!(Client::over(unix, "a".to_owned()).await.get_with("/", &[]).await.status, 200);
+    assert_eq!(
+        Client::over(unix, "a".to_owned())
+            .await
+            .get_with("/", &[])
+            .await
+            .status,
+        200
+    );
     let file = socket.with_extension("toml");
     std::fs::write(&file, toml).expect("writable");
     let loaded = config::load(Some(&file), &config::Overrides::default(), &|_| None)

@@ -7,16 +7,28 @@ use tests::{Proxy, Upstream, reply};
 #[tokio::test]
 async fn the_most_specific_route_wins_whatever_the_order() {
     let named = async |name: &'static str| {
-        Upstream::start(move |seen| async move { reply(200).body(format!("{name} {}", seen.target)) }).await
+        Upstream::start(
+            move |seen| async move { reply(200).body(format!("{name} {}", seen.target)) },
+        )
+        .await
     };
-    let (app, api, users, reports) =
-        (named("app").await, named("api").await, named("users").await, named("reports").await);
+    let (app, api, users, reports) = (
+        named("app").await,
+        named("api").await,
+        named("users").await,
+        named("reports").await,
+    );
     let mut toml = String::from(
         "[[route]]\nmatch = \"/v1/*\"\nupstream = \"api\"\nstrip_prefix = \"/v1\"\n\
          [[route]]\nmatch = \"GET /v1/users/{id}\"\nupstream = \"users\"\n\
          [[route]]\nmatch = \"*.reports.example/*\"\nupstream = \"reports\"\n",
     );
-    for (name, upstream) in [("app", &app), ("api", &api), ("users", &users), ("reports", &reports)] {
+    for (name, upstream) in [
+        ("app", &app),
+        ("api", &api),
+        ("users", &users),
+        ("reports", &reports),
+    ] {
         toml += &format!("[upstream.{name}]\nurl = {:?}\n", upstream.url);
     }
     let proxy = Proxy::configured(&toml).await;
@@ -33,9 +45,13 @@ async fn the_most_specific_route_wins_whatever_the_order() {
     ] {
         assert_eq!(proxy.get(target).await.text(), expected, "{target}");
     }
-    let post = proxy.send(request(Method::POST, "/v1/users/7", &[], "")).await;
+    let post = proxy
+        .send(request(Method::POST, "/v1/users/7", &[], ""))
+        .await;
     assert_eq!(post.text(), "api /users/7");
-    let below = proxy.get_with("/v1/users/7", &[("host", "eu.reports.example:80")]).await;
+    let below = proxy
+        .get_with("/v1/users/7", &[("host", "eu.reports.example:80")])
+        .await;
     assert_eq!(below.text(), "reports /v1/users/7");
     let same = proxy.get_with("/", &[("host", "reports.example")]).await;
     assert_eq!(same.text(), "app /");
@@ -43,7 +59,8 @@ async fn the_most_specific_route_wins_whatever_the_order() {
 
 #[tokio::test]
 async fn a_route_s_tables_lie_over_the_global_ones() {
-    let upstream = Upstream::start(async |_| reply(200).header("cache-control", "max-age=60").body("x")).await;
+    let upstream =
+        Upstream::start(async |_| reply(200).header("cache-control", "max-age=60").body("x")).await;
     let proxy = Proxy::with(
         &upstream,
         "[[route]]\nmatch = \"GET /me\"\ncache = { enabled = false }\netag = { enabled = false }\n",
@@ -55,6 +72,12 @@ async fn a_route_s_tables_lie_over_the_global_ones() {
         assert!(me.header("cache-status").contains("fwd=bypass"), "{me:?}");
     }
     proxy.get("/you").await;
-    assert!(proxy.get("/you").await.header("cache-status").contains("hit"));
+    assert!(
+        proxy
+            .get("/you")
+            .await
+            .header("cache-status")
+            .contains("hit")
+    );
     assert_eq!(upstream.count(), 3);
 }

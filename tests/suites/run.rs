@@ -33,8 +33,18 @@ async fn a_child_is_served_signalled_and_leaves_no_orphan() {
     let binary = started(&["python3", "-c", APP]);
     let address = binary.address("http://").await;
     let answer = fetch(address, request(http::Method::GET, "/", &[], "")).await;
-    let pid = answer.text().strip_prefix("pid ").expect("the app answers").to_owned();
-    assert!(binary.lines().iter().any(|line| line.contains("app starts")), "output passes through");
+    let pid = answer
+        .text()
+        .strip_prefix("pid ")
+        .expect("the app answers")
+        .to_owned();
+    assert!(
+        binary
+            .lines()
+            .iter()
+            .any(|line| line.contains("app starts")),
+        "output passes through"
+    );
     binary.signal(Signal::TERM);
     let (status, lines) = binary.ended().await;
     assert_eq!(status.code(), Some(0), "{}", lines.join("\n"));
@@ -48,7 +58,11 @@ async fn even_a_killed_pillion_leaves_no_orphan() {
     let binary = started(&["sh", "-c", &script]);
     let address = binary.address("http://").await;
     let answer = fetch(address, request(http::Method::GET, "/", &[], "")).await;
-    let pid = answer.text().strip_prefix("pid ").expect("the app answers").to_owned();
+    let pid = answer
+        .text()
+        .strip_prefix("pid ")
+        .expect("the app answers")
+        .to_owned();
     binary.signal(Signal::KILL);
     within("the app's end", async {
         while exists(&pid) {
@@ -72,19 +86,29 @@ async fn the_app_s_exit_code_is_pillion_s() {
 #[tokio::test]
 async fn a_bad_configuration_ends_with_2_and_all_problems() {
     let folder = tests::proxy::Folder::new();
-    std::fs::write(folder.path().join("p.toml"), "threds = 2\n[upstream.app]\nurl = \"gopher://x\"\n").expect("writable");
+    std::fs::write(
+        folder.path().join("p.toml"),
+        "threds = 2\n[upstream.app]\nurl = \"gopher://x\"\n",
+    )
+    .expect("writable");
     let binary = Binary::start_in(folder.path(), &["check", "p.toml"]);
     let (status, lines) = binary.ended().await;
     let said = lines.join("\n");
     assert_eq!(status.code(), Some(2), "{said}");
-    assert!(said.contains("p.toml:1") && said.contains("`threads`") && said.contains("gopher"), "{said}");
+    assert!(
+        said.contains("p.toml:1") && said.contains("`threads`") && said.contains("gopher"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
 async fn commands_print_what_they_promise() {
     for (arguments, word) in [
         (&["--version"][..], "pillion"),
-        (&["print-config", "--upstream", "http://127.0.0.1:3000"], "max_body"),
+        (
+            &["print-config", "--upstream", "http://127.0.0.1:3000"],
+            "max_body",
+        ),
         (&["schema"], "\"$schema\""),
         (&["completions", "bash"], "complete"),
         (&["--help"], "run"),

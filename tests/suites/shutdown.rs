@@ -25,7 +25,9 @@ async fn what_is_in_flight_is_finished_and_told_to_close() {
     let address = proxy.address;
     let mut one = proxy.client().await;
     let one = tokio::spawn(async move { one.exchange(request(Method::GET, "/1", &[], "")).await });
-    let stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+    let stream = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("it listens");
     let mut two = tests::Client::over_h2(stream, address.to_string()).await;
     let two = tokio::spawn(async move { two.exchange(request(Method::GET, "/2", &[], "")).await });
     upstream.wait_for(2).await;
@@ -38,9 +40,15 @@ async fn what_is_in_flight_is_finished_and_told_to_close() {
     };
     within("the closed door", closed).await;
     gate.add_permits(2);
-    let one = within("the first answer", one).await.expect("no panic").expect("a whole answer");
+    let one = within("the first answer", one)
+        .await
+        .expect("no panic")
+        .expect("a whole answer");
     assert_eq!((one.text(), one.header("connection")), ("done", "close"));
-    let two = within("the second answer", two).await.expect("no panic").expect("a whole answer");
+    let two = within("the second answer", two)
+        .await
+        .expect("no panic")
+        .expect("a whole answer");
     assert_eq!(two.text(), "done");
     within("the stop", stop).await.expect("no panic");
 }

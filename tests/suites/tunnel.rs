@@ -32,19 +32,31 @@ async fn a_websocket_handshake_passes_end_to_end_and_bytes_follow_both_ways() {
     let ask = b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: xyz\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\nearly";
     let (mut stream, head) = open(&proxy, ask).await;
     let lower = head.to_ascii_lowercase();
-    assert!(lower.starts_with("http/1.1 101") && lower.contains("sec-websocket-accept: abc"), "{head}");
-    assert!(lower.contains("upgrade: websocket") && lower.contains("connection: upgrade"), "{head}");
+    assert!(
+        lower.starts_with("http/1.1 101") && lower.contains("sec-websocket-accept: abc"),
+        "{head}"
+    );
+    assert!(
+        lower.contains("upgrade: websocket") && lower.contains("connection: upgrade"),
+        "{head}"
+    );
     let mut first = [0; 10];
-    within("both sides' first bytes", stream.read_exact(&mut first)).await.expect("bytes");
+    within("both sides' first bytes", stream.read_exact(&mut first))
+        .await
+        .expect("bytes");
     assert_eq!(&first, b"helloearly");
     stream.write_all(b"ping").await.expect("open");
     let mut pong = [0; 4];
-    within("the echo", stream.read_exact(&mut pong)).await.expect("bytes");
+    within("the echo", stream.read_exact(&mut pong))
+        .await
+        .expect("bytes");
     // Half-close: the other direction stays open until it is done.
     stream.write_all(b"last").await.expect("open");
     stream.shutdown().await.expect("open");
     let mut rest = Vec::new();
-    within("the rest", stream.read_to_end(&mut rest)).await.expect("a clean end");
+    within("the rest", stream.read_to_end(&mut rest))
+        .await
+        .expect("a clean end");
     assert_eq!(rest, b"last");
     within("the upstream's end", async {
         while upstream.received().is_empty() {
@@ -53,7 +65,11 @@ async fn a_websocket_handshake_passes_end_to_end_and_bytes_follow_both_ways() {
     })
     .await;
     let head = String::from_utf8_lossy(&upstream.received()[0]).to_ascii_lowercase();
-    for field in ["sec-websocket-key: xyz", "sec-websocket-extensions: permessage-deflate", "upgrade: websocket"] {
+    for field in [
+        "sec-websocket-key: xyz",
+        "sec-websocket-extensions: permessage-deflate",
+        "upgrade: websocket",
+    ] {
         assert!(head.contains(field), "{head}");
     }
 }
@@ -78,20 +94,25 @@ async fn a_post_with_content_may_be_upgraded() {
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");
     stream.write_all(b"input").await.expect("open");
     let mut output = Vec::new();
-    within("the output", stream.read_to_end(&mut output)).await.expect("a clean end");
+    within("the output", stream.read_to_end(&mut output))
+        .await
+        .expect("a clean end");
     assert_eq!(output, b"output");
     assert_eq!(upstream.received(), [b"{\"\"}input".to_vec()]);
 }
 
 #[tokio::test]
 async fn a_refused_upgrade_is_an_ordinary_answer() {
-    let upstream = RawUpstream::replying(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await;
+    let upstream =
+        RawUpstream::replying(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await;
     let proxy = before(&upstream).await;
     let ask = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let (mut stream, head) = open(&proxy, ask).await;
     assert!(head.starts_with("HTTP/1.1 403"), "{head}");
     let mut content = [0; 2];
-    within("content", stream.read_exact(&mut content)).await.expect("content");
+    within("content", stream.read_exact(&mut content))
+        .await
+        .expect("content");
     assert_eq!(&content, b"no");
 }
 

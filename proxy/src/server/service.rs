@@ -1,7 +1,6 @@
 //! Between HTTP and the pipeline: one core's front stack, and what a request is given on its way in.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -82,25 +81,16 @@ impl<S: Inner> hyper::service::Service<http::Request<Incoming>> for Service<S> {
             .called
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        request.extensions_mut().insert(RequestFacts {
+        request.extensions_mut().insert(RequestFacts::new(
             received,
-            id: called.ids.next(),
-            peer: self.peer,
-            scheme: self.scheme,
-            client: client(self.peer),
-            trace: None,
-        });
+            called.ids.next(),
+            self.peer,
+            self.scheme,
+        ));
         Answer {
             pending: called.stack.call(request),
             in_flight: Some(in_flight),
         }
-    }
-}
-
-fn client(peer: Peer) -> Option<IpAddr> {
-    match peer {
-        Peer::Ip(address) => Some(address.ip()),
-        Peer::Unix => None,
     }
 }
 

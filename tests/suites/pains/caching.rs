@@ -39,7 +39,10 @@ async fn pain_1_a_minted_cookie_reaches_one_client_only() {
     };
     let (answers, ()) = tokio::join!(clients, release);
 
-    let cookies: BTreeSet<&str> = answers.iter().map(|answer| answer.header("set-cookie")).collect();
+    let cookies: BTreeSet<&str> = answers
+        .iter()
+        .map(|answer| answer.header("set-cookie"))
+        .collect();
     let pages: BTreeSet<&str> = answers.iter().map(|answer| answer.text()).collect();
     assert_eq!((cookies.len(), pages.len()), (100, 100));
     assert_eq!(upstream.count(), 100);
@@ -59,7 +62,9 @@ async fn pain_1_a_personal_page_reaches_its_owner_only() {
         let answer = proxy.get_with("/me", &[("cookie", user)]).await;
         assert_eq!(answer.text(), format!("page of {user}"));
     }
-    let authorised = proxy.get_with("/me", &[("authorization", "Bearer x")]).await;
+    let authorised = proxy
+        .get_with("/me", &[("authorization", "Bearer x")])
+        .await;
     assert_eq!(authorised.text(), "page of ");
     assert_eq!(upstream.count(), 4);
 }
@@ -81,9 +86,14 @@ async fn pain_2_every_tag_matches_in_every_coding() {
             move |_| {
                 let page = page.clone();
                 async move {
-                    let control = if storable { "max-age=600" } else { "no-cache, max-age=0" };
-                    let answer =
-                        reply(200).header("content-type", "text/html").header("cache-control", control);
+                    let control = if storable {
+                        "max-age=600"
+                    } else {
+                        "no-cache, max-age=0"
+                    };
+                    let answer = reply(200)
+                        .header("content-type", "text/html")
+                        .header("cache-control", control);
                     match tag {
                         Some(tag) => answer.header("etag", tag).body(page),
                         None => answer.body(page),
@@ -100,17 +110,35 @@ async fn pain_2_every_tag_matches_in_every_coding() {
             assert_eq!(first.status, 200, "{about}");
             assert_eq!(first.decoded(), page.as_bytes(), "{about}");
             let coded = first.header("content-encoding");
-            assert_eq!(coded, if coding == "identity" { "" } else { coding }, "{about}");
+            assert_eq!(
+                coded,
+                if coding == "identity" { "" } else { coding },
+                "{about}"
+            );
             let made = first.header("etag").to_owned();
             assert!(!made.is_empty(), "{about}");
             if coding != "identity" && tag == Some("\"abc\"") {
-                assert_eq!(made, format!("\"abc~{coding}\""), "strong tags differ by coding");
+                assert_eq!(
+                    made,
+                    format!("\"abc~{coding}\""),
+                    "strong tags differ by coding"
+                );
             }
 
-            let again = proxy.get_with("/", &[accept, ("if-none-match", &made)]).await;
+            let again = proxy
+                .get_with("/", &[accept, ("if-none-match", &made)])
+                .await;
             assert_eq!(again.status, 304, "{about}");
-            assert_eq!(again.header("etag"), made, "the tag that a 200 would have had: {about}");
-            assert_eq!(again.header("vary").to_ascii_lowercase(), "accept-encoding", "{about}");
+            assert_eq!(
+                again.header("etag"),
+                made,
+                "the tag that a 200 would have had: {about}"
+            );
+            assert_eq!(
+                again.header("vary").to_ascii_lowercase(),
+                "accept-encoding",
+                "{about}"
+            );
             assert!(again.body.is_empty(), "{about}");
             for field in ["content-encoding", "content-length", "transfer-encoding"] {
                 assert_eq!(again.header(field), "", "{field}: {about}");
@@ -126,13 +154,24 @@ async fn pain_2_every_tag_matches_in_every_coding() {
         // A tag learned in one coding is good for another.
         let gzip = proxy.get_with("/", &[("accept-encoding", "gzip")]).await;
         let across = proxy
-            .get_with("/", &[("accept-encoding", "br"), ("if-none-match", gzip.header("etag"))])
+            .get_with(
+                "/",
+                &[
+                    ("accept-encoding", "br"),
+                    ("if-none-match", gzip.header("etag")),
+                ],
+            )
             .await;
         assert_eq!(across.status, 304, "tag {tag:?}, storable {storable}");
 
         // What the app judges, it judges in its own words.
         let marked = proxy
-            .send(request(Method::PUT, "/", &[("if-match", "\"abc~br\"")], "new"))
+            .send(request(
+                Method::PUT,
+                "/",
+                &[("if-match", "\"abc~br\"")],
+                "new",
+            ))
             .await;
         assert_eq!(marked.status, 200);
         assert_eq!(upstream.last().header("if-match"), "\"abc\"");
@@ -141,7 +180,11 @@ async fn pain_2_every_tag_matches_in_every_coding() {
         proxy.get("/").await;
         let part = proxy.get_with("/", &range).await;
         if storable {
-            assert_eq!((part.status.as_u16(), part.text()), (206, "<p>h"), "tag {tag:?}");
+            assert_eq!(
+                (part.status.as_u16(), part.text()),
+                (206, "<p>h"),
+                "tag {tag:?}"
+            );
             assert_eq!(part.header("content-encoding"), "");
         }
     }
@@ -167,7 +210,10 @@ async fn pain_9_the_budget_covers_everything_that_is_kept() {
     assert_eq!(figures.budget, 4 << 20);
     assert!(figures.accounted <= figures.budget, "{figures:?}");
     // Fields alone are 4 KiB: bodies of 5 bytes would have let all 3000 stay.
-    assert!(figures.entries > 100 && figures.entries < 1050, "{figures:?}");
+    assert!(
+        figures.entries > 100 && figures.entries < 1050,
+        "{figures:?}"
+    );
 }
 
 /// #11: `Vary` surprises: fragmentation, the wrong variant, refusal without a reason.
@@ -192,8 +238,13 @@ async fn pain_11_vary_selects_and_never_confuses() {
     assert_eq!(upstream.count(), 2);
 
     // Codings are negotiated here: one stored response serves every spelling.
-    for (number, spelling) in ["gzip", "br, gzip", "gzip;q=0.5, br;q=1", "zstd", ""].iter().enumerate() {
-        let answer = proxy.get_with("/accept-encoding", &[("accept-encoding", spelling)]).await;
+    for (number, spelling) in ["gzip", "br, gzip", "gzip;q=0.5, br;q=1", "zstd", ""]
+        .iter()
+        .enumerate()
+    {
+        let answer = proxy
+            .get_with("/accept-encoding", &[("accept-encoding", spelling)])
+            .await;
         let status = answer.header("cache-status");
         assert_eq!(status.contains("hit"), number > 0, "{spelling}: {status}");
     }
@@ -204,7 +255,10 @@ async fn pain_11_vary_selects_and_never_confuses() {
         proxy.get_with(&format!("/{field}"), &[]).await;
         let again = proxy.get_with(&format!("/{field}"), &[]).await;
         let status = again.header("cache-status");
-        assert!(!status.contains("hit") && status.contains("vary"), "{field}: {status}");
+        assert!(
+            !status.contains("hit") && status.contains("vary"),
+            "{field}: {status}"
+        );
     }
 }
 
@@ -212,15 +266,21 @@ async fn pain_11_vary_selects_and_never_confuses() {
 #[tokio::test]
 async fn pain_23_what_a_client_may_send_freely_cannot_poison() {
     let upstream = Upstream::start(async |seen: tests::Seen| {
-        let told = |name| seen.headers.get(name).map_or("-", |value| value.to_str().unwrap_or("?"));
-        reply(200).header("cache-control", "public, max-age=600").body(format!(
-            "{} {} {} {} {}",
-            seen.target,
-            told("host"),
-            told("x-forwarded-host"),
-            told("x-forwarded-proto"),
-            told("forwarded"),
-        ))
+        let told = |name| {
+            seen.headers
+                .get(name)
+                .map_or("-", |value| value.to_str().unwrap_or("?"))
+        };
+        reply(200)
+            .header("cache-control", "public, max-age=600")
+            .body(format!(
+                "{} {} {} {} {}",
+                seen.target,
+                told("host"),
+                told("x-forwarded-host"),
+                told("x-forwarded-proto"),
+                told("forwarded"),
+            ))
     })
     .await;
     let proxy = Proxy::with(
@@ -237,11 +297,18 @@ async fn pain_23_what_a_client_may_send_freely_cannot_poison() {
     let poisoned = proxy.get_with("/page", &evil).await;
     assert!(!poisoned.text().contains("evil") && !poisoned.text().contains("gopher"));
     let other_host = proxy.get_with("/page", &[("host", "other.example")]).await;
-    assert!(other_host.text().contains("other.example"), "the host is part of the key");
+    assert!(
+        other_host.text().contains("other.example"),
+        "the host is part of the key"
+    );
     // Two paths that are rewritten to the same target are not the same to a client.
     let one = proxy.get_with("/a/page", &[("host", "shop.example")]).await;
     let two = proxy.get_with("/page", &[("host", "shop.example")]).await;
     assert!(one.text().starts_with("/page ") && two.text().starts_with("/page "));
-    assert!(one.header("cache-status").contains("fwd=uri-miss"), "{}", one.header("cache-status"));
+    assert!(
+        one.header("cache-status").contains("fwd=uri-miss"),
+        "{}",
+        one.header("cache-status")
+    );
     assert_eq!(upstream.count(), 3);
 }

@@ -29,7 +29,12 @@ async fn pain_3_heads_and_events_are_relayed_at_once() {
         .await;
         let proxy = Proxy::before(&upstream).await;
         let mut client = proxy.client().await;
-        let sent = client.send(request(Method::GET, "/feed", &[("accept-encoding", coding)], ""));
+        let sent = client.send(request(
+            Method::GET,
+            "/feed",
+            &[("accept-encoding", coding)],
+            "",
+        ));
         // The head comes though there is not a byte of content yet.
         let answer = within("the head", sent).await.expect("a head");
         let coded = answer.headers().get("content-encoding").cloned();
@@ -38,11 +43,16 @@ async fn pain_3_heads_and_events_are_relayed_at_once() {
         let mut wire = Vec::new();
         for number in 0..3 {
             let text = format!("data: event {number} of a feed that says little\n\n");
-            piece.send(Ok(Frame::data(Bytes::from(text.clone())))).expect("it is read");
+            piece
+                .send(Ok(Frame::data(Bytes::from(text.clone()))))
+                .expect("it is read");
             // Each event arrives before the next one is sent.
             let expected = number + 1;
             loop {
-                let frame = within("an event", body.frame()).await.expect("more").expect("no error");
+                let frame = within("an event", body.frame())
+                    .await
+                    .expect("more")
+                    .expect("no error");
                 wire.extend_from_slice(&frame.into_data().expect("data"));
                 if events(coded.as_ref(), &wire) >= expected {
                     break;
@@ -50,7 +60,10 @@ async fn pain_3_heads_and_events_are_relayed_at_once() {
             }
         }
         if media != "text/html" {
-            assert_eq!(coded, None, "named streams are not coded unless the operator says so");
+            assert_eq!(
+                coded, None,
+                "named streams are not coded unless the operator says so"
+            );
         }
         drop(piece);
     }
@@ -78,14 +91,17 @@ fn events(coding: Option<&http::HeaderValue>, wire: &[u8]) -> usize {
 async fn pain_18_a_stop_ends_in_time_with_tunnels_and_streams_open() {
     let (pieces, mut taken) = tokio::sync::mpsc::unbounded_channel();
     let upstream = Upstream::start(move |_| {
-        let (sender, answer) = reply(200).header("content-type", "text/event-stream").stream();
+        let (sender, answer) = reply(200)
+            .header("content-type", "text/event-stream")
+            .stream();
         pieces.send(sender).expect("the test waits");
         async move { answer }
     })
     .await;
     let echo = tests::RawUpstream::start(|mut stream| async move {
         let head = tests::raw::read_head(&mut stream).await;
-        let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+        let answer =
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
         stream.write_all(answer).await.expect("Pillion reads");
         let (mut from, mut to) = stream.split();
         tokio::io::copy(&mut from, &mut to).await.ok();
@@ -100,26 +116,45 @@ async fn pain_18_a_stop_ends_in_time_with_tunnels_and_streams_open() {
     ))
     .await;
 
-    let mut tunnel = TcpStream::connect(proxy.address).await.expect("Pillion listens");
+    let mut tunnel = TcpStream::connect(proxy.address)
+        .await
+        .expect("Pillion listens");
     let ask = b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
     tunnel.write_all(ask).await.expect("Pillion reads");
     let head = within("the switch", tests::raw::read_head(&mut tunnel)).await;
-    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    assert!(
+        head.starts_with(b"HTTP/1.1 101"),
+        "{}",
+        String::from_utf8_lossy(&head)
+    );
     tunnel.write_all(b"ping").await.expect("the tunnel is open");
     let mut pong = [0; 4];
-    within("the echo", tunnel.read_exact(&mut pong)).await.expect("the echo");
+    within("the echo", tunnel.read_exact(&mut pong))
+        .await
+        .expect("the echo");
     assert_eq!(&pong, b"ping");
 
     let mut client = proxy.client().await;
-    let stream = client.send(request(Method::GET, "/events", &[], "")).await.expect("a head");
+    let stream = client
+        .send(request(Method::GET, "/events", &[], ""))
+        .await
+        .expect("a head");
     let mut events = stream.into_body();
     let piece = taken.recv().await.expect("the upstream was asked");
-    piece.send(Ok(Frame::data(Bytes::from("data: 1\n\n")))).expect("it is read");
-    within("an event", events.frame()).await.expect("an event").expect("an event");
+    piece
+        .send(Ok(Frame::data(Bytes::from("data: 1\n\n"))))
+        .expect("it is read");
+    within("an event", events.frame())
+        .await
+        .expect("an event")
+        .expect("an event");
 
     // PATIENCE is much longer than the drain; a hang would be noticed.
     within("the stop", proxy.stop()).await;
-    assert_eq!(within("the end", tunnel.read(&mut pong)).await.unwrap_or(0), 0);
+    assert_eq!(
+        within("the end", tunnel.read(&mut pong)).await.unwrap_or(0),
+        0
+    );
     let rest = within("the end of the stream", events.collect()).await;
     assert!(rest.is_err(), "an unfinished stream does not look finished");
 }
@@ -149,7 +184,10 @@ async fn pain_24_bodies_are_streamed_and_methods_and_ranges_kept() {
     let proxy = Proxy::before(&upstream).await;
 
     let head = proxy.send(request(Method::HEAD, "/big", &[], "")).await;
-    assert_eq!((upstream.last().method, head.header("content-length")), (Method::HEAD, "1000000"));
+    assert_eq!(
+        (upstream.last().method, head.header("content-length")),
+        (Method::HEAD, "1000000")
+    );
 
     let part = proxy.get_with("/big", &[("range", "bytes=5-9")]).await;
     assert_eq!((part.status.as_u16(), part.text()), (206, "56789"));
@@ -157,32 +195,56 @@ async fn pain_24_bodies_are_streamed_and_methods_and_ranges_kept() {
 
     // A body far larger than any buffer: the upstream is slowed down to the client's pace.
     let mut client = proxy.client().await;
-    let answer = client.send(request(Method::GET, "/endless", &[], "")).await.expect("a head");
+    let answer = client
+        .send(request(Method::GET, "/endless", &[], ""))
+        .await
+        .expect("a head");
     let mut body = answer.into_body();
     let sender = taken.recv().await.expect("the upstream was asked");
     let chunk = Bytes::from(vec![b'x'; 1 << 20]);
     let before = resident();
     for _ in 0..200 {
-        sender.send(Ok(Frame::data(chunk.clone()))).expect("it is read");
+        sender
+            .send(Ok(Frame::data(chunk.clone())))
+            .expect("it is read");
         let mut came = 0;
         while came < chunk.len() {
-            let frame = within("content", body.frame()).await.expect("more").expect("no error");
+            let frame = within("content", body.frame())
+                .await
+                .expect("more")
+                .expect("no error");
             came += frame.into_data().expect("data").len();
         }
     }
     let grown = resident().saturating_sub(before);
-    assert!(grown < 32 << 20, "200 MiB passed through and {grown} bytes stayed");
+    assert!(
+        grown < 32 << 20,
+        "200 MiB passed through and {grown} bytes stayed"
+    );
     // What breaks off at the upstream breaks off at the client.
-    sender.send(Err(io::Error::other("gone"))).expect("it is read");
-    assert!(within("the end", body.frame()).await.expect("an end").is_err());
+    sender
+        .send(Err(io::Error::other("gone")))
+        .expect("it is read");
+    assert!(
+        within("the end", body.frame())
+            .await
+            .expect("an end")
+            .is_err()
+    );
 }
 
 /// Resident memory of this process in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a figure");
-    let kibibytes: usize =
-        line.split_whitespace().nth(1).and_then(|figure| figure.parse().ok()).expect("a number");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("a figure");
+    let kibibytes: usize = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|figure| figure.parse().ok())
+        .expect("a number");
     kibibytes << 10
 }
 
@@ -208,13 +270,19 @@ async fn pain_3_uploads_are_relayed_at_once() {
     })
     .await;
     let proxy = Proxy::configured(&format!("[upstream.app]\nurl = {:?}\n", upstream.url())).await;
-    let mut stream = TcpStream::connect(proxy.address).await.expect("Pillion listens");
+    let mut stream = TcpStream::connect(proxy.address)
+        .await
+        .expect("Pillion listens");
     let start = b"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nfirst";
     stream.write_all(start).await.expect("Pillion reads");
-    let first = within("the first half", seen.recv()).await.expect("the first half");
+    let first = within("the first half", seen.recv())
+        .await
+        .expect("the first half");
     assert_eq!(&first, b"first");
     stream.write_all(b"laste").await.expect("Pillion reads");
     let mut answer = [0; 12];
-    within("the answer", stream.read_exact(&mut answer)).await.expect("an answer");
+    within("the answer", stream.read_exact(&mut answer))
+        .await
+        .expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
