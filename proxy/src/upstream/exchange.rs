@@ -13,7 +13,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use middleware::facts::{self, UpstreamTiming};
-use middleware::{Body, Error, ErrorKind, Response, Result};
+use middleware::{Body, Error, ErrorKind, Response, Result, Side};
 
 use super::Lane;
 use super::answer;
@@ -36,13 +36,19 @@ pub(super) enum Way {
 }
 
 /// Forwards `request`: the whole way of a request through this module.
-pub(super) async fn forward(lane: Arc<Lane>, request: middleware::Request, way: Way) -> Result<Response> {
+pub(super) async fn forward(
+    lane: Arc<Lane>,
+    request: middleware::Request,
+    way: Way,
+) -> Result<Response> {
     let gate = &lane.state.gate;
     if gate.is_held() {
         gate.wait(lane.state.settings.queue).await?;
     }
-    let answer = lane.clone().exchange(request, way).await;
-    if let Err(error) = &answer {
+    let answer = lane.exchange(request, way).await;
+    if let Err(error) = &answer
+        && error.side() != Side::Client
+    {
         lane.state.metrics.failed(error.kind());
     }
     answer
@@ -57,7 +63,11 @@ struct Failed {
 }
 
 impl Lane {
-    async fn exchange(self: Arc<Self>, request: middleware::Request, way: Way) -> Result<Response> {
+    async fn exchange(
+        self: &Arc<Self>,
+        request: middleware::Request,
+        way: Way,
+    ) -> Result<Response> {
         let started = self.state.clock.mono();
         let (mut request, mut upload) = self.prepare(request)?;
         let mut timing = UpstreamTiming::default();
@@ -154,7 +164,11 @@ impl Lane {
         request: Request<Outgoing>,
         started: Instant,
     ) -> Result<http::Response<Incoming>, Failed> {
-        let sent = if lease.reused { started } else { self.state.clock.mono() };
+        let sent = if lease.reused {
+            started
+        } else {
+            self.state.clock.mono()
+        };
         let wait = HeadWait {
             lane: self,
             deadline: &mut lease.deadline,
@@ -162,14 +176,16 @@ impl Lane {
             sent,
         };
         let connection = lease.connection.as_mut();
-        let (answered, heard) = match connection.expect("a lease has its connection until it ends") {
+        let (answered, heard) = match connection.expect("a lease has its connection until it ends")
+        {
             Connection::Http1(http1) => {
                 let answered = wait.head(http1.sender.try_send_request(request)).await;
                 (answered, http1.heard.load(Ordering::Relaxed))
             }
-            Connection::Http2(stream) => {
-                (wait.head(stream.sender.try_send_request(request)).await, false)
-            }
+            Connection::Http2(stream) => (
+                wait.head(stream.sender.try_send_request(request)).await,
+                false,
+            ),
         };
         let upload = lease.upload.as_ref();
         match answered {
@@ -182,7 +198,11 @@ impl Lane {
                     return Err(Failed::final_with(error));
                 }
                 let (error, seen) = failure::of_head(broken.into_error(), heard);
-                Err(Failed { error, seen, request })
+                Err(Failed {
+                    error,
+                    seen,
+                    request,
+                })
             }
         }
     }
@@ -241,7 +261,7 @@ struct HeadWait<'a> {
 
 enum Unanswered {
     Late(Error),
-    Broken(TrySendError<Request<Outgoing>>),
+    Broken(Box<TrySendError<Request<Outgoing>>>),
 }
 
 impl HeadWait<'_> {
@@ -253,7 +273,9 @@ impl HeadWait<'_> {
         let first_byte = self.lane.state.settings.first_byte;
         poll_fn(|cx| {
             if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
-                return Poll::Ready(answered.map_err(Unanswered::Broken));
+                return Poll::Ready(
+                    answered.map_err(|broken| Unanswered::Broken(Box::new(broken))),
+                );
             }
             loop {
                 let moved = self.moved();
