@@ -1,0 +1,70 @@
+//! Which responses are live streams: never buffered, stored or shared.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName};
+
+/// Whether `fields` name a response whose content is sent as it happens: event streams, pushed
+/// parts, lines of JSON, gRPC, or whatever says so itself by `X-Accel-Buffering: no`.
+pub(crate) fn is_live_stream(fields: &HeaderMap) -> bool {
+    let unbuffered = fields
+        .get(X_ACCEL_BUFFERING)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"));
+    unbuffered
+        || fields
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| is_live_type(value.as_bytes()))
+}
+
+fn is_live_type(value: &[u8]) -> bool {
+    let end = value.iter().position(|byte| *byte == b';');
+    let essence = value
+        .get(..end.unwrap_or(value.len()))
+        .unwrap_or(value)
+        .trim_ascii();
+    let grpc = essence
+        .get(..GRPC.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
+    grpc || LIVE_TYPES
+        .iter()
+        .any(|live| essence.eq_ignore_ascii_case(live))
+}
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const GRPC: &[u8] = b"application/grpc";
+const LIVE_TYPES: [&[u8]; 5] = [
+    b"text/event-stream",
+    b"multipart/x-mixed-replace",
+    b"application/x-ndjson",
+    b"application/jsonl",
+    b"application/x-jsonlines",
+];
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn named_kinds_are_live() {
+        for (name, value, live) in [
+            ("content-type", "text/event-stream", true),
+            ("content-type", "Text/Event-Stream; charset=utf-8", true),
+            ("content-type", "application/grpc+proto", true),
+            ("content-type", "application/grpc-web", true),
+            ("content-type", "application/x-ndjson", true),
+            ("content-type", "multipart/x-mixed-replace;boundary=x", true),
+            ("content-type", "application/json", false),
+            ("content-type", "", false),
+            ("x-accel-buffering", "no", true),
+            ("x-accel-buffering", "yes", false),
+        ] {
+            let mut fields = HeaderMap::new();
+            fields.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+            assert_eq!(is_live_stream(&fields), live, "{name}: {value}");
+        }
+    }
+}
