@@ -14,8 +14,6 @@ pub mod socket;
 mod systemd;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests;
 mod tls;
 mod warden;
 mod watch;

@@ -12,7 +12,8 @@ use http::header::HOST;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use middleware::facts::{self, UpstreamTiming};
+use middleware::facts::{self, RequestFacts, UpstreamTiming};
+use middleware::forwarding::write_outgoing;
 use middleware::{Body, Error, ErrorKind, Response, Result, Side};
 
 use super::Lane;
@@ -104,8 +105,11 @@ impl Lane {
         &self,
         mut request: middleware::Request,
     ) -> Result<(Request<Outgoing>, Option<Watch>)> {
-        // MERGE: `middleware::forwarding::write_outgoing(request.headers_mut(), facts, version)`
-        // goes here: `Via`, `X-Forwarded-*`, `traceparent`, `X-Request-Id`.
+        let received = request.version();
+        // Taken out, since nothing below looks at them, and hyper would drop them later.
+        if let Some(facts) = request.extensions_mut().remove::<RequestFacts>() {
+            write_outgoing(request.headers_mut(), &facts, received);
+        }
         if let Some(prefix) = &self.strip_prefix {
             outgoing::strip_prefix(request.uri_mut(), prefix)?;
         }

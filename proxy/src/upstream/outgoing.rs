@@ -79,7 +79,7 @@ fn frame_something(method: &Method, headers: &mut HeaderMap, known: Option<u64>)
         .to_str()
         .ok()
         .filter(|length| !length.starts_with('+'));
-    let declared = digits.and_then(|digits| digits.parse().ok());
+    let declared: Option<u64> = digits.and_then(|digits| digits.parse().ok());
     let agreed = declared.is_some_and(|declared| known.is_none_or(|known| known == declared));
     if agreed && lengths.next().is_none() {
         Ok(())
