@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName};
 
 /// Whether `fields` name a response whose content is sent as it happens: event streams, pushed
 /// parts, lines of JSON, gRPC, or whatever says so itself by `X-Accel-Buffering: no`.
-pub(crate) fn is_live_stream(fields: &HeaderMap) -> bool {
+pub fn is_live_stream(fields: &HeaderMap) -> bool {
     let unbuffered = fields
         .get(X_ACCEL_BUFFERING)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"));
