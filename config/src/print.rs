@@ -131,7 +131,7 @@ impl Printer<'_> {
     }
 
     fn value(&mut self, path: &KeyPath, key: &str, value: &Value) {
-        let line = format!("{} = {value}", toml_key(key));
+        let line = format!("{} = {}", toml_key(key), escaped(value));
         match self.comment {
             Some(comment) => self.line(&format!("{line:COMMENTS_AT$} # {}", comment(path))),
             None => self.line(&line),
@@ -140,6 +140,19 @@ impl Printer<'_> {
 
     fn line(&mut self, line: &str) {
         writeln!(self.out, "{line}").expect("a String takes every text");
+    }
+}
+
+/// `value` as it must be written so that nothing in it is taken for a variable.
+fn escaped(value: &Value) -> Value {
+    match value {
+        Value::String(text) => text.replace("${", "$${").into(),
+        Value::Array(elements) => elements.iter().map(escaped).collect::<Vec<_>>().into(),
+        Value::Table(table) => {
+            let escape = |(key, value): (&String, &Value)| (key.clone(), escaped(value));
+            Value::Table(table.iter().map(escape).collect())
+        }
+        other => other.clone(),
     }
 }
 

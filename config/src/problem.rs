@@ -184,6 +184,9 @@ impl Report {
         let help = match message {
             "duplicate key" => "write it once; one table stands in one place",
             message if message.starts_with("string values must be quoted") => "put it in quotes",
+            message if message.starts_with("unexpected leading zero") => {
+                "numbers begin with another digit; permission bits are text: \"0600\""
+            }
             _ => "see https://toml.io for the syntax",
         };
         self.add(
