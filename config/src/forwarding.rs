@@ -13,7 +13,7 @@ use crate::units::{Fault, Text, text_form};
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardingSettings {
-    /// Peers whose `Forwarded`, `X-Forwarded-*`, `X-Request-Id` and `traceparent` are believed.
+    /// Peers whose `Forwarded`, `X-Forwarded-*` and `X-Request-Id` are believed.
     pub trusted: Vec<Network>,
     /// Whether peers on a Unix socket are believed as well.
     pub trust_unix: bool,

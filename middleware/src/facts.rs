@@ -137,6 +137,18 @@ pub struct ResponseFacts {
     pub route: Option<Arc<str>>,
     /// The failure that this response tells of.
     pub error: Option<ErrorKind>,
+    /// What a trusted peer said of the request, where one did: for the log, which stands above the
+    /// layer that believes it.
+    pub told: Option<Told>,
+}
+
+/// What a trusted peer says of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Who the client is.
+    pub client: Option<IpAddr>,
+    /// How the request is called.
+    pub id: RequestId,
 }
 
 /// What the cache did with a request (RFC 9211), as one value for header, log, metric and `explain`.

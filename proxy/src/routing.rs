@@ -81,10 +81,13 @@ impl Service<Request> for Router {
         } else {
             route.stack.call(request)
         };
-        response.map(move |result| {
-            let mut response = result?;
-            facts::of_response(&mut response).route = Some(name);
-            Ok(response)
+        response.map(move |mut result| {
+            let facts = match &mut result {
+                Ok(response) => facts::of_response(response),
+                Err(error) => error.facts_mut(),
+            };
+            facts.route = Some(name);
+            result
         })
     }
 }

@@ -144,18 +144,28 @@ pub fn members<'a>(
     fields: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = Member<'a>> + use<'a> {
-    raw_members(fields, name).map(|member| match member {
+    fields.get_all(name).into_iter().flat_map(line_members)
+}
+
+fn line_members(line: &HeaderValue) -> impl Iterator<Item = Member<'_>> {
+    list::split(line.as_bytes(), Quotes::Plain).map(|member| match member {
         b"*" => Member::Any,
         tag => Member::Tag(EntityTag::lenient(tag)),
     })
 }
 
 /// Whether a GET for what has this `ETag` is answered 304 by the request's `If-None-Match`
-/// (RFC 9110 §13.1.2): weak comparison, our markers stripped on both sides. Without an `ETag` only
-/// `*` matches. `false` without the field.
+/// (RFC 9110 §13.1.2); see [`line_holds_back`]. `false` without the field.
 pub fn none_match_holds_back(request: &HeaderMap, etag: Option<&HeaderValue>) -> bool {
+    let mut lines = request.get_all(IF_NONE_MATCH).into_iter();
+    lines.any(|line| line_holds_back(line, etag))
+}
+
+/// Whether one line of `If-None-Match` matches: weak comparison, our markers stripped on both sides.
+/// Without an `ETag` only `*` matches.
+pub fn line_holds_back(if_none_match: &HeaderValue, etag: Option<&HeaderValue>) -> bool {
     let current = etag.map(|value| EntityTag::lenient(list::trim(value.as_bytes())));
-    members(request, &IF_NONE_MATCH).any(|member| match (member, current) {
+    line_members(if_none_match).any(|member| match (member, current) {
         (Member::Any, _) => true,
         (Member::Tag(_), None) => false,
         (Member::Tag(theirs), Some(current)) => {

@@ -44,15 +44,13 @@ pub fn elements(line: &[u8]) -> impl Iterator<Item = Option<Element<'_>>> {
         if std::mem::take(&mut broken) {
             return Some(None);
         }
-        loop {
-            let text = rest?.trim_start_matches([' ', '\t', ',']);
-            if text.is_empty() {
-                return None;
-            }
-            let read = element(text);
-            rest = read.as_ref().map(|(_, rest)| *rest);
-            return Some(read.map(|(element, _)| element));
+        let text = rest?.trim_start_matches([' ', '\t', ',']);
+        if text.is_empty() {
+            return None;
         }
+        let read = element(text);
+        rest = read.as_ref().map(|(_, rest)| *rest);
+        Some(read.map(|(element, _)| element))
     })
 }
 

@@ -1,11 +1,13 @@
 //! Typed header fields: pure, one file each, fuzzed.
 
+pub mod accept_encoding;
 pub mod entity_tag;
 pub mod forwarded;
 pub mod hop_by_hop;
 pub mod host;
 pub mod http_date;
 pub mod list;
+pub mod media_type;
 pub mod range;
 pub mod stream;
 pub mod traceparent;

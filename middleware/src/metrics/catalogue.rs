@@ -88,9 +88,9 @@ families! {
         "Client connections closed before they carried a request.";
     CERTIFICATE_LOADS: Counter "pillion_certificate_loads_total" ["result"]
         "Changed certificates that were taken over, or refused while the old one stays.";
-    TUNNELS: Gauge "pillion_tunnels" []
+    TUNNELS: Gauge "pillion_tunnels" ["upstream"]
         "Upgraded connections (WebSocket and others) that are open.";
-    TUNNELS_OPENED: Counter "pillion_tunnels_opened_total" []
+    TUNNELS_OPENED: Counter "pillion_tunnels_opened_total" ["upstream"]
         "Connections upgraded.";
     TUNNEL_BYTES: Counter "pillion_tunnel_bytes_total" ["dir"]
         "Bytes relayed through upgraded connections; in is from the client.";
@@ -130,6 +130,10 @@ families! {
         "Requests that took an open upstream connection from the pool.";
     UPSTREAM_RETRIES: Counter "pillion_upstream_retries_total" ["upstream"]
         "Requests sent again.";
+    UPSTREAM_WAITS: Counter "pillion_upstream_waits_total" ["upstream"]
+        "Requests that waited for a connection, since their limit was reached.";
+    UPSTREAM_FAILURES: Counter "pillion_upstream_failures_total" ["upstream", "error"]
+        "Requests that the upstream failed, by RFC 9209 error type.";
     LOG_LOST: Counter "pillion_request_log_lines_lost_total" []
         "Access lines not written: the writer was behind, or the file failed.";
     BUILD_INFO: Gauge "pillion_build_info" ["version"]
@@ -201,8 +205,6 @@ closed_set! {
     RouteOverflow => ROUTE_OVERFLOW;
     /// A panic was caught.
     Panic => PANICS;
-    /// A connection was upgraded.
-    TunnelOpened => TUNNELS_OPENED;
     /// Bytes from the client went through a tunnel.
     TunnelBytesIn => TUNNEL_BYTES "dir" = "in";
     /// Bytes to the client went through a tunnel.
@@ -262,8 +264,6 @@ closed_set! {
     Connections => CONNECTIONS;
     /// Requests under way (those answered on the spot are never seen here).
     RequestsInFlight => IN_FLIGHT;
-    /// Upgraded connections that are open.
-    Tunnels => TUNNELS;
 }
 
 closed_set! {

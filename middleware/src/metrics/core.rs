@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,10 +17,12 @@ use super::catalogue::{
 };
 use super::counter::{Histogram, HistogramTotal, add_alone};
 use super::exposition::Gathered;
+use super::label::{MethodLabel, Outcome, code_label, lookup_label, reason_label, registered};
+use super::mix::Mixed;
 use super::route_label::{Found, KnownNames, RouteIndex, RouteNames};
 use super::{Metrics, lock};
 use crate::ErrorKind;
-use crate::facts::{CacheOutcome, CacheStatus, Fwd, Reason, UpstreamTiming};
+use crate::facts::{CacheOutcome, CacheStatus, Reason, UpstreamTiming};
 
 /// One core's share of the metrics that every request touches. A handle: clones count into the same share.
 #[derive(Clone)]
@@ -77,60 +79,6 @@ pub struct Finished<'a> {
     pub total: Duration,
     /// Content handed to the connection.
     pub bytes: u64,
-}
-
-/// What became of a request: the closed set of the label `outcome`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
-    /// Answered from a fresh stored response.
-    Hit,
-    /// Answered from a stale one.
-    Stale,
-    /// Answered from a stored one that the upstream confirmed.
-    Revalidated,
-    /// Forwarded, because nothing stored could answer.
-    Miss,
-    /// Answered by another request's forwarding.
-    Collapsed,
-    /// Forwarded, because the cache was told to keep out of it.
-    Bypass,
-    /// Forwarded; no cache had a say (method, upgrade, cache off).
-    Pass,
-    /// Answered by Pillion, because something failed.
-    Error,
-}
-
-impl Outcome {
-    /// As the label is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Stale => "stale",
-            Self::Revalidated => "revalidated",
-            Self::Miss => "miss",
-            Self::Collapsed => "collapsed",
-            Self::Bypass => "bypass",
-            Self::Pass => "pass",
-            Self::Error => "error",
-        }
-    }
-
-    /// What `cache` and `error` say about an answer.
-    pub fn of(cache: Option<CacheStatus>, error: Option<ErrorKind>) -> Self {
-        match (error, cache) {
-            (Some(_), _) => Self::Error,
-            (None, None) => Self::Pass,
-            (None, Some(status)) => match status.outcome {
-                CacheOutcome::Hit => Self::Hit,
-                CacheOutcome::HitStale => Self::Stale,
-                CacheOutcome::Revalidated => Self::Revalidated,
-                CacheOutcome::Fwd(_) if status.collapsed => Self::Collapsed,
-                CacheOutcome::Fwd(Fwd::Bypass) => Self::Bypass,
-                CacheOutcome::Fwd(Fwd::Method) => Self::Pass,
-                CacheOutcome::Fwd(_) => Self::Miss,
-            },
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -375,115 +323,6 @@ fn sums<K: Copy + Ord>(series: &[(K, Arc<AtomicU64>)]) -> BTreeMap<K, u64> {
         *sums.entry(*key).or_default() += count.load(Ordering::Relaxed);
     }
     sums
-}
-
-/// The label `method`: the registered ones that are common, and `other`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct MethodLabel(u8);
-
-impl MethodLabel {
-    const NAMES: [&'static str; 11] = [
-        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "TRACE", "CONNECT",
-        "other",
-    ];
-
-    fn of(method: &Method) -> Self {
-        let index = Self::NAMES.iter().position(|name| *name == method.as_str());
-        let other = Self::NAMES.len() - 1;
-        Self(u8::try_from(index.unwrap_or(other)).expect("a short list"))
-    }
-
-    fn name(self) -> &'static str {
-        Self::NAMES
-            .get(usize::from(self.0))
-            .copied()
-            .unwrap_or("other")
-    }
-}
-
-/// 0 for a status that nobody registered: an upstream may make up nine hundred of them.
-fn registered(status: StatusCode) -> u16 {
-    status.canonical_reason().map_or(0, |_| status.as_u16())
-}
-
-fn code_label(code: u16) -> String {
-    if code == 0 {
-        String::from("other")
-    } else {
-        code.to_string()
-    }
-}
-
-fn lookup_label(outcome: CacheOutcome) -> &'static str {
-    match outcome {
-        CacheOutcome::Hit => "hit",
-        CacheOutcome::HitStale => "hit-stale",
-        CacheOutcome::Revalidated => "revalidated",
-        CacheOutcome::Fwd(Fwd::Bypass) => "bypass",
-        CacheOutcome::Fwd(Fwd::Method) => "method",
-        CacheOutcome::Fwd(Fwd::UriMiss) => "uri-miss",
-        CacheOutcome::Fwd(Fwd::VaryMiss) => "vary-miss",
-        CacheOutcome::Fwd(Fwd::Miss) => "miss",
-        CacheOutcome::Fwd(Fwd::Request) => "request",
-        CacheOutcome::Fwd(Fwd::Stale) => "stale",
-        CacheOutcome::Fwd(Fwd::Partial) => "partial",
-    }
-}
-
-/// `NoStore` as `no-store`.
-pub(crate) fn reason_label(reason: Reason) -> String {
-    let mut label = String::new();
-    for letter in format!("{reason:?}").chars() {
-        if letter.is_ascii_uppercase() && !label.is_empty() {
-            label.push('-');
-        }
-        label.push(letter.to_ascii_lowercase());
-    }
-    label
-}
-
-/// Hashes the few small keys of these tables quickly. They are capped and none is chosen freely by
-/// a peer, so it need not withstand chosen keys.
-pub(super) type Mixed = BuildHasherDefault<Mix>;
-
-#[derive(Debug, Default)]
-pub(super) struct Mix(u64);
-
-impl Mix {
-    fn mix(&mut self, word: u64) {
-        // The multiplier of splitmix64; the rotation lets earlier words reach the low bits.
-        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        words
-            .iter()
-            .for_each(|word| self.mix(u64::from_le_bytes(*word)));
-        rest.iter().for_each(|byte| self.mix(u64::from(*byte)));
-    }
-
-    fn write_u8(&mut self, word: u8) {
-        self.mix(u64::from(word));
-    }
-
-    fn write_u16(&mut self, word: u16) {
-        self.mix(u64::from(word));
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.mix(word);
-    }
-
-    fn write_isize(&mut self, word: isize) {
-        self.mix(word.cast_unsigned() as u64);
-    }
 }
 
 /// Upper bounds for what a client waits for (semantics: 0.5 ms to 10 s).

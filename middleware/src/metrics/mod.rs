@@ -21,6 +21,8 @@ pub mod catalogue;
 mod core;
 mod counter;
 mod exposition;
+mod label;
+mod mix;
 mod process;
 mod route_label;
 #[cfg(test)]
@@ -33,9 +35,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::catalogue::{Documented, Event, Level, Sampled};
-pub use self::core::{CoreMetrics, Finished, Outcome};
+pub use self::core::{CoreMetrics, Finished};
 pub use self::counter::{Counter, Gauge};
-pub use self::upstream::UpstreamMetrics;
+pub use self::label::Outcome;
+pub use self::upstream::{OpenConnection, OpenTunnel, UpstreamMetrics};
 
 use self::catalogue::{BUILD_INFO, CONFIG_HASH, FAMILIES};
 use self::core::Series;

@@ -11,6 +11,7 @@ mod log_level;
 mod metrics;
 mod purge;
 mod query;
+mod question;
 mod reply;
 
 use std::convert::Infallible;
@@ -77,8 +78,8 @@ pub fn open(running: &mut Running, told: Told) -> Result<Option<Bound>, StartErr
 /// What only those know who started this Pillion.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    /// The effective configuration, each value with where it came from, and secrets hidden.
-    pub effective: serde_json::Value,
+    /// The effective configuration as TOML, each value with where it came from; for `/config`.
+    pub effective: String,
 }
 
 /// Everything that the resources look at.
@@ -96,7 +97,7 @@ fn rules(admin: &AdminSettings, address: &BoundAddress) -> Result<Rules, StartEr
         Token::read(path).map_err(|error| {
             StartError::new(
                 format!("The admin token cannot be read from {}", path.display()),
-                "Write one word of visible ASCII characters into that file, \
+                "Write one line of printable ASCII characters into that file, \
                  or name another as admin.token_file",
             )
             .caused_by(error)
