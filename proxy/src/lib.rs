@@ -43,7 +43,7 @@ use crate::upstream::Upstreams;
 pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
     let settings = Arc::new(settings);
     let signals = Signals::default();
-    let shared = share(&settings, clock.clone())?;
+    let shared = share(&settings, clock.clone(), &signals)?;
     let listeners = Listeners::open(&settings.listen, settings.threads, &shared.metrics)?;
     let bound = listeners.bound();
     let ground = Ground {
@@ -75,7 +75,7 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
 }
 
 /// What outlives a reload. Reads the files that it needs, and opens the log.
-fn share(settings: &Settings, clock: Clock) -> Result<Shared, StartError> {
+fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared, StartError> {
     let metrics = Metrics::new();
     let tasks = TaskTracker::new();
     let upstreams = Upstreams::new(
@@ -83,6 +83,8 @@ fn share(settings: &Settings, clock: Clock) -> Result<Shared, StartError> {
         settings.threads,
         clock.clone(),
         &metrics,
+        &tasks,
+        &signals.stopping,
     )
     .map_err(|error| {
         StartError::new(
@@ -107,6 +109,8 @@ fn share(settings: &Settings, clock: Clock) -> Result<Shared, StartError> {
     Ok(Shared {
         clock,
         tasks,
+        stopping: signals.stopping.clone(),
+        streams: signals.streams.clone(),
         metrics,
         access_log,
         cache,
