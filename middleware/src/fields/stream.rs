@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Whether `fields` name a response whose content is sent as it happens: event streams, pushed
 /// parts, lines of JSON, gRPC, or whatever says so itself by `X-Accel-Buffering: no`.
-pub(crate) fn is_live_stream(fields: &HeaderMap) -> bool {
+pub fn is_live_stream(fields: &HeaderMap) -> bool {
     fields.get(X_ACCEL_BUFFERING).is_some_and(is_unbuffered)
         || fields
             .get(CONTENT_TYPE)
