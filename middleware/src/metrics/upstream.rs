@@ -79,7 +79,11 @@ impl UpstreamMetrics {
         let open = self.0.connections.value();
         gathered.gauge(&UPSTREAM_CONNECTIONS, labels(), open as f64);
         gathered.counter(&UPSTREAM_OPENED, labels(), self.0.opened.total());
-        gathered.counter(&UPSTREAM_CONNECT_FAILURES, labels(), self.0.connect_failed.total());
+        gathered.counter(
+            &UPSTREAM_CONNECT_FAILURES,
+            labels(),
+            self.0.connect_failed.total(),
+        );
         gathered.counter(&UPSTREAM_REUSED, labels(), self.0.reused.total());
         gathered.counter(&UPSTREAM_RETRIES, labels(), self.0.retries.total());
         gathered.counter(&UPSTREAM_WAITS, labels(), self.0.waits.total());
