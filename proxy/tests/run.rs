@@ -76,6 +76,22 @@ fn ready_is_when_the_app_accepts() {
 }
 
 #[test]
+fn early_requests_are_held_until_the_app_accepts() {
+    let mut pillion = Pillion::in_front_of_our_app();
+    let clients = pillion.until_said("listens on").address();
+    pillion.until_said("  admin  ");
+    // The app hears its order after both requests are under way, and no sooner can they be answered.
+    let early = [1, 2].map(|_| send(&clients, "/"));
+    pillion.order("serve");
+    for mut request in early {
+        let mut answer = String::new();
+        request.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with("here I am"), "{answer}");
+    }
+}
+
+#[test]
 fn a_stop_is_a_success_and_leaves_nothing() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut pillion = Pillion::in_front_of_our_app();
@@ -155,8 +171,25 @@ fn as_app() {
         match order.split_once(' ').unwrap_or((&order, "")) {
             ("listen", _) => listening.push(TcpListener::bind(("127.0.0.1", port))),
             ("listen-elsewhere", _) => listening.push(TcpListener::bind("127.0.0.1:0")),
+            ("serve", _) => serve(TcpListener::bind(("127.0.0.1", port)).expect("a free port")),
             ("exit", code) => std::process::exit(code.parse().expect("a code")),
             other => panic!("an order that this app does not know: {other:?}"),
+        }
+    }
+}
+
+/// Answers one request on each connection.
+fn serve(listener: TcpListener) -> ! {
+    loop {
+        let Ok((mut stream, _)) = listener.accept() else {
+            continue;
+        };
+        let head = BufReader::new(&stream).lines().map_while(Result::ok);
+        // A connection that only looks whether somebody listens says nothing.
+        if head.take_while(|line| !line.is_empty()).count() > 0 {
+            let answer =
+                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nhere I am";
+            let _gone = stream.write_all(answer.as_bytes());
         }
     }
 }
@@ -264,12 +297,18 @@ impl Said {
 }
 
 fn ask(address: &str, target: &str) -> String {
+    let mut answer = String::new();
+    let read = send(address, target).read_to_string(&mut answer);
+    read.expect("an answer");
+    answer
+}
+
+/// A connection on which one request is under way.
+fn send(address: &str, target: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("a listener");
     let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("a connection");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer
+    stream
 }
 
 /// What is said by a start that fails, and its code.

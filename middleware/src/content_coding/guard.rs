@@ -9,15 +9,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
 use config::content_coding::Breach;
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, HeaderName, REFERER, SET_COOKIE, VARY,
-};
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderName, HeaderValue};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::facts::{Peer, RequestFacts};
-use crate::fields::list;
-use crate::fields::media_type::MediaType;
+use crate::content_coding::reading::{Kind, Reading};
 
 /// What of a request the policy looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,68 +71,50 @@ pub enum Refusal {
 }
 
 /// The table of semantics §4.
-pub fn judge(
-    policy: Breach,
-    asker: Asker,
-    audience: Audience,
-    media_type: Option<MediaType<'_>>,
-) -> Verdict {
+pub fn judge(policy: Breach, asker: Asker, audience: Audience, kind: Kind) -> Verdict {
     let secrets = asker.credentials || audience == Audience::Private;
     if policy == Breach::Off || asker.local || audience == Audience::Public || !secrets {
         return Verdict::Compress;
     }
-    let is_html = media_type.is_some_and(MediaType::is_html);
     match asker.site {
         Site::Cross => Verdict::DoNot(Refusal::CrossSite),
-        Site::Unknown if is_html => Verdict::DoNot(Refusal::UnknownSite),
+        Site::Unknown if kind == Kind::Page => Verdict::DoNot(Refusal::UnknownSite),
         _ if policy == Breach::Strict => Verdict::DoNot(Refusal::Strict),
         Site::Same | Site::Unknown => Verdict::CompressWithJitter,
     }
 }
 
-impl Asker {
-    /// What `request` says, before it goes down.
-    pub fn of<B>(request: &Request<B>) -> Self {
-        let fields = request.headers();
-        let facts = request.extensions().get::<RequestFacts>();
-        Self {
-            credentials: [COOKIE, AUTHORIZATION, X_CSRF_TOKEN]
-                .iter()
-                .any(|name| fields.contains_key(name)),
-            site: Site::of(fields),
-            local: facts.is_some_and(|facts| facts.peer == Peer::Unix),
-        }
-    }
-}
-
 impl Site {
-    fn of(fields: &HeaderMap) -> Self {
-        match fields.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
-            Some(b"same-origin" | b"same-site" | b"none") => Self::Same,
-            Some(_) => Self::Cross,
-            None if refers_to_itself(fields) => Self::Same,
-            None => Self::Unknown,
+    /// By `Sec-Fetch-Site`, or without it by `Referer` and `Host`.
+    pub(super) fn of(
+        fetch_site: Option<&HeaderValue>,
+        referer: Option<&HeaderValue>,
+        host: Option<&HeaderValue>,
+    ) -> Self {
+        match (fetch_site.map(HeaderValue::as_bytes), referer, host) {
+            (Some(b"same-origin" | b"same-site" | b"none"), _, _) => Self::Same,
+            (Some(_), _, _) => Self::Cross,
+            (None, Some(referer), Some(host)) if names_host(referer, host) => Self::Same,
+            (None, _, _) => Self::Unknown,
         }
     }
 }
 
 impl Audience {
-    /// Whom an answer with these fields is for; `shared`: it is, or is just being, stored in the
+    /// Whom an answer is for whose fields read so; `shared`: it is, or is just being, stored in the
     /// shared cache.
     ///
     /// Two rules of the table may both hold. Then a word of privacy counts more than `public`, and
     /// being stored counts more than both, unless what is stored differs by `Cookie`: that is one
     /// user's again.
-    pub fn of(fields: &HeaderMap, shared: bool) -> Self {
-        if has(fields, &VARY, &["cookie"]) {
+    pub fn of(read: &Reading, shared: bool) -> Self {
+        if read.differs_by_cookie {
             Self::Private
         } else if shared {
             Self::Public
-        } else if fields.contains_key(SET_COOKIE)
-            || has(fields, &CACHE_CONTROL, &["private", "no-store"])
-        {
+        } else if read.is_private {
             Self::Private
-        } else if has(fields, &CACHE_CONTROL, &["public", "s-maxage"]) {
+        } else if read.is_public {
             Self::Public
         } else {
             Self::Unstated
@@ -164,10 +141,7 @@ pub fn padding(content: &[u8]) -> HeaderValue {
 pub const X_PAD: HeaderName = HeaderName::from_static("x-pad");
 
 /// Whether `Referer` names the host that is asked.
-fn refers_to_itself(fields: &HeaderMap) -> bool {
-    let (Some(referer), Some(host)) = (fields.get(REFERER), fields.get(HOST)) else {
-        return false;
-    };
+fn names_host(referer: &HeaderValue, host: &HeaderValue) -> bool {
     let authority = referer
         .to_str()
         .ok()
@@ -189,28 +163,17 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
-/// Whether a list field has a member that is, or begins as a directive with, one of `names`.
-fn has(fields: &HeaderMap, name: &HeaderName, names: &[&str]) -> bool {
-    list::members(fields, name).any(|member| {
-        let directive = member.split(|byte| *byte == b'=').next();
-        let directive = list::trim(directive.unwrap_or_default());
-        names
-            .iter()
-            .any(|name| directive.eq_ignore_ascii_case(name.as_bytes()))
-    })
-}
-
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 const PADDING: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
+    use http::{HeaderMap, Request};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::content_coding::reading::Asked;
 
     fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let pairs = pairs.iter().map(|(name, value)| {
@@ -220,10 +183,12 @@ mod tests {
         HeaderMap::from_iter(pairs)
     }
 
+    type Fields = &'static [(&'static str, &'static str)];
+
     fn asker(pairs: &[(&'static str, &'static str)]) -> Asker {
         let mut request = Request::new(());
         *request.headers_mut() = fields(pairs);
-        Asker::of(&request)
+        Asked::of(&request).asker
     }
 
     #[test]
@@ -250,18 +215,13 @@ mod tests {
             (true, Private, Same, false, Jitter, STRICT),
         ];
         for (credentials, audience, site, page, balanced, strict) in cases {
-            let essence: &[u8] = if page {
-                b"text/html"
-            } else {
-                b"application/json"
-            };
-            let media_type = MediaType::parse(essence);
+            let kind = if page { Kind::Page } else { Kind::Compressible };
             let asker = |local| Asker {
                 credentials,
                 site,
                 local,
             };
-            let judge = |policy, asker| judge(policy, asker, audience, media_type);
+            let judge = |policy, asker| judge(policy, asker, audience, kind);
             let case = (credentials, audience, site, page);
             assert_eq!(judge(Breach::Balanced, asker(false)), balanced, "{case:?}");
             assert_eq!(judge(Breach::Strict, asker(false)), strict, "{case:?}");
@@ -281,7 +241,7 @@ mod tests {
         ] {
             assert_eq!(asker(&[(name, "x")]).credentials, expected, "{name}");
         }
-        let cases: [(&[(&str, &str)], Site); 14] = [
+        let cases: [(Fields, Site); 14] = [
             (&[("sec-fetch-site", "same-origin")], Site::Same),
             (&[("sec-fetch-site", "same-site")], Site::Same),
             (&[("sec-fetch-site", "none")], Site::Same),
@@ -323,7 +283,7 @@ mod tests {
     #[test]
     fn whom_an_answer_is_for() {
         use Audience::{Private, Public, Unstated};
-        let cases: [(&[(&str, &str)], Audience, Audience); 10] = [
+        let cases: [(Fields, Audience, Audience); 10] = [
             (&[], Unstated, Public),
             (&[("cache-control", "max-age=60")], Unstated, Public),
             (&[("cache-control", "Public, max-age=60")], Public, Public),
@@ -344,8 +304,16 @@ mod tests {
             (&[("vary", "X-Cookie")], Unstated, Public),
         ];
         for (pairs, alone, shared) in cases {
-            assert_eq!(Audience::of(&fields(pairs), false), alone, "{pairs:?}");
-            assert_eq!(Audience::of(&fields(pairs), true), shared, "{pairs:?}");
+            assert_eq!(
+                Audience::of(&Reading::of(&fields(pairs)), false),
+                alone,
+                "{pairs:?}"
+            );
+            assert_eq!(
+                Audience::of(&Reading::of(&fields(pairs)), true),
+                shared,
+                "{pairs:?}"
+            );
         }
     }
 
@@ -373,7 +341,7 @@ mod tests {
         fn no_referer_panics(referer: Vec<u8>, host: Vec<u8>) {
             let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).ok();
             if let (Some(referer), Some(host)) = (value(&referer), value(&host)) {
-                refers_to_itself(&HeaderMap::from_iter([(REFERER, referer), (HOST, host)]));
+                names_host(&referer, &host);
             }
         }
     }

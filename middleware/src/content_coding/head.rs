@@ -6,29 +6,38 @@ use http::header::{
 use http::{HeaderMap, HeaderValue};
 
 use crate::content_coding::Coding;
+use crate::content_coding::reading::{Reading, Vary};
 use crate::fields::entity_tag::{self, EntityTag};
 use crate::fields::list;
 
 /// Says that the content is coded now; `length`: how long it is, if that is known.
-pub(crate) fn code(fields: &mut HeaderMap, coding: Coding, length: Option<usize>) {
+pub(crate) fn code(fields: &mut HeaderMap, read: &Reading, coding: Coding, length: Option<usize>) {
     fields.insert(CONTENT_ENCODING, coding.value());
     match length {
         Some(length) => fields.insert(CONTENT_LENGTH, HeaderValue::from(length)),
         None => fields.remove(CONTENT_LENGTH),
     };
     mark(fields, coding);
-    // Ranges are cut from identity content only.
-    fields.remove(ACCEPT_RANGES);
-    drop_digests(fields);
+    drop_claims(fields, read);
 }
 
 /// Says that the upstream's coding is off; nobody knows yet how long the content is.
-pub(crate) fn decode(fields: &mut HeaderMap) {
+pub(crate) fn decode(fields: &mut HeaderMap, read: &Reading) {
     fields.remove(CONTENT_ENCODING);
     fields.remove(CONTENT_LENGTH);
-    fields.remove(ACCEPT_RANGES);
     weaken(fields);
-    drop_digests(fields);
+    drop_claims(fields, read);
+}
+
+/// Leaves out what was said of other bytes.
+fn drop_claims(fields: &mut HeaderMap, read: &Reading) {
+    if read.accepts_ranges {
+        // Ranges are cut from identity content only.
+        fields.remove(ACCEPT_RANGES);
+    }
+    if read.has_digests {
+        drop_digests(fields);
+    }
 }
 
 /// Gives the entity tag the marker of `coding`.
@@ -60,13 +69,12 @@ pub(crate) fn weaken(fields: &mut HeaderMap) {
 }
 
 /// Adds `Accept-Encoding` to `Vary`, unless it is there or all is.
-pub(crate) fn vary(fields: &mut HeaderMap) {
-    if !fields.contains_key(VARY) {
-        fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
+pub(crate) fn vary(fields: &mut HeaderMap, read: &Reading) {
+    if read.vary == Vary::SaysSo {
         return;
     }
-    let named = |member: &[u8]| member == b"*" || member.eq_ignore_ascii_case(b"accept-encoding");
-    if list::members(fields, &VARY).any(named) {
+    if read.vary == Vary::Absent {
+        fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
         return;
     }
     let members: Vec<&[u8]> = list::members(fields, &VARY)
@@ -117,8 +125,10 @@ mod tests {
         for (lines, expected) in cases {
             let pairs: Vec<_> = lines.iter().map(|line| ("vary", *line)).collect();
             let mut fields = fields(&pairs);
-            vary(&mut fields);
-            vary(&mut fields);
+            for _ in 0..2 {
+                let read = Reading::of(&fields);
+                vary(&mut fields, &read);
+            }
             assert_eq!(fields.get_all(VARY).iter().count(), 1, "{lines:?}");
             assert_eq!(fields[VARY], expected, "{lines:?}");
         }
@@ -136,7 +146,8 @@ mod tests {
             ("repr-digest", "x"),
             ("x-kept", "x"),
         ]);
-        code(&mut coded, Coding::Zstd, Some(42));
+        let read = Reading::of(&coded);
+        code(&mut coded, &read, Coding::Zstd, Some(42));
         let expected = fields(&[
             ("etag", "\"abc~zstd\""),
             ("content-length", "42"),
@@ -144,7 +155,7 @@ mod tests {
             ("x-kept", "x"),
         ]);
         assert_eq!(coded, expected);
-        code(&mut coded, Coding::Zstd, None);
+        code(&mut coded, &read, Coding::Zstd, None);
         assert!(!coded.contains_key(CONTENT_LENGTH));
     }
 

@@ -16,12 +16,14 @@
 //! # use middleware::content_coding::{Coding, negotiate};
 //! # use config::content_coding::ContentCodingSettings;
 //! # use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-//! use negotiate::{Asked, Content, decide};
+//! use middleware::content_coding::reading::{Asked, Reading};
+//! use negotiate::{Content, decide};
 //!
 //! let request = Request::get("/").header("accept-encoding", "gzip, br").body(()).unwrap();
 //! let fields = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("text/css"))]);
-//! let content = Content { status: StatusCode::OK, fields: &fields, length: None, shared: false };
-//! let decision = decide(&ContentCodingSettings::default(), Asked::of(&request), content);
+//! let read = Reading::of(&fields);
+//! let content = Content { status: StatusCode::OK, read, length: None, shared: false };
+//! let decision = decide(&ContentCodingSettings::default(), &Asked::of(&request), content);
 //! assert_eq!(decision.coded().expect("text is coded").on_the_fly(), Coding::Br);
 //! ```
 
@@ -32,26 +34,30 @@ pub mod guard;
 mod head;
 pub mod negotiate;
 mod not_modified;
+pub mod reading;
 mod recoded;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use config::content_coding::ContentCodingSettings;
 use futures_util::FutureExt;
-use http::header::{CONTENT_LENGTH, ETAG, HeaderValue, IF_NONE_MATCH};
+use http::StatusCode;
+use http::header::{CONTENT_LENGTH, ETAG, HeaderValue};
 use http::response::Parts;
-use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tower::{Layer, Service};
 
 use self::encode::Effort;
-use self::negotiate::{Asked, Choice, Content, Decision, Uncoded};
+use self::negotiate::{Choice, Content, Decision};
+use self::reading::{Asked, Reading};
 use self::recoded::Recoded;
+use crate::body::{Buffered, Patience};
 use crate::cache::SharedCache;
 use crate::cache::stored::StoredResponse;
 use crate::facts::ResponseFacts;
@@ -144,56 +150,26 @@ impl<S: Inner> Service<Request> for ContentCoding<S> {
 
     fn call(&mut self, mut request: Request) -> ResponseFuture {
         let asked = Asked::of(&request);
-        let if_none_match = NoneMatch::of(request.headers());
+        if asked.names_tags {
+            entity_tag::strip_coding(request.headers_mut());
+        }
         // `Accept-Encoding` stays: the cache asks for identity where it would store, and a bypass asks
         // for what the client asked for.
-        entity_tag::strip_coding(request.headers_mut());
+        let answer = self.inner.call(request);
         if !self.coder.settings.enabled {
-            return self.inner.call(request);
+            return answer;
         }
-        match self.inner.call(request).try_ready() {
-            Ok(Ok(response)) => self.coder.answer(asked, if_none_match, response),
+        match answer.try_ready() {
+            Ok(Ok(response)) => self.coder.answer(&asked, response),
             Ok(error) => ResponseFuture::ready(error),
             Err(waiting) => {
                 let coder = self.coder.clone();
                 ResponseFuture::boxed(async move {
                     let response = waiting.await?;
-                    coder.answer(asked, if_none_match, response).await
+                    coder.answer(&asked, response).await
                 })
             }
         }
-    }
-}
-
-/// All lines of a request's `If-None-Match`, as one. A reference, where it is one.
-#[derive(Clone, Debug, Default)]
-struct NoneMatch(Option<HeaderValue>);
-
-impl NoneMatch {
-    fn of(fields: &HeaderMap) -> Self {
-        let mut lines = fields.get_all(IF_NONE_MATCH).iter();
-        let (first, second) = (lines.next(), lines.next());
-        if second.is_none() {
-            return Self(first.cloned());
-        }
-        let lines: Vec<_> = fields
-            .get_all(IF_NONE_MATCH)
-            .iter()
-            .map(HeaderValue::as_bytes)
-            .collect();
-        Self(HeaderValue::from_bytes(&lines.join(&b", "[..])).ok())
-    }
-
-    fn fields(self) -> Option<HeaderMap> {
-        Some(HeaderMap::from_iter([(IF_NONE_MATCH, self.0?)]))
-    }
-
-    /// Whether the layer above will answer 304 in place of this: then its content is never read.
-    fn holds_back(self, head: &Parts) -> bool {
-        head.status == StatusCode::OK
-            && self.fields().is_some_and(|fields| {
-                entity_tag::none_match_holds_back(&fields, head.headers.get(ETAG))
-            })
     }
 }
 
@@ -211,17 +187,17 @@ struct Tools {
 }
 
 impl Coder {
-    /// Carries out what the rules decide about `response`. Ready at once, unless long content must
-    /// be coded on another thread.
-    fn answer(&self, asked: Asked, none_match: NoneMatch, response: Response) -> ResponseFuture {
+    /// Carries out what the rules decide about `response`. Ready at once, unless content must be read
+    /// first, or coded on another thread.
+    fn answer(&self, asked: &Asked, response: Response) -> ResponseFuture {
         let (mut head, body) = response.into_parts();
         let content = content(&head, asked, &body);
         let decision = negotiate::decide(&self.settings, asked, content);
         if negotiate::varies(&self.settings, decision, content) {
             if head.status == StatusCode::NOT_MODIFIED {
-                not_modified::retag(&self.settings, asked, none_match.0.as_ref(), &mut head);
+                not_modified::retag(&self.settings, asked, &mut head);
             }
-            head::vary(&mut head.headers);
+            head::vary(&mut head.headers, &content.read);
         }
         match decision {
             Decision::Code { best, jitter } => {
@@ -229,10 +205,18 @@ impl Coder {
                     let padding = padding(&head, &body);
                     head.headers.insert(guard::X_PAD, padding);
                 }
-                self.code(best, asked, none_match, head, body)
+                self.code(
+                    best,
+                    asked,
+                    Answer {
+                        head,
+                        read: content.read,
+                        body,
+                    },
+                )
             }
             Decision::Decode(coding) => {
-                head::decode(&mut head.headers);
+                head::decode(&mut head.headers, &content.read);
                 let body = if asked.is_head {
                     body
                 } else {
@@ -241,7 +225,7 @@ impl Coder {
                 respond(head, body)
             }
             Decision::Leave(reason) => {
-                if let Uncoded::Breach(_) = reason {
+                if let negotiate::Uncoded::Breach(_) = reason {
                     self.tools.metrics.count(Event::BreachGuarded);
                 }
                 tracing::trace!(?reason, "Content goes uncoded.");
@@ -250,59 +234,86 @@ impl Coder {
         }
     }
 
-    fn code(
-        &self,
-        best: Choice,
-        asked: Asked,
-        none_match: NoneMatch,
-        mut head: Parts,
-        body: Body,
-    ) -> ResponseFuture {
-        if let Some(stored) = stored(&head) {
+    fn code(&self, best: Choice, asked: &Asked, answer: Answer) -> ResponseFuture {
+        if let Some(stored) = stored(&answer.head) {
             let found = coded_copies::find(stored, best);
-            if let (Some(missing), false) = (found.missing, asked.is_head) {
+            if let Some(missing) = found.missing
+                && !asked.is_head
+                && !answer.is_held_back(asked)
+            {
                 let Tools { cache, metrics } = &*self.tools;
                 coded_copies::make(stored, missing, cache, metrics);
             }
             if let Some((coding, copy)) = found.copy {
                 if copy.is_empty() {
-                    return respond(head, body);
+                    return respond(answer.head, answer.body);
                 }
-                let copy = copy.clone();
-                head::code(&mut head.headers, coding, Some(copy.len()));
-                let copy = if asked.is_head {
+                let (length, copy) = (copy.len(), copy.clone());
+                let body = if asked.is_head {
                     Body::empty()
                 } else {
                     Body::from(copy)
                 };
-                return respond(head, copy);
+                return answer.coded(coding, Some(length), body);
             }
         }
         let coding = best.on_the_fly();
         if asked.is_head {
-            head::code(&mut head.headers, coding, None);
-            return respond(head, body);
+            return answer.coded(coding, None, Body::empty());
         }
-        self.code_on_the_fly(coding, none_match, head, body)
+        self.code_on_the_fly(coding, asked, answer)
     }
 
-    fn code_on_the_fly(
+    fn code_on_the_fly(&self, coding: Coding, asked: &Asked, mut answer: Answer) -> ResponseFuture {
+        let body = std::mem::take(&mut answer.body);
+        // A 304 will take its place: then its content is never read, and need not be coded.
+        if answer.is_held_back(asked) {
+            return answer.coded(coding, None, self.streamed(coding, body));
+        }
+        let turn = encode::turn(coding) as u64;
+        if !body.is_stream() {
+            let short = body.size_hint().lower() <= turn;
+            let content = segments(body);
+            return match short {
+                true => self.code_here(coding, answer, content),
+                false => self.code_elsewhere(coding, answer, content),
+            };
+        }
+        let in_sight = body
+            .size_hint()
+            .exact()
+            .is_some_and(|length| length <= turn);
+        if !in_sight || answer.read.is_stream {
+            return answer.coded(coding, None, self.streamed(coding, body));
+        }
+        // Coded whole it is smaller, and has a length to be sent with.
+        let coder = self.clone();
+        ResponseFuture::boxed(async move {
+            let limit = encode::turn(coding);
+            match body.buffer_promptly(limit, IN_SIGHT).await? {
+                Buffered::Whole(content) => {
+                    let content = Arc::new([content]);
+                    coder.code_here(coding, answer, content).await
+                }
+                Buffered::TooLong(body) => {
+                    let body = coder.streamed(coding, body);
+                    answer.coded(coding, None, body).await
+                }
+            }
+        })
+    }
+
+    fn code_here(&self, coding: Coding, answer: Answer, content: Arc<[Bytes]>) -> ResponseFuture {
+        let coded = encode::whole(&content, coding, Effort::Quick);
+        self.respond_with(coded, coding, answer, content)
+    }
+
+    fn code_elsewhere(
         &self,
         coding: Coding,
-        none_match: NoneMatch,
-        mut head: Parts,
-        body: Body,
+        answer: Answer,
+        content: Arc<[Bytes]>,
     ) -> ResponseFuture {
-        if body.is_stream() || none_match.holds_back(&head) {
-            head::code(&mut head.headers, coding, None);
-            return respond(head, self.streamed(coding, body));
-        }
-        let length = body.size_hint().lower();
-        let content = segments(body);
-        if length <= encode::turn(coding) as u64 {
-            let coded = encode::whole(&content, coding, Effort::Quick);
-            return self.respond_with(coded, content, coding, head);
-        }
         let coder = self.clone();
         ResponseFuture::boxed(async move {
             let given = content.clone();
@@ -311,7 +322,7 @@ impl Coder {
                 .spawn_blocking(move || encode::whole(&given, coding, Effort::Quick))
                 .await
                 .map_err(|error| Error::internal().caused_by(error))?;
-            coder.respond_with(coded, content, coding, head).await
+            coder.respond_with(coded, coding, answer, content).await
         })
     }
 
@@ -319,17 +330,16 @@ impl Coder {
     fn respond_with(
         &self,
         coded: Option<Bytes>,
-        content: Arc<[Bytes]>,
         coding: Coding,
-        mut head: Parts,
+        answer: Answer,
+        content: Arc<[Bytes]>,
     ) -> ResponseFuture {
         let Some(coded) = coded else {
-            return respond(head, Body::segments(content));
+            return respond(answer.head, Body::segments(content));
         };
         let length = content.iter().map(|segment| segment.len() as u64).sum();
         count(&self.tools.metrics, coding, length, coded.len() as u64);
-        head::code(&mut head.headers, coding, Some(coded.len()));
-        respond(head, Body::from(coded))
+        answer.coded(coding, Some(coded.len()), Body::from(coded))
     }
 
     fn streamed(&self, coding: Coding, body: Body) -> Body {
@@ -346,8 +356,30 @@ impl Coder {
     }
 }
 
+/// An answer that is to be coded.
+struct Answer {
+    head: Parts,
+    read: Reading,
+    body: Body,
+}
+
+impl Answer {
+    fn coded(mut self, coding: Coding, length: Option<usize>, body: Body) -> ResponseFuture {
+        head::code(&mut self.head.headers, &self.read, coding, length);
+        respond(self.head, body)
+    }
+
+    /// Whether the layer above will answer 304 in place of this.
+    fn is_held_back(&self, asked: &Asked) -> bool {
+        let tag = self.head.headers.get(ETAG);
+        let mut lines = asked.if_none_match.iter();
+        self.head.status == StatusCode::OK
+            && lines.any(|line| entity_tag::line_holds_back(line, tag))
+    }
+}
+
 /// What the rules look at. The length of what a HEAD is for stands in its head, if anywhere.
-fn content<'a>(head: &'a Parts, asked: Asked, body: &Body) -> Content<'a> {
+fn content(head: &Parts, asked: &Asked, body: &Body) -> Content {
     let facts = head.extensions.get::<ResponseFacts>();
     let stored = facts.and_then(|facts| facts.stored.as_ref());
     let being_stored = facts.is_some_and(|facts| facts.cache.is_some_and(|cache| cache.stored));
@@ -366,7 +398,7 @@ fn content<'a>(head: &'a Parts, asked: Asked, body: &Body) -> Content<'a> {
     };
     Content {
         status: head.status,
-        fields: &head.headers,
+        read: Reading::of(&head.headers),
         length,
         shared: stored.is_some() || being_stored,
     }
@@ -420,3 +452,8 @@ fn count(metrics: &Metrics, coding: Coding, bytes_in: u64, bytes_out: u64) {
 
 /// Coded bytes that are decoded before other requests of the core get their turn.
 const DECODED_AT_ONCE: usize = 16 << 10;
+/// How long short content of declared length is waited for, to be coded whole.
+const IN_SIGHT: Patience = Patience {
+    pause: Duration::from_millis(5),
+    total: Duration::from_millis(50),
+};

@@ -5,7 +5,8 @@ use config::content_coding::ContentCodingSettings;
 use http::header::{ETAG, HeaderValue};
 use http::response::Parts;
 
-use crate::content_coding::negotiate::{self, Asked, Content, Decision};
+use crate::content_coding::negotiate::{self, Content, Decision};
+use crate::content_coding::reading::{Asked, Reading};
 use crate::content_coding::{Coding, coded_copies, head, stored};
 use crate::fields::entity_tag::EntityTag;
 use crate::fields::list::{self, Quotes};
@@ -14,17 +15,11 @@ use crate::fields::list::{self, Quotes};
 ///
 /// With the stored response at hand the rules tell. Otherwise only the client knows what it was
 /// given, so what it sent is taken at its word.
-pub(super) fn retag(
-    settings: &ContentCodingSettings,
-    asked: Asked,
-    none_match: Option<&HeaderValue>,
-    head: &mut Parts,
-) {
+pub(super) fn retag(settings: &ContentCodingSettings, asked: &Asked, head: &mut Parts) {
     let Some(tag) = head.headers.get(ETAG) else {
         return;
     };
-    let known = none_match.and_then(|sent| known_as(tag, sent, asked));
-    if let Some(known) = known {
+    if let Some(known) = known_as(tag, asked) {
         head.headers.insert(ETAG, known);
         return;
     }
@@ -41,11 +36,11 @@ enum As {
 }
 
 /// What would become of the stored response, if there is one.
-fn as_stored(settings: &ContentCodingSettings, asked: Asked, head: &Parts) -> Option<As> {
+fn as_stored(settings: &ContentCodingSettings, asked: &Asked, head: &Parts) -> Option<As> {
     let stored = stored(head)?;
     let content = Content {
         status: stored.status,
-        fields: &stored.fields,
+        read: Reading::of(&stored.fields),
         length: Some(stored.length()),
         shared: true,
     };
@@ -62,10 +57,13 @@ fn as_stored(settings: &ContentCodingSettings, asked: Asked, head: &Parts) -> Op
 
 /// How the client names what is tagged `tag`: with a marker of ours, or weakly. Of several names, one
 /// for a coding that it still takes.
-fn known_as(tag: &HeaderValue, sent: &HeaderValue, asked: Asked) -> Option<HeaderValue> {
+fn known_as(tag: &HeaderValue, asked: &Asked) -> Option<HeaderValue> {
     let current = EntityTag::parse(tag.as_bytes())?;
     let names = || {
-        list::split(sent.as_bytes(), Quotes::Plain)
+        asked
+            .if_none_match
+            .iter()
+            .flat_map(|line| list::split(line.as_bytes(), Quotes::Plain))
             .filter_map(|raw| Some((raw, EntityTag::parse(raw)?)))
             .filter(|(_, name)| name.without_coding().is_weakly(current))
     };

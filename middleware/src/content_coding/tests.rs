@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::pin::Pin;
+use std::slice;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -170,14 +171,17 @@ fn tag(response: &Response) -> Option<&str> {
 
 /// What a source does when it is polled; where the script ends, it waits.
 #[derive(Clone, Default)]
-struct Script(Arc<Mutex<VecDeque<Option<Result<Frame<Bytes>>>>>>);
+struct Script(Arc<Mutex<VecDeque<Act>>>);
+
+/// A frame, a failure, or the end.
+type Act = Option<Result<Frame<Bytes>>>;
 
 impl Script {
     fn data(&self, data: impl Into<Bytes>) {
         self.then(Some(Ok(Frame::data(data.into()))));
     }
 
-    fn then(&self, act: Option<Result<Frame<Bytes>>>) {
+    fn then(&self, act: Act) {
         self.0.lock().unwrap().push_back(act);
     }
 
@@ -372,7 +376,7 @@ async fn content_that_gets_no_smaller_goes_as_it_is() {
     let noise = Bytes::from(noise);
     for coding in EVERY {
         let house = House::new();
-        let stored = stored(&[("etag", "\"a\"")], &[noise.clone()]);
+        let stored = stored(&[("etag", "\"a\"")], slice::from_ref(&noise));
         let mut layer = house.over(move |_| replay(&stored));
         for _ in 0..2 {
             let got = layer.call(accepting(coding.name())).await.unwrap();
@@ -613,7 +617,7 @@ async fn streams_by_their_own_word_are_left_alone() {
 async fn what_the_upstream_coded_reaches_everybody_readable() {
     let content = text(100 << 10);
     for coding in EVERY {
-        let coded = encode::whole(&[content.clone()], coding, Effort::Quick).unwrap();
+        let coded = encode::whole(slice::from_ref(&content), coding, Effort::Quick).unwrap();
         for accepted in ["", "gzip", "br", "zstd", "gzip, br, zstd"] {
             let coded = coded.clone();
             let mut layer = House::new().over(move |request| {
@@ -658,7 +662,7 @@ async fn coded_content_that_ends_early_or_is_something_else_fails() {
     use crate::ErrorKind::{HttpProtocolError, HttpResponseIncomplete};
     let content = text(50 << 10);
     for coding in EVERY {
-        let coded = encode::whole(&[content.clone()], coding, Effort::Quick).unwrap();
+        let coded = encode::whole(slice::from_ref(&content), coding, Effort::Quick).unwrap();
         for cut in [1, coded.len() / 2, coded.len() - 1] {
             let error = decoded_by_us(coding, coded.slice(..cut)).await.unwrap_err();
             assert_eq!(error.kind(), HttpResponseIncomplete, "{coding:?} {cut}");
@@ -687,7 +691,7 @@ async fn coded_content_may_have_several_members() {
 async fn a_decompression_bomb_goes_off_early() {
     let zeros = Bytes::from(vec![0; 64 << 20]);
     for coding in EVERY {
-        let bomb = encode::whole(&[zeros.clone()], coding, Effort::Quick).unwrap();
+        let bomb = encode::whole(slice::from_ref(&zeros), coding, Effort::Quick).unwrap();
         let mut body = decoded(coding, in_chunks([bomb]));
         let mut received = 0;
         let error = loop {
@@ -752,6 +756,31 @@ async fn an_answer_that_comes_later_is_coded_too() {
     assert_eq!(coding_of(&got), Some(Coding::Br));
 }
 
+#[tokio::test(start_paused = true)]
+async fn short_content_in_sight_is_coded_whole_but_waited_for_briefly_only() {
+    let answer_to = |script: &Script| {
+        let mut body = Some(Body::stream(Declared(script.body(), 3000)));
+        let mut layer = House::new().over(move |_| response(&[], body.take().unwrap()));
+        layer.call(accepting("br"))
+    };
+    let script = Script::default();
+    script.data(text(3000));
+    script.then(None);
+    let got = answer_to(&script).await.unwrap();
+    assert!(got.headers().contains_key(CONTENT_LENGTH));
+    assert_eq!(content_of(got).await.unwrap(), text(3000));
+
+    let script = Script::default();
+    script.data(text(3000).slice(..1000));
+    let before = tokio::time::Instant::now();
+    let got = answer_to(&script).await.unwrap();
+    assert!(before.elapsed() <= Duration::from_millis(6));
+    assert!(!got.headers().contains_key(CONTENT_LENGTH));
+    script.data(text(3000).slice(1000..));
+    script.then(None);
+    assert_eq!(content_of(got).await.unwrap(), text(3000));
+}
+
 /// A stream of known length.
 struct Declared(Body, u64);
 
@@ -796,6 +825,11 @@ proptest! {
             prop_assert_eq!(&back, &content);
         }
     }
+}
+
+proptest! {
+    // The best of efforts takes its time, the more so without optimisation.
+    #![proptest_config(ProptestConfig::with_cases(6))]
 
     #[test]
     fn whole_content_comes_back_as_it_was(
@@ -812,7 +846,9 @@ proptest! {
             }
         }
     }
+}
 
+proptest! {
     #[test]
     fn no_coded_bytes_panic_a_decoder(coded: Vec<u8>, cuts in prop::collection::vec((1..50_usize, any::<bool>()), 1..9)) {
         for coding in EVERY {

@@ -12,10 +12,10 @@
 //! assert!(!accepts.zstd.is_taken() && !accepts.takes_identity());
 //! ```
 
-use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
+use http::{HeaderMap, HeaderValue};
 
-use crate::fields::list;
+use crate::fields::list::{self, Quotes};
 
 /// What a client takes, as far as it concerns the codings that we know.
 ///
@@ -41,8 +41,17 @@ impl Accepts {
     /// What the field lines of a request say. Malformed members are left out; where a coding is named
     /// twice, the first counts.
     pub fn of(fields: &HeaderMap) -> Self {
+        Self::of_members(list::members(fields, &ACCEPT_ENCODING))
+    }
+
+    /// The same of a field with one line.
+    pub fn of_line(line: &HeaderValue) -> Self {
+        Self::of_members(list::split(line.as_bytes(), Quotes::Escaping))
+    }
+
+    fn of_members<'a>(members: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut named = Named::default();
-        for member in list::members(fields, &ACCEPT_ENCODING) {
+        for member in members {
             let mut parts = member.split(|byte| *byte == b';').map(list::trim);
             let coding = parts.next().unwrap_or_default();
             if let Some(weight) = Weight::of(parts) {
@@ -135,7 +144,6 @@ impl Named {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;

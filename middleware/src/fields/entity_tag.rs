@@ -18,6 +18,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -168,11 +169,10 @@ pub fn line_holds_back(if_none_match: &HeaderValue, etag: Option<&HeaderValue>) 
     line_members(if_none_match).any(|member| match (member, current) {
         (Member::Any, _) => true,
         (Member::Tag(_), None) => false,
-        (Member::Tag(theirs), Some(current)) => {
-            let stripped = theirs.without_coding();
-            // The second comparison is for an app whose own tags end like our marker.
-            stripped.is_weakly(current.without_coding()) || theirs.is_weakly(current)
-        }
+        // Both as they are, too: an app's own tags may end like our marker.
+        (Member::Tag(theirs), Some(current)) => [theirs, theirs.without_coding()]
+            .into_iter()
+            .any(|theirs| theirs.is_weakly(current) || theirs.is_weakly(current.without_coding())),
     })
 }
 
@@ -187,14 +187,8 @@ pub fn with_coding(tag: &HeaderValue, coding: &str) -> Option<HeaderValue> {
     if parsed.is_weak() {
         return Some(tag.clone());
     }
-    let opaque = [parsed.opaque, b"~", coding.as_bytes()].concat();
-    let mut value = Vec::with_capacity(opaque.len() + 2);
-    let marked = EntityTag {
-        opaque: &opaque,
-        ..parsed
-    };
-    marked.write(&mut value);
-    HeaderValue::from_bytes(&value).ok()
+    let marked = [b"\"", parsed.opaque, b"~", coding.as_bytes(), b"\""].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(marked)).ok()
 }
 
 /// A tag of our own for content with this hash.

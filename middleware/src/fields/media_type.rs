@@ -1,18 +1,17 @@
-//! Media types (RFC 9110 §8.3.1): which gain by a coding, and which are streams.
+//! Media types (RFC 9110 §8.3.1), and which gain by a coding.
 //!
 //! ```
 //! use http::HeaderMap;
 //! use http::header::{CONTENT_TYPE, HeaderValue};
-//! use middleware::fields::media_type::{self, MediaType};
+//! use middleware::fields::media_type::MediaType;
 //!
 //! let mut fields = HeaderMap::new();
 //! fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+JSON; charset=utf-8"));
 //! assert!(MediaType::of(&fields).is_some_and(MediaType::is_compressible));
-//! assert!(!media_type::is_stream(&fields));
 //! ```
 
-use http::header::{CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 
 use crate::fields::list;
 
@@ -21,14 +20,6 @@ use crate::fields::list;
 pub struct MediaType<'a> {
     main: &'a [u8],
     sub: &'a [u8],
-}
-
-/// Whether a response is a stream by its own word (semantics: the named kinds): an event stream or
-/// its like, gRPC, or whatever asks not to be buffered.
-pub fn is_stream(fields: &HeaderMap) -> bool {
-    let unbuffered = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"no");
-    fields.get(X_ACCEL_BUFFERING).is_some_and(unbuffered)
-        || MediaType::of(fields).is_some_and(MediaType::is_stream)
 }
 
 impl<'a> MediaType<'a> {
@@ -49,6 +40,9 @@ impl<'a> MediaType<'a> {
     /// Whether content of this type gets smaller by a coding as a rule: text, and binary formats
     /// without a compression of their own.
     pub fn is_compressible(self) -> bool {
+        if self.is_grpc() {
+            return false;
+        }
         self.is("text", None)
             || self.has_suffix("json")
             || self.has_suffix("xml")
@@ -57,18 +51,11 @@ impl<'a> MediaType<'a> {
                 .any(|(main, sub)| self.is(main, Some(sub)))
     }
 
-    /// Whether content of this type is sent bit by bit, each bit of use by itself.
-    pub fn is_stream(self) -> bool {
-        self.is_grpc() || STREAMS.iter().any(|(main, sub)| self.is(main, Some(sub)))
-    }
-
-    /// gRPC in any of its forms; it has a compression of its own.
-    pub fn is_grpc(self) -> bool {
-        let starts = self
-            .sub
-            .get(..4)
-            .is_some_and(|sub| sub.eq_ignore_ascii_case(b"grpc"));
-        starts && self.is("application", None)
+    /// gRPC in any of its forms (`application/grpc+json` is one): it has a compression of its own.
+    fn is_grpc(self) -> bool {
+        let starts_so = self.sub.get(..4);
+        starts_so.is_some_and(|sub| sub.eq_ignore_ascii_case(b"grpc"))
+            && self.is("application", None)
     }
 
     /// What browsers show as a page, with forms and secrets in it.
@@ -126,19 +113,9 @@ const COMPRESSIBLE: [(&str, &str); 23] = [
     ("image", "svg"),
 ];
 
-const STREAMS: [(&str, &str); 6] = [
-    ("text", "event-stream"),
-    ("multipart", "x-mixed-replace"),
-    ("application", "x-ndjson"),
-    ("application", "ndjson"),
-    ("application", "jsonl"),
-    ("application", "x-jsonlines"),
-];
-
-const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -175,6 +152,9 @@ mod tests {
             ("application/pdf", false),
             ("application/octet-stream", false),
             ("application/vnd.ms-excel+zip", false),
+            ("application/grpc+json", false),
+            ("application/GRPC-web+json", false),
+            ("text/grpc", true),
             ("textual/html", false),
             ("text", false),
             ("text/", false),
@@ -190,36 +170,12 @@ mod tests {
         assert_eq!(MediaType::of(&HeaderMap::new()), None);
     }
 
-    #[test]
-    fn what_is_a_stream_by_its_own_word() {
-        let cases = [
-            ("text/event-stream", true),
-            ("Text/Event-Stream; charset=utf-8", true),
-            ("multipart/x-mixed-replace;boundary=x", true),
-            ("application/x-ndjson", true),
-            ("application/jsonl", true),
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("application/grpc-web-text", true),
-            ("application/json", false),
-            ("text/html", false),
-        ];
-        for (content_type, expected) in cases {
-            assert_eq!(is_stream(&fields(content_type)), expected, "{content_type}");
-        }
-        let mut unbuffered = fields("text/html");
-        unbuffered.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("No"));
-        assert!(is_stream(&unbuffered));
-        unbuffered.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("yes"));
-        assert!(!is_stream(&unbuffered));
-    }
-
     proptest! {
         #[test]
         fn nothing_that_an_upstream_sends_panics(value: Vec<u8>) {
             if let Some(found) = MediaType::parse(&value) {
                 found.is_compressible();
-                found.is_stream();
+                found.is_html();
             }
         }
     }

@@ -22,6 +22,7 @@ use ::config::Settings;
 use ::config::admin::AdminSettings;
 use bytes::Bytes;
 use http::request::Parts;
+use http::uri::Authority;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -58,6 +59,7 @@ pub fn open(running: &mut Running, told: Told) -> Result<Option<Bound>, StartErr
         settings: settings.clone(),
         shared: running.shared().clone(),
         readiness: running.readiness(),
+        authority: authority(running.addresses()),
         told,
     });
     running
@@ -89,7 +91,20 @@ struct Admin {
     settings: Arc<Settings>,
     shared: Shared,
     readiness: Readiness,
+    /// Where a client would ask for a path, in questions that do not say so.
+    authority: Authority,
     told: Told,
+}
+
+/// The first listener, as a client on this machine would name it.
+fn authority(bound: &[Bound]) -> Authority {
+    let address = bound.iter().find_map(Bound::tcp);
+    let named = address.map(|address| match address.ip().is_unspecified() {
+        true => format!("localhost:{}", address.port()),
+        false => address.to_string(),
+    });
+    let named = named.and_then(|named| named.parse().ok());
+    named.unwrap_or_else(|| Authority::from_static("localhost"))
 }
 
 fn rules(admin: &AdminSettings, address: &BoundAddress) -> Result<Rules, StartError> {

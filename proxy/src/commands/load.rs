@@ -4,18 +4,17 @@ use std::path::Path;
 
 use config::admin::AdminSettings;
 use config::{Loaded, Overrides};
-use tracing::warn;
 
 use super::Failure;
 
-/// Reads and checks; what needs thought is logged.
+/// Reads and checks; shows on standard error what needs thought.
 ///
 /// # Errors
 /// All problems at once.
 pub(crate) fn load(file: Option<&Path>, flags: &Overrides) -> Result<Loaded, Failure> {
     let loaded = read(file, flags)?;
     for warning in &loaded.warnings {
-        warn!("{}: {}", warning.place(), warning.message());
+        eprintln!("{warning}");
     }
     Ok(loaded)
 }
@@ -25,9 +24,9 @@ pub(crate) fn load(file: Option<&Path>, flags: &Overrides) -> Result<Loaded, Fai
 /// # Errors
 /// When the configuration has problems, or switches the listener off.
 pub(crate) fn configured_admin(file: Option<&Path>) -> Result<AdminSettings, Failure> {
-    // A file may leave the app to flags, which this command was not given; it does not matter here.
     let flags = Overrides {
-        upstream: Some("http://localhost".to_owned()),
+        // What it stands in front of is not asked here.
+        awaits_upstream: true,
         ..Overrides::default()
     };
     read(file, &flags)?.settings.admin.ok_or_else(|| {

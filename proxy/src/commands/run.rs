@@ -103,11 +103,10 @@ impl App {
 fn configured(args: &Args) -> Result<(Loaded, Option<App>), Failure> {
     let mut flags = Overrides {
         upstream: args.upstream.clone(),
-        child: None,
         listen: args.listen.clone(),
         admin: args.admin.clone(),
         profile: args.profile.clone(),
-        ..Flags::default()
+        ..Overrides::default()
     };
     if args.command.is_empty() {
         let loaded = load::load(args.config.as_deref(), &flags)?;

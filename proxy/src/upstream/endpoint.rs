@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 
 use super::connect::{Connector, Roots};
 use super::gate::Place;
-use super::pool::{Idle, Multiplexed};
+use super::multiplex::Multiplexed;
+use super::pool::Idle;
 
 /// An endpoint: how to reach it, and every connection to it.
 pub(super) struct Endpoint {
@@ -111,8 +112,7 @@ impl Endpoint {
 
     /// Whether one new connection may do for all who wait for one.
     pub(super) fn probably_multiplexes(&self) -> bool {
-        self.connector.may_multiplex()
-            && self.spoken.load(Ordering::Relaxed) != Spoken::Http1 as u8
+        self.connector.may_multiplex() && self.spoken.load(Ordering::Relaxed) != Spoken::Http1 as u8
     }
 
     /// Remembers what a new connection speaks.

@@ -14,7 +14,8 @@ use tracing::debug;
 use super::Lane;
 use super::connect::{Connected, Stream as Bytes, Wanted};
 use super::endpoint::{Slot, Spoken};
-use super::pool::{Connection, Http1, Http2, Load};
+use super::multiplex::{Http2, Load};
+use super::pool::{Connection, Http1};
 
 type Io = TokioIo<Bytes>;
 
@@ -66,7 +67,12 @@ impl Lane {
                 debug!(%error, "An upstream connection ended.");
             }
         });
-        Ok(Http1::new(sender, connected.heard, task.abort_handle(), self))
+        Ok(Http1::new(
+            sender,
+            connected.heard,
+            task.abort_handle(),
+            self,
+        ))
     }
 
     async fn http2(&self, stream: Bytes, slot: Slot) -> Result<Http2> {

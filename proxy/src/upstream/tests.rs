@@ -149,14 +149,13 @@ pub(crate) fn request(method: &str, target: &str, body: Body) -> Request {
     request
         .headers_mut()
         .insert(HOST, "app.example".parse().unwrap());
-    request.extensions_mut().insert(facts::RequestFacts {
-        received: Clock::system().now(),
-        id: facts::RequestId::Made(1),
-        peer: facts::Peer::Unix,
-        scheme: facts::Scheme::Http,
-        client: None,
-        trace: None,
-    });
+    let facts = facts::RequestFacts::new(
+        Clock::system().now(),
+        facts::RequestId::Made(1),
+        facts::Peer::Unix,
+        facts::Scheme::Http,
+    );
+    request.extensions_mut().insert(facts);
     request
 }
 
@@ -171,7 +170,10 @@ fn with(mut request: Request, name: &'static str, value: &str) -> Request {
 }
 
 /// A body that sends what the test puts into the channel.
-fn streamed() -> (tokio::sync::mpsc::UnboundedSender<Result<Frame<Bytes>>>, Body) {
+fn streamed() -> (
+    tokio::sync::mpsc::UnboundedSender<Result<Frame<Bytes>>>,
+    Body,
+) {
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
     let frames = futures_util::stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|frame| (frame, receiver))
