@@ -105,7 +105,14 @@ pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    let known = [CONNECTION, KEEP_ALIVE, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE];
+    let known = [
+        CONNECTION,
+        KEEP_ALIVE,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        PROXY_AUTHENTICATE,
+    ];
     for name in known {
         headers.remove(name);
     }
@@ -134,7 +141,9 @@ pub(super) fn longest_pause(headers: &HeaderMap, settings: &UpstreamSettings) ->
 /// Content that is written as things happen (semantics: event streams, gRPC, line-wise JSON).
 fn is_live(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(CONTENT_TYPE) else {
-        return headers.get(ACCEL_BUFFERING).is_some_and(|value| value == "no");
+        return headers
+            .get(ACCEL_BUFFERING)
+            .is_some_and(|value| value == "no");
     };
     let kind = kind.as_bytes();
     let starts = |with: &str| {
@@ -142,7 +151,9 @@ fn is_live(headers: &HeaderMap) -> bool {
             .is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
     };
     LIVE_KINDS.iter().any(|kind| starts(kind))
-        || headers.get(ACCEL_BUFFERING).is_some_and(|value| value == "no")
+        || headers
+            .get(ACCEL_BUFFERING)
+            .is_some_and(|value| value == "no")
 }
 
 /// The body of `incoming`; at once, and with its connection given back, if it is here already.
@@ -159,7 +170,8 @@ pub(super) async fn body(
         lease.give_back(now);
         return Ok(Body::empty());
     }
-    let first = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut incoming).poll_frame(cx))).await;
+    let first =
+        std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut incoming).poll_frame(cx))).await;
     let first = match first {
         Poll::Pending => None,
         Poll::Ready(None) => {
@@ -300,7 +312,11 @@ mod tests {
             ("timeout=-1", None),
             ("5", None),
         ] {
-            assert_eq!(announced(field), expected.map(Duration::from_secs), "{field}");
+            assert_eq!(
+                announced(field),
+                expected.map(Duration::from_secs),
+                "{field}"
+            );
         }
     }
 

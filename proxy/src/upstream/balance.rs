@@ -31,7 +31,11 @@ impl Lane {
         let well: Vec<usize> = untried()
             .filter(|at| !self.endpoint(*at).is_shunned(now))
             .collect();
-        let candidates = if well.is_empty() { untried().collect() } else { well };
+        let candidates = if well.is_empty() {
+            untried().collect()
+        } else {
+            well
+        };
         let one = self.dice.pick(&candidates);
         let other = self.dice.pick(&candidates);
         let load = |at: &usize| {

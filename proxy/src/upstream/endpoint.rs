@@ -111,8 +111,7 @@ impl Endpoint {
 
     /// Whether one new connection may do for all who wait for one.
     pub(super) fn probably_multiplexes(&self) -> bool {
-        self.connector.may_multiplex()
-            && self.spoken.load(Ordering::Relaxed) != Spoken::Http1 as u8
+        self.connector.may_multiplex() && self.spoken.load(Ordering::Relaxed) != Spoken::Http1 as u8
     }
 
     /// Remembers what a new connection speaks.

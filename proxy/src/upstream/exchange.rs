@@ -36,7 +36,11 @@ pub(super) enum Way {
 }
 
 /// Forwards `request`: the whole way of a request through this module.
-pub(super) async fn forward(lane: Arc<Lane>, request: middleware::Request, way: Way) -> Result<Response> {
+pub(super) async fn forward(
+    lane: Arc<Lane>,
+    request: middleware::Request,
+    way: Way,
+) -> Result<Response> {
     let gate = &lane.state.gate;
     if gate.is_held() {
         gate.wait(lane.state.settings.queue).await?;
@@ -154,7 +158,11 @@ impl Lane {
         request: Request<Outgoing>,
         started: Instant,
     ) -> Result<http::Response<Incoming>, Failed> {
-        let sent = if lease.reused { started } else { self.state.clock.mono() };
+        let sent = if lease.reused {
+            started
+        } else {
+            self.state.clock.mono()
+        };
         let wait = HeadWait {
             lane: self,
             deadline: &mut lease.deadline,
@@ -162,14 +170,16 @@ impl Lane {
             sent,
         };
         let connection = lease.connection.as_mut();
-        let (answered, heard) = match connection.expect("a lease has its connection until it ends") {
+        let (answered, heard) = match connection.expect("a lease has its connection until it ends")
+        {
             Connection::Http1(http1) => {
                 let answered = wait.head(http1.sender.try_send_request(request)).await;
                 (answered, http1.heard.load(Ordering::Relaxed))
             }
-            Connection::Http2(stream) => {
-                (wait.head(stream.sender.try_send_request(request)).await, false)
-            }
+            Connection::Http2(stream) => (
+                wait.head(stream.sender.try_send_request(request)).await,
+                false,
+            ),
         };
         let upload = lease.upload.as_ref();
         match answered {
@@ -182,7 +192,11 @@ impl Lane {
                     return Err(Failed::final_with(error));
                 }
                 let (error, seen) = failure::of_head(broken.into_error(), heard);
-                Err(Failed { error, seen, request })
+                Err(Failed {
+                    error,
+                    seen,
+                    request,
+                })
             }
         }
     }

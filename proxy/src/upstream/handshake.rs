@@ -66,7 +66,12 @@ impl Lane {
                 debug!(%error, "An upstream connection ended.");
             }
         });
-        Ok(Http1::new(sender, connected.heard, task.abort_handle(), self))
+        Ok(Http1::new(
+            sender,
+            connected.heard,
+            task.abort_handle(),
+            self,
+        ))
     }
 
     async fn http2(&self, stream: Bytes, slot: Slot) -> Result<Http2> {

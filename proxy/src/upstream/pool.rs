@@ -136,7 +136,12 @@ enum Grant {
 
 impl Lane {
     /// A connection to endpoint `at`: an unused one if there is any, else a new one.
-    pub(super) async fn lease(self: &Arc<Self>, at: usize, need: Need, now: Instant) -> Result<Lease> {
+    pub(super) async fn lease(
+        self: &Arc<Self>,
+        at: usize,
+        need: Need,
+        now: Instant,
+    ) -> Result<Lease> {
         let endpoint = self.endpoint(at);
         // Those who wait come first, or a busy core would starve them.
         if !need.fresh
@@ -221,8 +226,19 @@ impl Lane {
     }
 
     /// An unused connection of this core.
-    fn own(&self, endpoint: &Endpoint, version: Wanted, now: Instant) -> Option<(Connection, Deadline)> {
-        take(endpoint.shard(self.core), endpoint, version, Room::Needed, now)
+    fn own(
+        &self,
+        endpoint: &Endpoint,
+        version: Wanted,
+        now: Instant,
+    ) -> Option<(Connection, Deadline)> {
+        take(
+            endpoint.shard(self.core),
+            endpoint,
+            version,
+            Room::Needed,
+            now,
+        )
     }
 
     /// An unused connection of any core, this one first; or a share of a crowded one.
@@ -428,7 +444,12 @@ impl Lane {
 
     /// Closes this core's connections when they have been unused for too long, or the program stops.
     fn sweep(self: &Arc<Self>, at: usize) {
-        if self.endpoint(at).shard(self.core).swept.swap(true, Ordering::SeqCst) {
+        if self
+            .endpoint(at)
+            .shard(self.core)
+            .swept
+            .swap(true, Ordering::SeqCst)
+        {
             return;
         }
         let lane = self.clone();

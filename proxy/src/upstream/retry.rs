@@ -86,7 +86,11 @@ mod tests {
             (Seen::Silent, false, 0, false),
             (Seen::Yes, true, 0, false),
         ] {
-            assert_eq!(goes_again(seen, repeatable, retries), expected, "{seen:?} {repeatable} {retries}");
+            assert_eq!(
+                goes_again(seen, repeatable, retries),
+                expected,
+                "{seen:?} {repeatable} {retries}"
+            );
         }
     }
 }

@@ -171,7 +171,10 @@ fn with(mut request: Request, name: &'static str, value: &str) -> Request {
 }
 
 /// A body that sends what the test puts into the channel.
-fn streamed() -> (tokio::sync::mpsc::UnboundedSender<Result<Frame<Bytes>>>, Body) {
+fn streamed() -> (
+    tokio::sync::mpsc::UnboundedSender<Result<Frame<Bytes>>>,
+    Body,
+) {
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
     let frames = futures_util::stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|frame| (frame, receiver))

@@ -67,8 +67,16 @@ impl Connector {
     ) -> anyhow::Result<Self> {
         let way = match &address.transport {
             Transport::Unix(path) => Way::Unix(path.clone()),
-            Transport::Tcp { host, port, tls: false } => Way::Tcp(Tcp::new(host, *port)),
-            Transport::Tcp { host, port, tls: true } => {
+            Transport::Tcp {
+                host,
+                port,
+                tls: false,
+            } => Way::Tcp(Tcp::new(host, *port)),
+            Transport::Tcp {
+                host,
+                port,
+                tls: true,
+            } => {
                 let handshake = Tls::new(host, address.protocol, tls, roots)?;
                 Way::Tls(Tcp::new(host, *port), handshake)
             }
@@ -117,7 +125,11 @@ impl Connector {
             kind,
             heard: heard.clone(),
         };
-        Ok(Connected { stream, heard, http2 })
+        Ok(Connected {
+            stream,
+            heard,
+            http2,
+        })
     }
 }
 

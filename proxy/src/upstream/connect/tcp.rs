@@ -47,7 +47,8 @@ impl Tcp {
             return Ok(Arc::from([SocketAddr::new(address, self.port)]));
         }
         let now = clock.mono();
-        if let Some((when, addresses)) = &*self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some((when, addresses)) =
+            &*self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
             && now.saturating_duration_since(*when) < FRESH
         {
             return Ok(addresses.clone());

@@ -20,13 +20,22 @@ async fn what_is_no_http_is_a_protocol_error() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
     ] {
-        assert_eq!(kind(answered_with(garbage).await), ErrorKind::HttpProtocolError, "{garbage}");
+        assert_eq!(
+            kind(answered_with(garbage).await),
+            ErrorKind::HttpProtocolError,
+            "{garbage}"
+        );
     }
 }
 
 #[tokio::test]
 async fn an_answer_with_too_many_fields_is_refused() {
-    for (limit, count, taken) in [(10, 10, true), (10, 11, false), (128, 128, true), (128, 129, false)] {
+    for (limit, count, taken) in [
+        (10, 10, true),
+        (10, 11, false),
+        (128, 128, true),
+        (128, 129, false),
+    ] {
         let raw = Raw::new().await;
         let mut settings = raw.settings();
         settings.fields_count = limit;
@@ -96,14 +105,27 @@ async fn only_a_true_length_is_passed_on() {
             "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
             None,
         ),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", Some("2")),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok", Some("2")),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+            Some("2"),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok",
+            Some("2"),
+        ),
         ("HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n", None),
-        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n", Some("7")),
+        (
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n",
+            Some("7"),
+        ),
     ] {
         let response = answered_with(answer).await.unwrap();
         let lengths: Vec<_> = response.headers().get_all(CONTENT_LENGTH).iter().collect();
-        assert_eq!(lengths.first().map(|one| one.to_str().unwrap()), length, "{answer}");
+        assert_eq!(
+            lengths.first().map(|one| one.to_str().unwrap()),
+            length,
+            "{answer}"
+        );
         assert!(lengths.len() < 2);
         assert!(!response.headers().contains_key("transfer-encoding"));
     }

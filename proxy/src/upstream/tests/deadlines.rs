@@ -66,7 +66,8 @@ async fn an_upstream_that_takes_nothing_is_a_write_timeout() {
     settings.first_byte = SHORT * 4;
     let fixture = Fixture::new(settings);
     let mut upstream = fixture.upstream();
-    let endless = futures_util::stream::repeat_with(|| Ok(Frame::data(Bytes::from(vec![0; 1 << 16]))));
+    let endless =
+        futures_util::stream::repeat_with(|| Ok(Frame::data(Bytes::from(vec![0; 1 << 16]))));
     let body = Body::stream(StreamBody::new(endless));
     let serve = async { raw.accept().await.0 };
     let (answer, _open) = tokio::join!(upstream.call(request("POST", "/", body)), serve);
@@ -83,7 +84,8 @@ async fn a_body_may_pause_but_not_for_too_long() {
         let mut upstream = fixture.upstream();
         let serve = async {
             let mut connection = raw.accept().await;
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: 3\r\n\r\n");
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: 3\r\n\r\n");
             connection.serve(&head).await;
             for part in ["a", "b"] {
                 tokio::time::sleep(SHORT / 5).await;

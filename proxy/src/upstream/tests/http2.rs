@@ -46,7 +46,11 @@ async fn requests_share_one_connection_by_prior_knowledge() {
             let mut upstream = upstream.clone();
             async move { upstream.call(get(&format!("/{n}"))).await.unwrap() }
         });
-        for (n, answer) in futures_util::future::join_all(cold).await.into_iter().enumerate() {
+        for (n, answer) in futures_util::future::join_all(cold)
+            .await
+            .into_iter()
+            .enumerate()
+        {
             let answer = answer.into_body().collect().await.unwrap();
             assert_eq!(answer.trailers().unwrap()["grpc-status"], "trailers");
             assert_eq!(answer.to_bytes(), format!("GET http://app.example/{n}"));
@@ -71,7 +75,9 @@ async fn a_new_connection_is_opened_after_goaway() {
             let connection = raw.accept().await.0;
             accepted.fetch_add(1, Ordering::SeqCst);
             let answer = service_fn(|_: http::Request<Incoming>| async {
-                Ok::<_, Infallible>(http::Response::new(http_body_util::Full::new(Bytes::from("ok"))))
+                Ok::<_, Infallible>(http::Response::new(http_body_util::Full::new(Bytes::from(
+                    "ok",
+                ))))
             });
             let connection = http2::Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(connection), answer);
@@ -137,7 +143,9 @@ async fn an_upstream_that_speaks_http1_where_http2_is_known_is_a_failure() {
     let mut upstream = fixture.upstream();
     let serve = async {
         let mut connection = raw.accept().await;
-        connection.say("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+        connection
+            .say("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+            .await;
         connection.closed().await;
     };
     let (answer, ()) = tokio::join!(upstream.call(get("/")), serve);

@@ -51,7 +51,10 @@ async fn the_wait_for_a_connection_has_an_end() {
     let mut upstream = fixture.upstream();
     let _first = tokio::spawn(upstream.call(get("/1")));
     let _connection = raw.accept().await;
-    assert_eq!(kind(upstream.call(get("/2")).await), ErrorKind::ConnectionLimitReached);
+    assert_eq!(
+        kind(upstream.call(get("/2")).await),
+        ErrorKind::ConnectionLimitReached
+    );
 }
 
 #[tokio::test]
@@ -112,7 +115,10 @@ async fn requests_are_held_until_the_hold_is_released() {
     let hold = fixture.upstreams.hold("app");
     let held = tokio::spawn(upstream.call(get("/1")));
     tokio::task::yield_now().await;
-    assert_eq!(kind(upstream.call(get("/2")).await), ErrorKind::DestinationUnavailable);
+    assert_eq!(
+        kind(upstream.call(get("/2")).await),
+        ErrorKind::DestinationUnavailable
+    );
     raw.assert_unvisited();
     hold.release();
     raw.accept().await.serve(OK).await;

@@ -36,7 +36,12 @@ async fn options_of_the_server_itself_keep_their_asterisk() {
 }
 
 /// What the upstream sees of the content `body`, sent with `method`, up to `end`.
-async fn sent_content(method: &str, length: Option<&str>, body: Body, end: &str) -> (String, String) {
+async fn sent_content(
+    method: &str,
+    length: Option<&str>,
+    body: Body,
+    end: &str,
+) -> (String, String) {
     let raw = Raw::new().await;
     let fixture = Fixture::new(raw.settings());
     let mut upstream = fixture.upstream();
@@ -78,7 +83,10 @@ async fn content_of_unknown_length_is_sent_in_chunks_whatever_the_method() {
     for method in ["POST", "GET", "DELETE", "PROPFIND"] {
         let body = stream_of(&["ab", "cd"]);
         let (head, content) = sent_content(method, None, body, "0\r\n\r\n").await;
-        assert!(head.contains("transfer-encoding: chunked\r\n"), "{method}: {head}");
+        assert!(
+            head.contains("transfer-encoding: chunked\r\n"),
+            "{method}: {head}"
+        );
         assert_eq!(content, "2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n");
     }
 }
@@ -102,7 +110,11 @@ async fn content_shorter_than_declared_never_looks_complete() {
         connection.closed().await;
     };
     let ask = async {
-        let broken = with(request("POST", "/", stream_of(&["ab"])), "content-length", "4");
+        let broken = with(
+            request("POST", "/", stream_of(&["ab"])),
+            "content-length",
+            "4",
+        );
         upstream.call(broken).await
     };
     let (answer, ()) = tokio::join!(ask, serve);
@@ -115,10 +127,8 @@ async fn trailers_are_relayed_both_ways() {
     let fixture = Fixture::new(raw.settings());
     let mut upstream = fixture.upstream();
     let (sender, body) = streamed();
-    let trailers = http::HeaderMap::from_iter([(
-        HeaderName::from_static("x-sum"),
-        "1".parse().unwrap(),
-    )]);
+    let trailers =
+        http::HeaderMap::from_iter([(HeaderName::from_static("x-sum"), "1".parse().unwrap())]);
     sender.send(chunk("ab")).unwrap();
     sender.send(Ok(Frame::trailers(trailers))).unwrap();
     let serve = async {
@@ -150,7 +160,9 @@ async fn an_answer_before_the_upload_is_read_gets_through_and_ends_the_upload() 
     let serve = async {
         let mut connection = raw.accept().await;
         connection.head().await;
-        connection.say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n").await;
+        connection
+            .say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+            .await;
         connection.closed().await;
     };
     let ask = async {
@@ -170,7 +182,9 @@ async fn an_upload_that_the_client_breaks_off_is_the_clients_failure_and_reaches
     let mut upstream = fixture.upstream();
     let (sender, body) = streamed();
     sender.send(chunk("x")).unwrap();
-    sender.send(Err(Error::client(ErrorKind::ContentTooLarge))).unwrap();
+    sender
+        .send(Err(Error::client(ErrorKind::ContentTooLarge)))
+        .unwrap();
     let serve = async {
         let mut connection = raw.accept().await;
         connection.head().await;
@@ -258,7 +272,9 @@ async fn head_has_no_body_whatever_its_length_says() {
     let serve = async {
         let mut connection = raw.accept().await;
         for _ in 0..2 {
-            connection.serve("HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n").await;
+            connection
+                .serve("HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n")
+                .await;
         }
     };
     let ask = async {

@@ -30,7 +30,10 @@ async fn failures_to_connect_are_told_apart() {
     for (settings, expected) in [
         (closed, ErrorKind::ConnectionRefused),
         (UpstreamSettings::new(vec![nobody]), ErrorKind::DnsError),
-        (UpstreamSettings::new(vec![missing]), ErrorKind::ConnectionRefused),
+        (
+            UpstreamSettings::new(vec![missing]),
+            ErrorKind::ConnectionRefused,
+        ),
     ] {
         let fixture = Fixture::new(settings);
         let error = fixture.upstream().call(get("/")).await.unwrap_err();
@@ -56,7 +59,10 @@ async fn another_endpoint_is_tried_where_one_cannot_be_connected_to() {
     let ask = async {
         for _ in 0..20 {
             // Even a POST: the first endpoint has not seen it.
-            upstream.call(request("POST", "/", Body::from("x"))).await.unwrap();
+            upstream
+                .call(request("POST", "/", Body::from("x")))
+                .await
+                .unwrap();
         }
     };
     let read = async {
@@ -131,7 +137,8 @@ impl Authority {
 
     fn settings(&self, raw: &Raw, name: Option<&str>) -> UpstreamSettings {
         let port = raw.0.local_addr().unwrap().port();
-        let mut settings = UpstreamSettings::new(vec![tcp("127.0.0.1", port, true, Protocol::Http1)]);
+        let mut settings =
+            UpstreamSettings::new(vec![tcp("127.0.0.1", port, true, Protocol::Http1)]);
         settings.tls.ca = Some(self.file.clone());
         settings.tls.name = name.map(str::to_owned);
         settings
@@ -238,7 +245,10 @@ async fn http2_is_spoken_where_alpn_agrees_on_it() {
     let ask = async {
         for _ in 0..2 {
             let answer = upstream.call(get("/hello?x")).await.unwrap();
-            assert_eq!(text(answer).await.unwrap(), "GET https://app.example/hello?x");
+            assert_eq!(
+                text(answer).await.unwrap(),
+                "GET https://app.example/hello?x"
+            );
         }
     };
     tokio::select! {
