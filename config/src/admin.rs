@@ -77,7 +77,7 @@ impl WrittenAdmin {
 fn check_open_address(address: &ListenAddress, site: &Site<'_>) {
     match address {
         ListenAddress::Tcp(tcp) if tcp.ip().to_canonical().is_loopback() => {
-            if site.is_written() {
+            if site.is_in_file() {
                 let help = "set `admin.token_file`, or listen on `unix:PATH`";
                 site.warning(
                     "every user and program of this machine may purge and look",

@@ -112,7 +112,7 @@ impl Conformer<'_> {
         whole
     }
 
-    fn keeps_list(&mut self, items: &Schema, list: &mut Vec<Item>) -> bool {
+    fn keeps_list(&mut self, items: &Schema, list: &mut [Item]) -> bool {
         for (index, item) in list.iter_mut().enumerate() {
             self.path.push(Step::Index(index));
             // Kept in its place, so that the paths of the others still lead to them.
@@ -141,8 +141,13 @@ impl Conformer<'_> {
                 Some(format!("write {{ enabled = {is} }}"))
             }
             (Form::List { .. }, Value::Text(text)) => Some(format!("write [{text:?}]")),
-            (Form::Boolean | Form::Integer { .. }, Value::Text(_)) => {
-                Some("write it without quotes".to_owned())
+            (Form::Boolean, Value::Text(text)) if text.parse::<bool>().is_ok() => {
+                Some(format!("write {text} without quotes"))
+            }
+            (Form::Integer { .. } | Form::Number { .. }, Value::Text(text))
+                if text.parse::<f64>().is_ok() =>
+            {
+                Some(format!("write {text} without quotes"))
             }
             _ => None,
         };

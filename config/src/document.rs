@@ -152,13 +152,16 @@ impl Item {
 /// The tree of a TOML text, variables expanded. Problems are reported and leave a smaller tree.
 pub(crate) fn read(text: &str, env: &dyn Fn(&str) -> Option<String>, report: &Report) -> Item {
     let (table, errors) = DeTable::parse_recoverable(text);
+    let mut wrong = Vec::new();
     for error in errors {
         let place = error.span().unwrap_or(0..0);
-        report.syntax(place, error.message());
+        report.syntax(place.clone(), error.message());
+        wrong.push(place.start);
     }
     let mut reader = Reader {
         env,
         report,
+        wrong,
         path: KeyPath::default(),
     };
     let span = table.span();
@@ -168,6 +171,8 @@ pub(crate) fn read(text: &str, env: &dyn Fn(&str) -> Option<String>, report: &Re
 struct Reader<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     report: &'a Report,
+    /// Where TOML itself is wrong: what is read there is a guess.
+    wrong: Vec<usize>,
     path: KeyPath,
 }
 
@@ -193,8 +198,13 @@ impl Reader<'_> {
     }
 
     fn item(&mut self, value: Spanned<DeValue<'_>>) -> Item {
-        let origin = Origin::File(value.span());
+        let span = value.span();
+        let is_guess = self.wrong.iter().any(|place| span.contains(place));
+        let origin = Origin::File(span);
         let value = match value.into_inner() {
+            DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) if is_guess => {
+                Value::Broken
+            }
             DeValue::String(text) => match expand(&text, self.env) {
                 Ok(text) => Value::Text(text),
                 Err(fault) => {

@@ -59,17 +59,6 @@ impl Loaded {
         )
     }
 
-    /// The same for programs: key paths to `{"value": …, "from": …}`.
-    pub fn to_json(&self) -> serde_json::Value {
-        let report = Report::new(&self.name, &self.text);
-        print::by_key(
-            &self.written,
-            &self.document,
-            self.settings.threads,
-            &report,
-        )
-    }
-
     /// Changes exactly when the effective configuration does; the same in every build.
     pub fn hash(&self) -> u64 {
         // FNV-1a: not for secrets, only to tell two configurations apart.

@@ -16,55 +16,16 @@ pub(crate) fn effective(
     threads: usize,
     report: &Report,
 ) -> String {
-    let origin = |path: &KeyPath| origin(path, document, report);
+    let origin = |path: &KeyPath| match path.find(document) {
+        Some(item) => report.described(&item.origin),
+        None => report.described(&Origin::Default),
+    };
     let mut printer = Printer {
         out: String::new(),
         comment: Some(&origin),
     };
     printer.table(&KeyPath::default(), "", &whole(written, document, threads));
     printer.out
-}
-
-/// Every key's path, value and origin, for programs.
-pub(crate) fn by_key(
-    written: &Written,
-    document: &Item,
-    threads: usize,
-    report: &Report,
-) -> serde_json::Value {
-    let mut keys = serde_json::Map::new();
-    let whole = Value::Table(whole(written, document, threads));
-    leaves(&KeyPath::default(), &whole, &mut |path, value| {
-        let entry = serde_json::json!({
-            "value": value,
-            "from": origin(path, document, report),
-        });
-        keys.insert(path.to_string(), entry);
-    });
-    keys.into()
-}
-
-fn leaves(path: &KeyPath, value: &Value, see: &mut dyn FnMut(&KeyPath, &Value)) {
-    match value {
-        Value::Table(table) => {
-            for (key, value) in table {
-                leaves(&path.key(key), value, see);
-            }
-        }
-        Value::Array(elements) if is_table(value) => {
-            for (index, element) in elements.iter().enumerate() {
-                leaves(&path.index(index), element, see);
-            }
-        }
-        leaf => see(path, leaf),
-    }
-}
-
-fn origin(path: &KeyPath, document: &Item, report: &Report) -> String {
-    match path.find(document) {
-        Some(item) => report.described(&item.origin),
-        None => report.described(&Origin::Default),
-    }
 }
 
 /// Without comments.
@@ -131,7 +92,7 @@ impl Printer<'_> {
     }
 
     fn value(&mut self, path: &KeyPath, key: &str, value: &Value) {
-        let line = format!("{} = {value}", toml_key(key));
+        let line = format!("{} = {}", toml_key(key), escaped(value));
         match self.comment {
             Some(comment) => self.line(&format!("{line:COMMENTS_AT$} # {}", comment(path))),
             None => self.line(&line),
@@ -140,6 +101,19 @@ impl Printer<'_> {
 
     fn line(&mut self, line: &str) {
         writeln!(self.out, "{line}").expect("a String takes every text");
+    }
+}
+
+/// `value` as it must be written so that nothing in it is taken for a variable.
+fn escaped(value: &Value) -> Value {
+    match value {
+        Value::String(text) => text.replace("${", "$${").into(),
+        Value::Array(elements) => elements.iter().map(escaped).collect::<Vec<_>>().into(),
+        Value::Table(table) => {
+            let escape = |(key, value): (&String, &Value)| (key.clone(), escaped(value));
+            Value::Table(table.iter().map(escape).collect())
+        }
+        other => other.clone(),
     }
 }
 

@@ -141,10 +141,11 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in &self.0 {
+        for problem in self.0.iter().take(SHOWN) {
             writeln!(f, "{problem}")?;
         }
         match self.0.len() {
+            count if count > SHOWN => write!(f, "And {} more problems.", count - SHOWN),
             1 => write!(f, "1 problem; nothing was started or changed."),
             count => write!(f, "{count} problems; nothing was started or changed."),
         }
@@ -184,6 +185,9 @@ impl Report {
         let help = match message {
             "duplicate key" => "write it once; one table stands in one place",
             message if message.starts_with("string values must be quoted") => "put it in quotes",
+            message if message.starts_with("unexpected leading zero") => {
+                "numbers begin with another digit; permission bits are text: \"0600\""
+            }
             _ => "see https://toml.io for the syntax",
         };
         self.add(
@@ -245,6 +249,8 @@ impl Report {
     pub(crate) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
         let mut found = self.found.into_inner();
         found.sort_by_key(|(position, _)| *position);
+        // A guess after an error of syntax may lead to the same error again.
+        found.dedup();
         found
             .into_iter()
             .map(|(_, problem)| problem)
@@ -343,6 +349,8 @@ fn visible(text: &str) -> String {
     text.chars().map(plain).collect()
 }
 
+/// Of problems, at once: a file that is something else altogether has thousands.
+const SHOWN: usize = 100;
 /// Of a line, in characters.
 const SHOWN_BEFORE: usize = 100;
 const SHOWN_AFTER: usize = 80;

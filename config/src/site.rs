@@ -48,6 +48,12 @@ impl<'a> Site<'a> {
             .is_some_and(|item| !matches!(item.origin, Origin::Profile(_)))
     }
 
+    /// Whether the file says this: what lasts, and is read by others than its writer.
+    pub(crate) fn is_in_file(&self) -> bool {
+        self.written()
+            .is_some_and(|item| matches!(item.origin, Origin::File(_)))
+    }
+
     /// What is written here.
     pub(crate) fn written(&self) -> Option<&'a Item> {
         self.path.find(self.root)

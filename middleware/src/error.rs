@@ -1,7 +1,7 @@
 //! What can go wrong on a request's way, in the words of RFC 9209 (Proxy-Status).
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::{fmt, io};
 
 use http::StatusCode;
 
@@ -206,10 +206,19 @@ impl Error {
     pub fn clients_fault(&self) -> Option<&Self> {
         let mut cause: Option<&(dyn StdError + 'static)> = Some(self);
         while let Some(error) = cause {
-            match error.downcast_ref::<Self>() {
-                Some(ours) if ours.side() == Side::Client => return Some(ours),
-                _ => cause = error.source(),
+            if let Some(ours) = error.downcast_ref::<Self>()
+                && ours.side() == Side::Client
+            {
+                return Some(ours);
             }
+            cause = match error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref)
+            {
+                // Its own `source` would pass over what it holds.
+                Some(held) => Some(held),
+                None => error.source(),
+            };
         }
         None
     }

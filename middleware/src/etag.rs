@@ -3,8 +3,7 @@
 //! In goes any request; out comes the answer, and if it is a 200 to a GET without `ETag`, which came
 //! whole without delay, then with a tag: `W/"~…"`, a hash of 128 bits of the content as the upstream
 //! sent it. The app does not know such a tag: it is taken out of `If-Match` on the way down
-//! ([`entity_tag::strip_coding`](crate::fields::entity_tag::strip_coding)), and being weak it would
-//! not match there anyway.
+//! ([`entity_tag::strip_coding`]), and being weak it would not match there anyway.
 //!
 //! Passed on as they are: live streams, `no-store`, content with trailers, bodies over
 //! `etag.max_body`, and what pauses for more than 5 ms while it is read, with all that came. A head is

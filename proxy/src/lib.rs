@@ -15,7 +15,9 @@ mod start_error;
 pub mod tunnel;
 pub mod upstream;
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{io, thread};
 
 use config::Settings;
@@ -24,6 +26,7 @@ use middleware::clock::Clock;
 use middleware::metrics::Metrics;
 use middleware::request_log::AccessLog;
 use tokio::runtime;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,9 +44,10 @@ use crate::upstream::Upstreams;
 /// # Errors
 /// When something that the settings name cannot be had: a port, a file, a certificate.
 pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
+    server::allow_descriptors(&settings);
     let settings = Arc::new(settings);
     let signals = Signals::default();
-    let shared = share(&settings, clock.clone())?;
+    let shared = share(&settings, clock.clone(), &signals)?;
     let listeners = Listeners::open(&settings.listen, settings.threads, &shared.metrics)?;
     let bound = listeners.bound();
     let ground = Ground {
@@ -75,7 +79,7 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
 }
 
 /// What outlives a reload. Reads the files that it needs, and opens the log.
-fn share(settings: &Settings, clock: Clock) -> Result<Shared, StartError> {
+fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared, StartError> {
     let metrics = Metrics::new();
     let tasks = TaskTracker::new();
     let upstreams = Upstreams::new(
@@ -83,6 +87,8 @@ fn share(settings: &Settings, clock: Clock) -> Result<Shared, StartError> {
         settings.threads,
         clock.clone(),
         &metrics,
+        &tasks,
+        &signals.stopping,
     )
     .map_err(|error| {
         StartError::new(
@@ -107,6 +113,8 @@ fn share(settings: &Settings, clock: Clock) -> Result<Shared, StartError> {
     Ok(Shared {
         clock,
         tasks,
+        stopping: signals.stopping.clone(),
+        streams: signals.streams.clone(),
         metrics,
         access_log,
         cache,
@@ -151,7 +159,7 @@ impl Running {
 
     /// Runs `serve` (the admin listener) on a thread and a current-thread runtime of its own, beside
     /// the cores. It is polled during a whole stop, so that `/readyz` can say so; its token is
-    /// cancelled when everything else has ended, and what then remains of it is dropped.
+    /// cancelled when everything else has ended, and it is dropped if it does not end soon after.
     ///
     /// # Errors
     /// When the thread or its runtime cannot be made.
@@ -171,9 +179,12 @@ impl Running {
             .name(format!("pillion-{name}"))
             .spawn(move || {
                 runtime.block_on(async {
+                    let mut serving = pin!(serve(ended.clone()));
                     tokio::select! {
-                        () = ended.cancelled() => {}
-                        () = serve(ended.clone()) => {}
+                        () = ended.cancelled() => {
+                            timeout(LAST_WORDS, serving).await.ok();
+                        }
+                        () = &mut serving => {}
                     }
                 });
                 runtime.shutdown_background();
@@ -215,3 +226,6 @@ impl Drop for Running {
         self.signals.exit.cancel();
     }
 }
+
+/// What is served beside the cores gets after the end of everything else.
+const LAST_WORDS: Duration = Duration::from_millis(250);

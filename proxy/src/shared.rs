@@ -16,8 +16,10 @@ pub struct Shared {
     pub clock: Clock,
     /// Every task that shutdown waits for.
     pub tasks: TaskTracker,
-    /// Cancelled when the program begins to stop: tunnels are cut, unused upstream connections closed.
+    /// Cancelled when the program begins to stop: upstream connections that are not used are closed.
     pub stopping: CancellationToken,
+    /// Cancelled a little later: tunnels are cut.
+    pub streams: CancellationToken,
     /// The catalogue.
     pub metrics: Metrics,
     /// Access lines.

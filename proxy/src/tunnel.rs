@@ -42,7 +42,7 @@ impl Tunnel {
         Self {
             upstream,
             tasks: shared.tasks.clone(),
-            stopping: shared.stopping.clone(),
+            stopping: shared.streams.clone(),
         }
     }
 }

@@ -112,8 +112,10 @@ impl Proxy {
             .iter()
             .find_map(proxy::Bound::tcp)
             .unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
+        let admin = admin.as_ref().and_then(proxy::Bound::tcp);
         Self {
             address,
+            admin,
             clock,
             running: Some(running),
             _folder: folder,

@@ -440,11 +440,12 @@ async fn a_purge_during_a_fetch_keeps_its_answer_out() {
     let host = proxy.address.to_string();
     let purge = async {
         upstream.wait_for(1).await;
-        proxy
-            .running()
-            .shared()
-            .cache
-            .purge_uri("http", &host, "/page");
+        proxy.running().shared().cache.purge_uri(
+            middleware::facts::Scheme::Http,
+            &host,
+            &http::Uri::from_static("/page"),
+            middleware::cache::Purge::Hard,
+        );
         gate.add_permits(10);
     };
     let (answer, ()) = tokio::join!(proxy.get("/page"), purge);

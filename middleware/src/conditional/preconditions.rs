@@ -35,22 +35,28 @@ impl Asked {
             return None;
         }
         let none_match = lines(fields, &IF_NONE_MATCH);
+        // A recipient must ignore If-Modified-Since if the request contains If-None-Match (§13.1.3),
+        // or if it is not one date.
+        let modified_since = match none_match {
+            Some(_) => None,
+            None => only(fields, &IF_MODIFIED_SINCE),
+        };
+        // Range handling is defined for GET only (§14.2); two lines of it are no range.
+        let range = match *method {
+            Method::GET => only(fields, &RANGE),
+            _ => None,
+        };
+        let if_range = match range {
+            Some(_) if fields.contains_key(IF_RANGE) => {
+                Some(only(fields, &IF_RANGE).map_or(Validator::Malformed, Validator::Value))
+            }
+            _ => None,
+        };
         let asked = Self {
-            // A recipient must ignore If-Modified-Since if the request contains If-None-Match (§13.1.3),
-            // or if it is not one date.
-            modified_since: match none_match {
-                Some(_) => None,
-                None => only(fields, &IF_MODIFIED_SINCE),
-            },
             none_match,
-            // Range handling is defined for GET only (§14.2); two lines of it are no range.
-            range: match *method {
-                Method::GET => only(fields, &RANGE),
-                _ => None,
-            },
-            if_range: fields
-                .contains_key(IF_RANGE)
-                .then(|| only(fields, &IF_RANGE).map_or(Validator::Malformed, Validator::Value)),
+            modified_since,
+            range,
+            if_range,
         };
         let judged =
             asked.none_match.is_some() || asked.modified_since.is_some() || asked.range.is_some();

@@ -129,12 +129,12 @@ fn replay(stored: &Arc<StoredResponse>) -> Response {
 }
 
 fn stored(fields: &[(&'static str, &'static str)], body: &[Bytes]) -> Arc<StoredResponse> {
-    Arc::new(StoredResponse {
-        status: StatusCode::OK,
-        fields: response(fields, Body::empty()).headers().clone(),
-        body: body.into(),
-        coded: Default::default(),
-    })
+    Arc::new(StoredResponse::fixed(
+        StatusCode::OK,
+        response(fields, Body::empty()).headers().clone(),
+        body.to_vec(),
+        Clock::system().now(),
+    ))
 }
 
 fn unchanged(coding: Option<Coding>, coded: &[u8]) -> Vec<u8> {

@@ -169,11 +169,10 @@ pub fn line_holds_back(if_none_match: &HeaderValue, etag: Option<&HeaderValue>) 
     line_members(if_none_match).any(|member| match (member, current) {
         (Member::Any, _) => true,
         (Member::Tag(_), None) => false,
-        (Member::Tag(theirs), Some(current)) => {
-            let stripped = theirs.without_coding();
-            // The second comparison is for an app whose own tags end like our marker.
-            stripped.is_weakly(current.without_coding()) || theirs.is_weakly(current)
-        }
+        // Both as they are, too: an app's own tags may end like our marker.
+        (Member::Tag(theirs), Some(current)) => [theirs, theirs.without_coding()]
+            .into_iter()
+            .any(|theirs| theirs.is_weakly(current) || theirs.is_weakly(current.without_coding())),
     })
 }
 

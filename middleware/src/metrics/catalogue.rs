@@ -84,6 +84,8 @@ families! {
         "Client connections that are open.";
     CONNECTIONS_ACCEPTED: Counter "pillion_connections_accepted_total" []
         "Client connections accepted.";
+    CONNECTIONS_WAITED: Counter "pillion_connections_waited_total" []
+        "Client connections that had to wait for their turn because limits.connections were open.";
     CONNECTIONS_REFUSED: Counter "pillion_connections_refused_total" ["cause"]
         "Client connections closed before they carried a request.";
     CERTIFICATE_LOADS: Counter "pillion_certificate_loads_total" ["result"]
@@ -187,8 +189,8 @@ closed_set! {
     Event
     /// A client connected.
     ConnectionAccepted => CONNECTIONS_ACCEPTED;
-    /// A connection was over `limits.connections`.
-    ConnectionOverLimit => CONNECTIONS_REFUSED "cause" = "limit";
+    /// A connection was over `limits.connections`, and waits.
+    ConnectionOverLimit => CONNECTIONS_WAITED;
     /// A TLS handshake failed, or took too long.
     ConnectionTlsFailed => CONNECTIONS_REFUSED "cause" = "tls";
     /// A PROXY protocol header was missing or wrong.

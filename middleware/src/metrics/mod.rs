@@ -38,7 +38,7 @@ pub use self::catalogue::{Documented, Event, Level, Sampled};
 pub use self::core::{CoreMetrics, Finished};
 pub use self::counter::{Counter, Gauge};
 pub use self::label::Outcome;
-pub use self::upstream::UpstreamMetrics;
+pub use self::upstream::{OpenConnection, OpenTunnel, UpstreamMetrics};
 
 use self::catalogue::{BUILD_INFO, CONFIG_HASH, FAMILIES};
 use self::core::Series;

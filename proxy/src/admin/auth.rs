@@ -161,14 +161,15 @@ impl Token {
     /// Reads it from a file, surrounding white space aside.
     ///
     /// # Errors
-    /// When the file cannot be read or does not hold one word of visible ASCII.
+    /// When the file cannot be read or does not hold one line of printable ASCII.
     pub(super) fn read(path: &Path) -> io::Result<Self> {
         let content = std::fs::read(path)?;
         let token = content.trim_ascii();
-        if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
+        let is_printable = |byte: &u8| *byte == b' ' || byte.is_ascii_graphic();
+        if token.is_empty() || !token.iter().all(is_printable) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "it must hold one word of visible ASCII characters",
+                "it must hold one line of printable ASCII characters",
             ));
         }
         Ok(Self(token.to_vec()))

@@ -11,6 +11,7 @@ mod log_level;
 mod metrics;
 mod purge;
 mod query;
+mod question;
 mod reply;
 
 use std::convert::Infallible;
@@ -21,6 +22,7 @@ use ::config::Settings;
 use ::config::admin::AdminSettings;
 use bytes::Bytes;
 use http::request::Parts;
+use http::uri::Authority;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -57,6 +59,7 @@ pub fn open(running: &mut Running, told: Told) -> Result<Option<Bound>, StartErr
         settings: settings.clone(),
         shared: running.shared().clone(),
         readiness: running.readiness(),
+        authority: authority(running.addresses()),
         told,
     });
     running
@@ -77,8 +80,8 @@ pub fn open(running: &mut Running, told: Told) -> Result<Option<Bound>, StartErr
 /// What only those know who started this Pillion.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    /// The effective configuration, each value with where it came from, and secrets hidden.
-    pub effective: serde_json::Value,
+    /// The effective configuration as TOML, each value with where it came from; for `/config`.
+    pub effective: String,
 }
 
 /// Everything that the resources look at.
@@ -88,7 +91,20 @@ struct Admin {
     settings: Arc<Settings>,
     shared: Shared,
     readiness: Readiness,
+    /// Where a client would ask for a path, in questions that do not say so.
+    authority: Authority,
     told: Told,
+}
+
+/// The first listener, as a client on this machine would name it.
+fn authority(bound: &[Bound]) -> Authority {
+    let address = bound.iter().find_map(Bound::tcp);
+    let named = address.map(|address| match address.ip().is_unspecified() {
+        true => format!("localhost:{}", address.port()),
+        false => address.to_string(),
+    });
+    let named = named.and_then(|named| named.parse().ok());
+    named.unwrap_or_else(|| Authority::from_static("localhost"))
 }
 
 fn rules(admin: &AdminSettings, address: &BoundAddress) -> Result<Rules, StartError> {
@@ -96,7 +112,7 @@ fn rules(admin: &AdminSettings, address: &BoundAddress) -> Result<Rules, StartEr
         Token::read(path).map_err(|error| {
             StartError::new(
                 format!("The admin token cannot be read from {}", path.display()),
-                "Write one word of visible ASCII characters into that file, \
+                "Write one line of printable ASCII characters into that file, \
                  or name another as admin.token_file",
             )
             .caused_by(error)

@@ -1,10 +1,13 @@
-//! x
-use super::{
-    Admin,
-    reply::{self, Reply},
-};
+//! `POST /purge`: forget what is stored.
+
 use bytes::Bytes;
+use http::StatusCode;
 use http::request::Parts;
+
+use super::Admin;
+use super::reply::{self, Reply};
+
+/// Not before the cache is there.
 pub(super) fn purge(_: &Admin, _: &Parts, _: &Bytes) -> Reply {
-    reply::text("".into())
+    reply::problem(StatusCode::NOT_IMPLEMENTED, "Not yet.")
 }

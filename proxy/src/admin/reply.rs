@@ -1,8 +1,10 @@
 //! What the admin listener answers with.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::json;
@@ -28,6 +30,13 @@ pub(super) fn text(content: String) -> Reply {
 /// Any other kind of text.
 pub(super) fn typed(content_type: &'static str, content: String) -> Reply {
     whole(StatusCode::OK, content_type, content)
+}
+
+/// Whether who asks wants sentences rather than JSON: the first of what it accepts is plain text.
+pub(super) fn wants_text(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let first = accept.and_then(|accept| accept.split([',', ';']).next());
+    first.is_some_and(|first| first.trim().eq_ignore_ascii_case("text/plain"))
 }
 
 /// A problem document (RFC 9457).

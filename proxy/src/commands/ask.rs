@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use config::admin::AdminSettings;
 use config::listen::ListenAddress;
 use http::header::{ACCEPT, AUTHORIZATION, HOST};
 use http::{Method, Request, StatusCode};
@@ -15,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::Failure;
+use super::{Failure, load};
 
 /// Flags of every command that asks.
 #[derive(clap::Args, Debug)]
@@ -71,20 +70,14 @@ impl Admin {
         }))
     }
 
-    /// What flags say, else what the configuration says, else the default.
+    /// What flags say, else what the configuration says, else its default.
     fn whereabouts(&self) -> Result<(String, Option<PathBuf>), Failure> {
-        let configured = match &self.admin {
-            Some(_) => None,
-            None => super::load::configured_admin(self.config.as_deref())?,
-        };
-        let address = match (&self.admin, &configured) {
-            (Some(address), _) => address.clone(),
-            (None, Some(AdminSettings { address, .. })) => written(address)?,
-            (None, None) => DEFAULT_ADDRESS.to_owned(),
-        };
-        let token_file = self.token_file.clone();
-        let token_file = token_file.or_else(|| configured.and_then(|admin| admin.token_file));
-        Ok((address, token_file))
+        if let Some(address) = &self.admin {
+            return Ok((address.clone(), self.token_file.clone()));
+        }
+        let configured = load::configured_admin(self.config.as_deref())?;
+        let token_file = self.token_file.clone().or(configured.token_file);
+        Ok((written(&configured.address)?, token_file))
     }
 }
 
@@ -190,8 +183,6 @@ pub(crate) fn escaped(text: &str) -> String {
     })
 }
 
-/// Where the admin listener is if nobody says otherwise.
-const DEFAULT_ADDRESS: &str = "127.0.0.1:9900";
 /// For the whole exchange.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// In bytes.

@@ -124,3 +124,56 @@ fn size(bytes: u64) -> String {
             |(unit, name)| format!("{} {name}", bytes / unit),
         )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use config::Overrides;
+    use proxy::{Bound, BoundAddress};
+
+    use super::{Banner, size};
+
+    #[test]
+    fn five_lines() {
+        let flags = Overrides {
+            child: Some("http://localhost:20001".to_owned()),
+            ..Overrides::default()
+        };
+        let text = "threads = 2\n[cache.memory]\nsize = \"64MiB\"\n";
+        let loaded = config::load_text(text, None, &flags, &|_| None).unwrap();
+        let tcp = |text: &str, tls| Bound {
+            address: BoundAddress::Tcp(text.parse().unwrap()),
+            tls,
+        };
+        let unix = Bound {
+            address: BoundAddress::Unix("/run/pillion.sock".into()),
+            tls: false,
+        };
+        let banner = Banner {
+            bound: &[tcp("127.0.0.1:8080", false), tcp("[::]:8443", true), unix],
+            admin: Some(&tcp("127.0.0.1:9900", false)),
+            settings: &loaded.settings,
+            app: Some("npm start".to_owned()),
+            file: Some(Path::new("pillion.toml")),
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        let expected = format!(
+            "\
+Pillion {version} listens on http://127.0.0.1:8080, https://localhost:8443 ([::]:8443), unix:/run/pillion.sock
+  in front of  http://localhost:20001 (npm start)
+  with         64 MiB of cache, 2 cores, configured by pillion.toml
+  admin        http://127.0.0.1:9900/metrics, also /readyz /explain /purge
+  why and how  `pillion explain http://127.0.0.1:8080` tells what the cache does; Ctrl-C stops"
+        );
+        assert_eq!(banner.to_string(), expected);
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size(64 << 20), "64 MiB");
+        assert_eq!(size(3 << 30), "3 GiB");
+        assert_eq!(size(1536), "1536 bytes");
+        assert_eq!(size(0), "0 bytes");
+    }
+}

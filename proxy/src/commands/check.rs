@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::Failure;
-use super::load::{self, Flags};
+use config::Overrides;
+
+use super::{Failure, load};
 
 /// See the module.
 #[derive(clap::Args, Debug)]
@@ -18,17 +19,17 @@ pub(crate) struct Args {
 /// # Errors
 /// With exit code 2 if the configuration cannot be used.
 pub(crate) fn check(args: &Args) -> Result<(), Failure> {
-    let flags = Flags {
+    let flags = Overrides {
         // The app may come with the flags of the start.
         awaits_upstream: true,
-        ..Flags::default()
+        ..Overrides::default()
     };
-    let loaded = load::load(args.file.as_deref(), flags)?;
+    let loaded = load::load(args.file.as_deref(), &flags)?;
     let name = match &loaded.file {
         Some(file) => file.display().to_string(),
         None => "There is no file, and what the environment says".to_owned(),
     };
-    super::print(&match loaded.warnings {
+    super::print(&match loaded.warnings.len() {
         0 => format!("{name} is fine.\n"),
         1 => format!("{name} can be used; 1 warning needs thought.\n"),
         count => format!("{name} can be used; {count} warnings need thought.\n"),

@@ -79,7 +79,7 @@ pub(crate) fn main() -> ExitCode {
         Task::Launch(args) => return guard::launch(args),
     };
     done.unwrap_or_else(|failure| {
-        eprintln!("pillion: {failure}");
+        eprintln!("{failure}");
         ExitCode::from(failure.code)
     })
 }
@@ -92,11 +92,19 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure that ends the process with code 1.
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// A failure that ends the process with code 1: what is wrong, and what to do about it.
+    pub(crate) fn new(message: impl fmt::Display) -> Self {
         Self {
-            message: message.into(),
+            message: format!("error: {message}"),
             code: 1,
+        }
+    }
+
+    /// The configuration is not one.
+    pub(crate) fn problems(problems: &config::Problems) -> Self {
+        Self {
+            message: problems.to_string(),
+            code: USAGE,
         }
     }
 

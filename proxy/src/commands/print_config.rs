@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::Failure;
-use super::load::{self, Flags};
+use config::Overrides;
+
+use super::{Failure, load};
 
 /// The same flags as `run`, to see what they would do.
 #[derive(clap::Args, Debug)]
@@ -30,13 +31,13 @@ pub(crate) struct Args {
 /// # Errors
 /// With exit code 2 if the configuration cannot be used.
 pub(crate) fn print_config(args: &Args) -> Result<(), Failure> {
-    let flags = Flags {
+    let flags = Overrides {
         upstream: args.upstream.clone(),
         listen: args.listen.clone(),
         admin: args.admin.clone(),
         profile: args.profile.clone(),
         awaits_upstream: true,
-        ..Flags::default()
+        ..Overrides::default()
     };
-    super::print(&load::load(args.config.as_deref(), flags)?.toml)
+    super::print(&load::load(args.config.as_deref(), &flags)?.to_toml())
 }

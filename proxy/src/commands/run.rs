@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 
 use config::upstream::Transport;
+use config::{Loaded, Overrides};
 use middleware::clock::Clock;
 use proxy::{Running, admin};
 use rustix::process::Signal;
@@ -14,9 +15,8 @@ use tracing::{error, info, warn};
 
 use super::banner::Banner;
 use super::child::{self, Child};
-use super::load::{self, Flags, Loaded};
 use super::signals::{Signals, code_of};
-use super::{Failure, USAGE, waiting};
+use super::{Failure, USAGE, load, waiting};
 
 /// See the module.
 #[derive(clap::Args, Debug)]
@@ -57,9 +57,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     let (loaded, app) = configured(args)?;
     let told = admin::Told {
-        effective: loaded.effective,
+        effective: loaded.to_toml(),
     };
+    let hash = loaded.hash();
     let mut running = proxy::start(loaded.settings, Clock::system()).map_err(Failure::start)?;
+    running.shared().metrics.set_config_hash(hash);
     let admin = admin::open(&mut running, told).map_err(Failure::start)?;
     let banner = Banner {
         bound: running.addresses(),
@@ -99,15 +101,15 @@ impl App {
 
 /// The settings, and what is to be started.
 fn configured(args: &Args) -> Result<(Loaded, Option<App>), Failure> {
-    let mut flags = Flags {
+    let mut flags = Overrides {
         upstream: args.upstream.clone(),
         listen: args.listen.clone(),
         admin: args.admin.clone(),
         profile: args.profile.clone(),
-        ..Flags::default()
+        ..Overrides::default()
     };
     if args.command.is_empty() {
-        let loaded = load::load(args.config.as_deref(), flags)?;
+        let loaded = load::load(args.config.as_deref(), &flags)?;
         return Ok((loaded, None));
     }
     let free_port = || {
@@ -122,7 +124,7 @@ fn configured(args: &Args) -> Result<(Loaded, Option<App>), Failure> {
         // Not 127.0.0.1: many development servers listen on ::1 alone.
         flags.child = Some(format!("http://localhost:{}", free_port()?));
     }
-    let loaded = load::load(args.config.as_deref(), flags)?;
+    let loaded = load::load(args.config.as_deref(), &flags)?;
     let upstream = loaded.settings.upstreams.get(APP);
     let endpoint = upstream.and_then(|upstream| upstream.endpoints.first());
     let transport = match endpoint {
@@ -163,8 +165,11 @@ async fn supervise(running: Running, app: Option<App>) -> Result<u8, Failure> {
     }
     let mut getting_ready = pin!(async {
         match early {
-            Some((app, guard, hold)) => waiting::for_child(app, guard, hold).await,
-            None => waiting::for_others(&settings).await,
+            Some((app, guard, hold)) => Some(waiting::for_child(app, guard, hold).await),
+            None => {
+                waiting::for_others(&settings).await;
+                None
+            }
         }
     });
     let mut is_ready = false;
@@ -177,9 +182,13 @@ async fn supervise(running: Running, app: Option<App>) -> Result<u8, Failure> {
                 other => obey(other, &running, child.as_ref()),
             },
             code = ended(&mut child) => break Some(code),
-            () = &mut getting_ready, if !is_ready => {
+            took = &mut getting_ready, if !is_ready => {
                 is_ready = true;
                 readiness.announce_ready();
+                if let Some(took) = took {
+                    let seconds = took.as_secs_f64();
+                    info!("The app accepts connections, {seconds:.1} s after its start.");
+                }
             }
         }
     };

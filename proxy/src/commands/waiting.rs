@@ -7,15 +7,15 @@ use config::Settings;
 use proxy::upstream::Hold;
 use rustix::process::Pid;
 use tokio::time::{Instant, interval_at, sleep};
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::banner::upstream_url;
 use super::run::App;
 use super::{child, family};
 
-/// Returns when the app behind `guard` accepts connections, and lets the requests go that came
-/// early. Its end is not noticed here.
-pub(crate) async fn for_child(app: &App, guard: Pid, hold: Hold) {
+/// Returns when the app behind `guard` accepts connections, lets the requests go that came early,
+/// and says how long it took. The app's end is not noticed here.
+pub(crate) async fn for_child(app: &App, guard: Pid, hold: Hold) -> Duration {
     let begun = Instant::now();
     let mut accepting = pin!(child::accepts(&app.transport));
     let mut looks = interval_at(begun + FIRST_LOOK, LOOK_PAUSE);
@@ -37,8 +37,7 @@ pub(crate) async fn for_child(app: &App, guard: Pid, hold: Hold) {
         }
     }
     hold.release();
-    let seconds = begun.elapsed().as_secs_f64();
-    info!("The app accepts connections, {seconds:.1} s after its start.");
+    begun.elapsed()
 }
 
 /// Whether the app was found to listen, but not where it was told to.

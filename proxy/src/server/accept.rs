@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use middleware::Inner;
 use middleware::facts::Peer;
 use middleware::metrics::Event;
@@ -51,8 +50,7 @@ impl<S: Inner> Door<S> {
                 Err(error) => trouble.wait_out(&error).await,
             }
         }
-        // Those whom the kernel has let in before would be reset when the listener is closed.
-        while let Some(Ok((socket, peer))) = listener.accept().now_or_never() {
+        for (socket, peer) in listener.rest() {
             if self.admit(socket, peer).await.is_err() {
                 return;
             }

@@ -101,7 +101,7 @@ pub(crate) async fn serve<S: Inner>(
     place: Place,
     manner: Arc<Manner<S>>,
 ) {
-    let opening = Obedient::new(open(socket, peer, &manner), watch.clone(), |_| Left::Gone);
+    let opening = Obedient::new(open(socket, peer, &manner), watch.clone(), |_| {});
     let opened = match opening.await {
         Some(Ok(Some(opened))) => opened,
         Some(Ok(None)) | None => return,
@@ -143,27 +143,21 @@ async fn speak<S: Inner>(
     protocols: &Protocols,
     watch: Arc<Watch>,
 ) -> Option<hyper::Result<()>> {
+    watch.open(matches!(version, Version::Http2));
     let io = TokioIo::new(io);
     match version {
         Version::Http1 => {
             let connection = protocols.http1.serve_connection(io, service);
-            let leave = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| {
-                connection.graceful_shutdown();
-                Left::Finishing
-            };
-            let ended = Obedient::new(connection.with_upgrades(), watch.clone(), leave).await;
+            let connection = connection.with_upgrades();
+            let leave = http1::UpgradeableConnection::graceful_shutdown;
+            let ended = Obedient::new(connection, watch.clone(), leave).await;
             // From here on a tunnel may have the bytes, and obeys by itself.
             watch.hand_over();
             ended
         }
         Version::Http2 => {
-            watch.is_http2();
             let connection = protocols.http2.serve_connection(io, service);
-            let leave = |connection: Pin<&mut http2::Connection<_, _, _>>| {
-                connection.graceful_shutdown();
-                Left::Finishing
-            };
-            Obedient::new(connection, watch, leave).await
+            Obedient::new(connection, watch, http2::Connection::graceful_shutdown).await
         }
     }
 }
@@ -285,23 +279,14 @@ struct Obedient<F> {
     inner: Pin<Box<F>>,
     watch: Arc<Watch>,
     /// Asks it to come to its end.
-    leave: fn(Pin<&mut F>) -> Left,
+    leave: fn(Pin<&mut F>),
     has_left: bool,
     /// The waker that the watch knows; a task has the same one all its life.
     known: Option<Waker>,
 }
 
-/// The answer to being asked to leave.
-#[derive(PartialEq, Eq)]
-enum Left {
-    /// It finishes what it has begun.
-    Finishing,
-    /// There is nothing to finish.
-    Gone,
-}
-
 impl<F> Obedient<F> {
-    fn new(inner: F, watch: Arc<Watch>, leave: fn(Pin<&mut F>) -> Left) -> Self {
+    fn new(inner: F, watch: Arc<Watch>, leave: fn(Pin<&mut F>)) -> Self {
         Self {
             inner: Box::pin(inner),
             watch,
@@ -341,9 +326,7 @@ impl<F: Future> Future for Obedient<F> {
             }
             self.has_left = true;
             let leave = self.leave;
-            if leave(self.inner.as_mut()) == Left::Gone {
-                return Poll::Ready(None);
-            }
+            leave(self.inner.as_mut());
         }
     }
 }

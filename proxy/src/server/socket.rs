@@ -1,6 +1,7 @@
 //! A listener and its connections, TCP or Unix, as one type each.
 
 use std::io::{self, IoSlice};
+use std::iter;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -41,10 +42,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                // Inherited from our own listeners; one that systemd passed may lack it. Where it
-                // cannot be set, the connection is gone, which its reader will see.
-                stream.set_nodelay(true).ok();
-                Ok((Socket::Tcp(stream), Peer::Ip(canonical(address))))
+                Ok(tcp(stream, address))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -52,6 +50,41 @@ impl Listener {
             }
         }
     }
+
+    /// The connections that the kernel has let in already; the listener is closed after them, and
+    /// would reset them otherwise. On a socket that others share, some of theirs.
+    pub(crate) fn rest(self) -> impl Iterator<Item = (Socket, Peer)> {
+        // Asked of the kernel itself: the runtime may not have heard of them yet.
+        let listener = match self {
+            Self::Tcp(listener) => listener.into_std().map(StdListener::Tcp),
+            Self::Unix(listener) => listener.into_std().map(StdListener::Unix),
+        };
+        let listener = listener.ok();
+        iter::from_fn(move || listener.as_ref().and_then(|listener| next(listener).ok()))
+    }
+}
+
+/// The next connection in the kernel's queue.
+fn next(listener: &StdListener) -> io::Result<(Socket, Peer)> {
+    match listener {
+        StdListener::Tcp(listener) => {
+            let (stream, address) = listener.accept()?;
+            stream.set_nonblocking(true)?;
+            Ok(tcp(TcpStream::from_std(stream)?, address))
+        }
+        StdListener::Unix(listener) => {
+            let (stream, _) = listener.accept()?;
+            stream.set_nonblocking(true)?;
+            Ok((Socket::Unix(UnixStream::from_std(stream)?), Peer::Unix))
+        }
+    }
+}
+
+fn tcp(stream: TcpStream, address: SocketAddr) -> (Socket, Peer) {
+    // Inherited from our own listeners; one that systemd passed may lack it. Where it cannot be
+    // set, the connection is gone, which its reader will see.
+    stream.set_nodelay(true).ok();
+    (Socket::Tcp(stream), Peer::Ip(canonical(address)))
 }
 
 /// An IPv4 client of a dual-stack listener is an IPv4 client, not `::ffff:192.0.2.1`: networks that

@@ -64,17 +64,19 @@ impl Warden {
             signals.cut.cancelled().await;
             self.order(Order::Cut);
         };
-        tokio::join!(steps, self.look_again_and_again());
+        tokio::join!(steps, self.look_again_and_again(signals));
     }
 
-    async fn look_again_and_again(&self) {
-        let interval = self.deadlines.interval();
+    async fn look_again_and_again(&self, signals: &Signals) {
+        let mut interval = self.deadlines.interval();
         loop {
             if self.kept().watches.is_empty() {
                 self.first.notified().await;
             }
-            sleep(interval).await;
-            self.look(interval);
+            tokio::select! {
+                () = sleep(interval) => self.look(interval),
+                () = signals.stopping.cancelled(), if interval > HURRIED => interval = HURRIED,
+            }
         }
     }
 
@@ -98,3 +100,6 @@ impl Warden {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// How often to look during a stop.
+const HURRIED: Duration = Duration::from_millis(50);

@@ -5,10 +5,9 @@
 //! Everything happens on one thread, bodies dropped elsewhere aside: atomics are there for those.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
-
-use futures_util::task::AtomicWaker;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -35,6 +34,8 @@ pub(crate) struct Watch {
     half_closed: AtomicBool,
     /// We have shut down ours and wait for the client to notice.
     lingering: AtomicBool,
+    /// The connection has come as far as HTTP.
+    opened: AtomicBool,
     /// HTTP/2: requests come side by side, and bytes without a request mean nothing.
     http2: AtomicBool,
     /// HTTP is over: a tunnel, or the end.
@@ -43,8 +44,8 @@ pub(crate) struct Watch {
     closed: AtomicBool,
     /// An [`Order`], only ever raised.
     order: AtomicU8,
-    /// Whom to wake for an order: the task that drives the connection, later the tunnel.
-    driver: AtomicWaker,
+    /// Whom to wake for an order: the task that drives the connection, later the tunnel's.
+    driver: Mutex<Option<Waker>>,
     /// The warden's own: what it saw at its last look, and for how long it has seen no progress.
     seen: Seen,
 }
@@ -139,9 +140,13 @@ impl Watch {
 
     /// Its answer is handed over, or given up.
     pub(crate) fn finish(&self, stream: bool) {
-        self.in_flight.fetch_sub(1, Relaxed);
+        let left = self.in_flight.fetch_sub(1, Relaxed) - 1;
         if stream {
             self.streams.fetch_sub(1, Relaxed);
+        }
+        if left == 0 && self.half_closed.load(Relaxed) {
+            // The end that was held may be seen now; HTTP does not look again by itself.
+            self.wake();
         }
     }
 
@@ -167,9 +172,10 @@ impl Watch {
         }
     }
 
-    /// HTTP/2 was chosen.
-    pub(crate) fn is_http2(&self) {
-        self.http2.store(true, Relaxed);
+    /// HTTP begins, in this version.
+    pub(crate) fn open(&self, http2: bool) {
+        self.opened.store(true, Relaxed);
+        self.http2.store(http2, Relaxed);
     }
 
     pub(crate) fn speaks_http2(&self) -> bool {
@@ -187,6 +193,9 @@ impl Watch {
     pub(crate) fn note_written(&self) {
         self.wrote.store(true, Relaxed);
         self.write_blocked.store(false, Relaxed);
+        if self.half_closed.load(Relaxed) {
+            self.wake();
+        }
     }
 
     /// No byte would go.
@@ -197,7 +206,8 @@ impl Watch {
     /// Whether an end of the client's bytes is to be kept from HTTP for now, because the client may
     /// be waiting for its answer (RFC 9112 §9.6 lets it half-close).
     pub(crate) fn hold_end(&self) -> bool {
-        let hold = !self.http2.load(Relaxed) && self.in_flight.load(Relaxed) > 0;
+        let answering = self.in_flight.load(Relaxed) > 0 || self.write_blocked.load(Relaxed);
+        let hold = answering && !self.http2.load(Relaxed);
         self.half_closed.store(hold, Relaxed);
         hold
     }
@@ -240,13 +250,24 @@ impl Watch {
 
     pub(crate) fn give(&self, order: Order) {
         if self.order.fetch_max(order as u8, Relaxed) < order as u8 {
-            self.driver.wake();
+            self.wake();
         }
     }
 
-    /// Wakes `waker` for the next order.
+    /// Wakes `waker` for every order from now on.
     pub(crate) fn driven_by(&self, waker: &Waker) {
-        self.driver.register(waker);
+        let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *driver {
+            Some(driver) => driver.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    fn wake(&self) {
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(driver) = &*driver {
+            driver.wake_by_ref();
+        }
     }
 
     /// Whether only streams are in flight.
@@ -268,10 +289,10 @@ impl Watch {
         let phase = self.phase();
         let served = self.served.load(Relaxed);
         let wrote = self.wrote.swap(false, Relaxed);
-        let moved = self.seen.phase.swap(phase as u8, Relaxed) != phase as u8
-            || self.seen.served.swap(served, Relaxed) != served
-            // Owing a head, an HTTP/2 client could make us write by asking for PINGs to be answered.
-            || (wrote && phase != Phase::Head);
+        let changed = self.seen.phase.swap(phase as u8, Relaxed) != phase as u8;
+        let answered = self.seen.served.swap(served, Relaxed) != served;
+        // Owing a head, an HTTP/2 client could make us write by asking for PINGs to be answered.
+        let moved = changed || answered || (wrote && phase != Phase::Head);
         let passed = u32::try_from(passed.as_millis()).unwrap_or(u32::MAX);
         let waited = if moved {
             0
@@ -280,6 +301,12 @@ impl Watch {
         };
         self.seen.waited_ms.store(waited, Relaxed);
         let (limit, order) = deadlines.of(phase)?;
+        // A stop does not wait for silent connections, but for a first request that is on its way.
+        let limit = if self.opened.load(Relaxed) || self.order() < Order::Leave {
+            limit
+        } else {
+            limit.min(ON_ITS_WAY)
+        };
         let overdue = Duration::from_millis(waited.into()) >= limit && self.order() < order;
         overdue.then(|| {
             self.give(order);
@@ -316,6 +343,8 @@ impl Watch {
     }
 }
 
+/// How long a stop waits for the first bytes of a connection that was just accepted.
+const ON_ITS_WAY: Duration = Duration::from_millis(250);
 /// How long a client that has half-closed is believed to be there without a byte going to it.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// How long the upstream may take to read the last of a content whose client has half-closed: it is
@@ -383,6 +412,22 @@ mod tests {
         watch.note_read();
         assert_eq!(look(&watch, 9), Order::Stay);
         assert_eq!(look(&watch, 10), Order::Cut);
+    }
+
+    #[test]
+    fn a_stop_waits_a_moment_for_a_first_request() {
+        let watch = Watch::default();
+        watch.give(Order::Leave);
+        let moment = Duration::from_millis(125);
+        watch.look(moment, &DEADLINES);
+        assert_eq!(watch.order(), Order::Leave);
+        watch.look(moment, &DEADLINES);
+        assert_eq!(watch.order(), Order::Cut);
+
+        let watch = Watch::default();
+        watch.open(false);
+        watch.give(Order::Leave);
+        assert_eq!(look(&watch, 9), Order::Leave, "it has begun its request");
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use config::upstream::UpstreamSettings;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use middleware::fields::hop_by_hop;
+use middleware::fields::stream::is_live_stream;
 use middleware::{Body, Error, ErrorKind, Result};
 
 use super::failure;
@@ -33,7 +33,7 @@ pub(super) fn check_head(
         http1.lifetime = lifetime(head, http1.lifetime);
     }
     one_length(head, incoming);
-    hop_by_hop(&mut head.headers);
+    hop_by_hop::strip(&mut head.headers);
     Ok(())
 }
 
@@ -91,37 +91,10 @@ fn first_of(list: &HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_bytes(first.trim_ascii()).ok()
 }
 
-/// Removes what concerns our connection to the upstream alone (RFC 9110 §7.6.1).
-pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
-    // MERGE: this body becomes `middleware::fields::hop_by_hop::strip(headers)`.
-    use http::header::{PROXY_AUTHENTICATE, TE};
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    let known = [
-        CONNECTION,
-        KEEP_ALIVE,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        PROXY_AUTHENTICATE,
-    ];
-    for name in known {
-        headers.remove(name);
-    }
-}
-
 /// Leaves of a 101's connection fields only what says that it is one.
 pub(super) fn keep_upgrade(headers: &mut HeaderMap) {
     let upgrade = headers.get(UPGRADE).cloned();
-    hop_by_hop(headers);
+    hop_by_hop::strip(headers);
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     if let Some(upgrade) = upgrade {
@@ -131,29 +104,11 @@ pub(super) fn keep_upgrade(headers: &mut HeaderMap) {
 
 /// The longest pause that an answer's body may make.
 pub(super) fn longest_pause(headers: &HeaderMap, settings: &UpstreamSettings) -> Duration {
-    if is_live(headers) {
+    if is_live_stream(headers) {
         settings.stream_idle
     } else {
         settings.body_idle
     }
-}
-
-/// Content that is written as things happen (semantics: event streams, gRPC, line-wise JSON).
-fn is_live(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(CONTENT_TYPE) else {
-        return headers
-            .get(ACCEL_BUFFERING)
-            .is_some_and(|value| value == "no");
-    };
-    let kind = kind.as_bytes();
-    let starts = |with: &str| {
-        kind.get(..with.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
-    };
-    LIVE_KINDS.iter().any(|kind| starts(kind))
-        || headers
-            .get(ACCEL_BUFFERING)
-            .is_some_and(|value| value == "no")
 }
 
 /// The body of `incoming`; at once, and with its connection given back, if it is here already.
@@ -252,13 +207,17 @@ impl HttpBody for AnswerBody {
         }
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Pending => this.poll_pause(cx),
+            Poll::Ready(None) => {
+                this.complete();
+                Poll::Ready(None)
+            }
             Poll::Ready(Some(Err(error))) => this.fail(failure::of_body(error)),
-            Poll::Ready(frame) => {
+            Poll::Ready(Some(Ok(frame))) => {
                 this.waiting_since = None;
-                if frame.is_none() || this.incoming.is_end_stream() {
+                if this.incoming.is_end_stream() {
                     this.complete();
                 }
-                Poll::Ready(frame.transpose().unwrap_or_default().map(Ok))
+                Poll::Ready(Some(Ok(frame)))
             }
         }
     }
@@ -283,16 +242,6 @@ impl HttpBody for AnswerBody {
 }
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-
-/// Kinds of live content; what begins like one counts, parameters included.
-const LIVE_KINDS: [&str; 5] = [
-    "text/event-stream",
-    "multipart/x-mixed-replace",
-    "application/x-ndjson",
-    "application/jsonl",
-    "application/grpc",
-];
 
 /// What we close a connection ahead of the upstream by.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -317,22 +266,6 @@ mod tests {
                 expected.map(Duration::from_secs),
                 "{field}"
             );
-        }
-    }
-
-    #[test]
-    fn live_content_may_pause_longer() {
-        for (name, value, expected) in [
-            ("content-type", "text/event-stream; charset=utf-8", true),
-            ("content-type", "Application/gRPC+proto", true),
-            ("content-type", "application/x-ndjson", true),
-            ("content-type", "text/html", false),
-            ("x-accel-buffering", "no", true),
-            ("x-accel-buffering", "yes", false),
-        ] {
-            let name: HeaderName = name.parse().unwrap();
-            let headers = HeaderMap::from_iter([(name, value.parse().unwrap())]);
-            assert_eq!(is_live(&headers), expected, "{value}");
         }
     }
 }

@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 
 use super::connect::{Connector, Roots};
 use super::gate::Place;
-use super::pool::{Idle, Multiplexed};
+use super::multiplex::Multiplexed;
+use super::pool::Idle;
 
 /// An endpoint: how to reach it, and every connection to it.
 pub(super) struct Endpoint {

@@ -12,8 +12,9 @@ use http::header::HOST;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use middleware::facts::{self, UpstreamTiming};
-use middleware::{Body, Error, ErrorKind, Response, Result};
+use middleware::facts::{self, RequestFacts, UpstreamTiming};
+use middleware::forwarding::write_outgoing;
+use middleware::{Body, Error, ErrorKind, Response, Result, Side};
 
 use super::Lane;
 use super::answer;
@@ -45,8 +46,10 @@ pub(super) async fn forward(
     if gate.is_held() {
         gate.wait(lane.state.settings.queue).await?;
     }
-    let answer = lane.clone().exchange(request, way).await;
-    if let Err(error) = &answer {
+    let answer = lane.exchange(request, way).await;
+    if let Err(error) = &answer
+        && error.side() != Side::Client
+    {
         lane.state.metrics.failed(error.kind());
     }
     answer
@@ -61,7 +64,11 @@ struct Failed {
 }
 
 impl Lane {
-    async fn exchange(self: Arc<Self>, request: middleware::Request, way: Way) -> Result<Response> {
+    async fn exchange(
+        self: &Arc<Self>,
+        request: middleware::Request,
+        way: Way,
+    ) -> Result<Response> {
         let started = self.state.clock.mono();
         let (mut request, mut upload) = self.prepare(request)?;
         let mut timing = UpstreamTiming::default();
@@ -98,8 +105,11 @@ impl Lane {
         &self,
         mut request: middleware::Request,
     ) -> Result<(Request<Outgoing>, Option<Watch>)> {
-        // MERGE: `middleware::forwarding::write_outgoing(request.headers_mut(), facts, version)`
-        // goes here: `Via`, `X-Forwarded-*`, `traceparent`, `X-Request-Id`.
+        let received = request.version();
+        // Taken out, since nothing below looks at them, and hyper would drop them later.
+        if let Some(facts) = request.extensions_mut().remove::<RequestFacts>() {
+            write_outgoing(request.headers_mut(), &facts, received);
+        }
         if let Some(prefix) = &self.strip_prefix {
             outgoing::strip_prefix(request.uri_mut(), prefix)?;
         }
@@ -255,7 +265,7 @@ struct HeadWait<'a> {
 
 enum Unanswered {
     Late(Error),
-    Broken(TrySendError<Request<Outgoing>>),
+    Broken(Box<TrySendError<Request<Outgoing>>>),
 }
 
 impl HeadWait<'_> {
@@ -267,7 +277,9 @@ impl HeadWait<'_> {
         let first_byte = self.lane.state.settings.first_byte;
         poll_fn(|cx| {
             if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
-                return Poll::Ready(answered.map_err(Unanswered::Broken));
+                return Poll::Ready(
+                    answered.map_err(|broken| Unanswered::Broken(Box::new(broken))),
+                );
             }
             loop {
                 let moved = self.moved();

@@ -67,13 +67,12 @@ fn is_unprocessed(error: &h2::Error) -> bool {
 }
 
 fn kind_of_h2(error: &h2::Error) -> ErrorKind {
-    if error.is_io() || error.is_go_away() {
-        ErrorKind::ConnectionTerminated
-    } else if error.is_remote() {
+    match (error.is_io(), error.is_remote(), error.is_go_away()) {
+        (true, ..) | (_, true, true) => ErrorKind::ConnectionTerminated,
         // The upstream reset the stream.
-        ErrorKind::HttpResponseIncomplete
-    } else {
-        ErrorKind::HttpProtocolError
+        (_, true, false) => ErrorKind::HttpResponseIncomplete,
+        // We noticed that this is no HTTP/2.
+        _ => ErrorKind::HttpProtocolError,
     }
 }
 

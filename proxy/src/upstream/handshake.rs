@@ -14,7 +14,8 @@ use tracing::debug;
 use super::Lane;
 use super::connect::{Connected, Stream as Bytes, Wanted};
 use super::endpoint::{Slot, Spoken};
-use super::pool::{Connection, Http1, Http2, Load};
+use super::multiplex::{Http2, Load};
+use super::pool::{Connection, Http1};
 
 type Io = TokioIo<Bytes>;
 

@@ -1,7 +1,7 @@
 //! The app: endpoints, pooled connections, deadlines and safe retries.
 //!
 //! A request's way through here is [`exchange`]: a connection of this core's own pool ([`pool`]) to
-//! one of the endpoints ([`balance`]), or a new one ([`connect`], [`handshake`]); the target and
+//! one of the endpoints ([`balance`]; HTTP/2: [`multiplex`]), or a new one ([`connect`], [`handshake`]); the target and
 //! framing it is sent with ([`outgoing`], [`upload`]); the answer ([`answer`]), or a failure
 //! ([`failure`]) and whether it may go again ([`retry`]).
 
@@ -14,9 +14,11 @@ mod exchange;
 mod failure;
 mod gate;
 mod handshake;
+mod multiplex;
 mod outgoing;
 mod pool;
 mod retry;
+mod sweep;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -210,4 +212,4 @@ impl fmt::Debug for Lane {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

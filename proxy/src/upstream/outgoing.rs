@@ -22,13 +22,8 @@ pub(super) fn frame(
     let (mut body, watch) = Outgoing::new(body, clock);
     if body.is_end_stream() {
         frame_nothing(&head.method, &mut head.headers)?;
-    } else if body.size_hint().exact().is_none()
-        && matches!(head.method, Method::GET | Method::HEAD)
-        && !head.headers.contains_key(CONTENT_LENGTH)
-    {
-        // Else hyper sends these methods without the content.
-        let chunked = HeaderValue::from_static("chunked");
-        head.headers.insert(TRANSFER_ENCODING, chunked);
+    } else {
+        frame_something(&head.method, &mut head.headers, body.size_hint().exact())?;
     }
     let awaited = expects_continue(&head.headers)
         .then(|| body.await_continue())
@@ -65,6 +60,32 @@ fn frame_nothing(method: &Method, headers: &mut HeaderMap) -> Result<()> {
             }
             Ok(())
         }
+    }
+}
+
+/// Content is framed by the length that was declared for it, or else, in chunks.
+fn frame_something(method: &Method, headers: &mut HeaderMap, known: Option<u64>) -> Result<()> {
+    headers.remove(TRANSFER_ENCODING);
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else {
+        if known.is_none() && matches!(*method, Method::GET | Method::HEAD) {
+            // Else hyper sends these methods without the content.
+            let chunked = HeaderValue::from_static("chunked");
+            headers.insert(TRANSFER_ENCODING, chunked);
+        }
+        return Ok(());
+    };
+    let digits = length
+        .to_str()
+        .ok()
+        .filter(|length| !length.starts_with('+'));
+    let declared: Option<u64> = digits.and_then(|digits| digits.parse().ok());
+    let agreed = declared.is_some_and(|declared| known.is_none_or(|known| known == declared));
+    if agreed && lengths.next().is_none() {
+        Ok(())
+    } else {
+        Err(Error::client(ErrorKind::HttpRequestError)
+            .detail("the request's content is not of the length that it declares"))
     }
 }
 
@@ -205,6 +226,29 @@ mod tests {
             let mut uri: Uri = format!("/api{rest}").parse().unwrap();
             strip_prefix(&mut uri, "/api").unwrap();
             prop_assert_eq!(uri.to_string(), rest);
+        }
+    }
+
+    #[test]
+    fn content_is_framed_by_its_one_declared_length_or_refused() {
+        for (lengths, known, expected) in [
+            (&[][..], None, true),
+            (&["5"], Some(5), true),
+            (&["5"], None, true),
+            (&["5"], Some(6), false),
+            (&["5", "5"], Some(5), false),
+            (&["5, 5"], Some(5), false),
+            (&["+5"], None, false),
+            (&["0x5"], None, false),
+            (&["-5"], None, false),
+            (&["99999999999999999999"], None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for length in lengths {
+                headers.append(CONTENT_LENGTH, length.parse().unwrap());
+            }
+            let framed = frame_something(&Method::POST, &mut headers, known);
+            assert_eq!(framed.is_ok(), expected, "{lengths:?} {known:?}");
         }
     }
 

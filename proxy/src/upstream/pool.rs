@@ -5,10 +5,10 @@
 //! reached, another core's unused connection is borrowed, and after that one waits in a queue.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use middleware::{Error, ErrorKind, Result};
 use tokio::task::AbortHandle;
 
@@ -16,6 +16,7 @@ use super::Lane;
 use super::connect::Wanted;
 use super::deadline::Deadline;
 use super::endpoint::{Endpoint, Shard, Slot};
+use super::multiplex::{Room, Stream, share};
 use super::upload::{Outgoing, Watch};
 
 /// An unused HTTP/1.1 connection.
@@ -23,12 +24,6 @@ pub(super) struct Idle {
     http1: Http1,
     deadline: Deadline,
     /// When it is closed.
-    expires: Instant,
-}
-
-/// An HTTP/2 connection that a core's requests share.
-pub(super) struct Multiplexed {
-    http2: Http2,
     expires: Instant,
 }
 
@@ -65,25 +60,6 @@ pub(super) struct Http1 {
     pub(super) lifetime: Duration,
 }
 
-/// One HTTP/2 connection.
-pub(super) struct Http2 {
-    sender: http2::SendRequest<Outgoing>,
-    load: Arc<Load>,
-}
-
-/// One request's share of an HTTP/2 connection.
-pub(super) struct Stream {
-    pub(super) sender: http2::SendRequest<Outgoing>,
-    load: Arc<Load>,
-}
-
-/// How busy an HTTP/2 connection is. Written by its own core, nearly always.
-pub(super) struct Load {
-    streams: AtomicUsize,
-    /// What the upstream permits at once.
-    limit: AtomicUsize,
-}
-
 /// The task that moves a connection's bytes.
 struct Driver {
     task: AbortHandle,
@@ -100,12 +76,6 @@ impl Drop for Driver {
     }
 }
 
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.load.streams.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Drop for Lease {
     fn drop(&mut self) {
         let shard = self.lane.endpoint(self.at).shard(self.lane.core);
@@ -119,13 +89,6 @@ pub(super) struct Need {
     pub(super) version: Wanted,
     /// Whether it must be a new one, since a used one has just failed.
     pub(super) fresh: bool,
-}
-
-/// Whether an HTTP/2 connection will do that is at its peer's limit, where requests wait in line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Room {
-    Needed,
-    Wished,
 }
 
 /// What came of waiting for a connection.
@@ -301,14 +264,11 @@ fn take(
     }
 }
 
-/// A stream of the shard's least busy HTTP/2 connection.
-fn share(shard: &Shard, room: Room) -> Option<Stream> {
-    let mut connections = shard.multiplexed();
-    connections.retain(|one| !one.http2.sender.is_closed());
-    let least = connections
-        .iter()
-        .min_by_key(|one| one.http2.load.streams.load(Ordering::Relaxed))?;
-    (room == Room::Wished || least.http2.load.has_room()).then(|| least.http2.stream())
+impl Idle {
+    /// Whether it must not be used again.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.expires <= now || self.http1.sender.is_closed()
+    }
 }
 
 impl Http1 {
@@ -330,39 +290,6 @@ impl Http1 {
     /// Leaves the connection to whoever it was upgraded for.
     pub(super) fn let_go(mut self) {
         self.driver.busy = false;
-    }
-}
-
-impl Http2 {
-    pub(super) fn new(sender: http2::SendRequest<Outgoing>, load: Arc<Load>) -> Self {
-        Self { sender, load }
-    }
-
-    pub(super) fn stream(&self) -> Stream {
-        self.load.streams.fetch_add(1, Ordering::Relaxed);
-        Stream {
-            sender: self.sender.clone(),
-            load: self.load.clone(),
-        }
-    }
-}
-
-impl Load {
-    /// Of a connection whose peer has not said yet what it permits.
-    pub(super) fn new() -> Self {
-        Self {
-            streams: AtomicUsize::new(0),
-            limit: AtomicUsize::new(PRESUMED_STREAMS),
-        }
-    }
-
-    /// What the peer permits.
-    pub(super) fn permit(&self, limit: usize) {
-        self.limit.store(limit, Ordering::Relaxed);
-    }
-
-    fn has_room(&self) -> bool {
-        self.streams.load(Ordering::Relaxed) < self.limit.load(Ordering::Relaxed)
     }
 }
 
@@ -404,18 +331,19 @@ impl Lane {
         let endpoint = self.endpoint(at);
         let shard = endpoint.shard(http1.home);
         http1.driver.busy = false;
+        let mut idle = shard.idle();
+        // Looked at under the lock, since closing empties the pool under it.
         if shard.is_closed() {
             return;
         }
-        shard.idle().push_back(Idle {
+        idle.push_back(Idle {
             expires: now + http1.lifetime,
             http1,
             deadline,
         });
+        drop(idle);
         endpoint.slots.offer();
-        if !shard.swept.load(Ordering::Relaxed) {
-            self.sweep(at);
-        }
+        self.sweep(at);
     }
 
     fn keep_when_ready(self: Arc<Self>, at: usize, mut http1: Http1, deadline: Deadline) {
@@ -428,82 +356,7 @@ impl Lane {
             }
         });
     }
-
-    /// Puts a new HTTP/2 connection where this core's requests find it.
-    pub(super) fn publish(self: &Arc<Self>, at: usize, http2: Http2) {
-        let shard = self.endpoint(at).shard(self.core);
-        if shard.is_closed() {
-            return;
-        }
-        let expires = self.state.clock.mono() + self.state.settings.keep_alive;
-        shard.multiplexed().push(Multiplexed { http2, expires });
-        if !shard.swept.load(Ordering::Relaxed) {
-            self.sweep(at);
-        }
-    }
-
-    /// Closes this core's connections when they have been unused for too long, or the program stops.
-    fn sweep(self: &Arc<Self>, at: usize) {
-        if self
-            .endpoint(at)
-            .shard(self.core)
-            .swept
-            .swap(true, Ordering::SeqCst)
-        {
-            return;
-        }
-        let lane = self.clone();
-        self.state.tasks.spawn(async move {
-            let shard = lane.endpoint(at).shard(lane.core);
-            let keep_alive = lane.state.settings.keep_alive;
-            let pause = (keep_alive / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
-            loop {
-                tokio::select! {
-                    () = lane.state.stopping.cancelled() => return shard.close(),
-                    () = tokio::time::sleep(pause) => {}
-                }
-                shard.expire(lane.state.clock.mono(), keep_alive);
-                if shard.is_swept_clean() {
-                    return;
-                }
-            }
-        });
-    }
 }
-
-impl Shard {
-    fn expire(&self, now: Instant, keep_alive: Duration) {
-        let gone: Vec<Idle> = {
-            let mut idle = self.idle();
-            let is_over = |one: &Idle| one.expires <= now || one.http1.sender.is_closed();
-            let (gone, kept) = idle.drain(..).partition(is_over);
-            *idle = kept;
-            gone.into()
-        };
-        drop(gone);
-        self.multiplexed().retain_mut(|one| {
-            if one.http2.load.streams.load(Ordering::Relaxed) > 0 {
-                one.expires = now + keep_alive;
-            }
-            now < one.expires && !one.http2.sender.is_closed()
-        });
-    }
-
-    /// Whether nothing is left to sweep; if so, whoever next gives something back starts anew.
-    fn is_swept_clean(&self) -> bool {
-        // Both locks are held while the word is given, so that no connection slips in unswept.
-        let (idle, multiplexed) = (self.idle(), self.multiplexed());
-        let clean = idle.is_empty() && multiplexed.is_empty();
-        if clean {
-            self.swept.store(false, Ordering::SeqCst);
-        }
-        clean
-    }
-}
-
-/// Streams that we open before the upstream has told its limit (RFC 9113 §6.5.2 recommends that it
-/// be no less than this).
-const PRESUMED_STREAMS: usize = 100;
 
 /// How long a connection may take to become ready after an answer is complete.
 const SETTLING: Duration = Duration::from_secs(1);

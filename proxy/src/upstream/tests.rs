@@ -149,14 +149,13 @@ pub(crate) fn request(method: &str, target: &str, body: Body) -> Request {
     request
         .headers_mut()
         .insert(HOST, "app.example".parse().unwrap());
-    request.extensions_mut().insert(facts::RequestFacts {
-        received: Clock::system().now(),
-        id: facts::RequestId::Made(1),
-        peer: facts::Peer::Unix,
-        scheme: facts::Scheme::Http,
-        client: None,
-        trace: None,
-    });
+    let facts = facts::RequestFacts::new(
+        Clock::system().now(),
+        facts::RequestId::Made(1),
+        facts::Peer::Unix,
+        facts::Scheme::Http,
+    );
+    request.extensions_mut().insert(facts);
     request
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Upload {
     state: Arc<State>,
     hint: SizeHint,
     ended: bool,
-    /// Set where the client waits for `100 Continue`: how long we wait for the upstream's word.
+    /// How long we wait for the upstream's `100 Continue`; from when the head was sent.
     patience: Option<Pin<Box<Sleep>>>,
 }
 
@@ -101,7 +101,6 @@ impl Outgoing {
             return None;
         };
         upload.state.progress().awaits_continue = true;
-        upload.patience = Some(Box::pin(tokio::time::sleep(CONTINUE_PATIENCE)));
         let state = upload.state.clone();
         Some(move || state.go_on())
     }
@@ -177,12 +176,14 @@ impl State {
 impl Upload {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
         let mut progress = self.state.progress();
-        if progress.awaits_continue
-            && let Some(patience) = &mut self.patience
-            && patience.as_mut().poll(cx).is_pending()
-        {
-            progress.sender = Some(cx.waker().clone());
-            return Poll::Pending;
+        if progress.awaits_continue {
+            let patience = || Box::pin(tokio::time::sleep(CONTINUE_PATIENCE));
+            let patience = self.patience.get_or_insert_with(patience);
+            if patience.as_mut().poll(cx).is_pending() {
+                progress.sender = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            progress.awaits_continue = false;
         }
         let Some(body) = &mut progress.body else {
             let given_up = Error::client(ErrorKind::ConnectionTerminated);
@@ -233,7 +234,7 @@ impl HttpBody for Outgoing {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(body) => body.size_hint(),
-            Self::Upload(upload) => upload.hint.clone(),
+            Self::Upload(upload) => upload.hint,
         }
     }
 }

@@ -156,6 +156,9 @@ fn if_none_match_holds_back_what_the_client_has() {
         (&[r#""abc~gzip""#], Some(r#""abc~br""#), true),
         (&[r#""abd~br""#], Some(r#""abc~br""#), false),
         (&[r#""abc~br""#], Some(r#""abc~br""#), true),
+        // An app whose own tags end like that.
+        (&[r#""abc~br""#], Some(r#""abc~br~gzip""#), true),
+        (&[r#""abc~br~gzip""#], Some(r#""abc~br""#), true),
         // Sloppy clients and apps.
         (&["abc"], Some(r#""abc""#), true),
         (&["x, abc ,y"], Some(r#""abc""#), true),

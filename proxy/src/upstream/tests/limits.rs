@@ -7,10 +7,10 @@ async fn beyond_the_limit_of_connections_requests_wait_their_turn_and_no_longer_
     (settings.connections, settings.queue) = (1, 1);
     let fixture = Fixture::new(settings);
     let mut upstream = fixture.upstream();
-    let first = tokio::spawn(upstream.call(get("/1")));
+    let first = fixture.tasks.spawn(upstream.call(get("/1")));
     let mut connection = raw.accept().await;
     assert!(connection.head().await.starts_with("GET /1 "));
-    let second = tokio::spawn(upstream.call(get("/2")));
+    let second = fixture.tasks.spawn(upstream.call(get("/2")));
     let endpoint = &fixture.upstreams.state("app").endpoints[0];
     while endpoint.slots.waiting() == 0 {
         tokio::task::yield_now().await;
@@ -31,10 +31,10 @@ async fn whoever_waits_gets_the_slot_of_a_connection_that_is_closed() {
     settings.connections = 1;
     let fixture = Fixture::new(settings);
     let mut upstream = fixture.upstream();
-    let first = tokio::spawn(upstream.call(get("/1")));
+    let first = fixture.tasks.spawn(upstream.call(get("/1")));
     let mut connection = raw.accept().await;
     connection.head().await;
-    let second = tokio::spawn(upstream.call(get("/2")));
+    let second = fixture.tasks.spawn(upstream.call(get("/2")));
     tokio::task::yield_now().await;
     drop(connection);
     assert!(first.await.unwrap().is_err());
@@ -49,7 +49,7 @@ async fn the_wait_for_a_connection_has_an_end() {
     (settings.connections, settings.connect) = (1, Duration::from_millis(50));
     let fixture = Fixture::new(settings);
     let mut upstream = fixture.upstream();
-    let _first = tokio::spawn(upstream.call(get("/1")));
+    let _first = fixture.tasks.spawn(upstream.call(get("/1")));
     let _connection = raw.accept().await;
     assert_eq!(
         kind(upstream.call(get("/2")).await),
@@ -113,7 +113,7 @@ async fn requests_are_held_until_the_hold_is_released() {
     let fixture = Fixture::new(settings);
     let mut upstream = fixture.upstream();
     let hold = fixture.upstreams.hold("app");
-    let held = tokio::spawn(upstream.call(get("/1")));
+    let held = fixture.tasks.spawn(upstream.call(get("/1")));
     tokio::task::yield_now().await;
     assert_eq!(
         kind(upstream.call(get("/2")).await),
@@ -139,7 +139,7 @@ async fn an_answer_nobody_waits_for_closes_its_connection() {
     let raw = Raw::new().await;
     let fixture = Fixture::new(raw.settings());
     let mut upstream = fixture.upstream();
-    let waiting = tokio::spawn(upstream.call(get("/")));
+    let waiting = fixture.tasks.spawn(upstream.call(get("/")));
     let mut connection = raw.accept().await;
     connection.head().await;
     waiting.abort();

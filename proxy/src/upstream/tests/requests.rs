@@ -16,16 +16,18 @@ async fn sent(request: Request, prefix: Option<&str>, host: ForwardedHost) -> St
 async fn target_and_fields_arrive_as_they_are() {
     let request = with(get("/a%2fb//c?q=%zz&x"), "x-one", "1");
     let head = sent(request, None, ForwardedHost::Keep).await;
-    assert_eq!(
-        head,
-        "GET /a%2fb//c?q=%zz&x HTTP/1.1\r\nhost: app.example\r\nx-one: 1\r\n\r\n"
-    );
+    let start = "GET /a%2fb//c?q=%zz&x HTTP/1.1\r\nhost: app.example\r\nx-one: 1\r\n";
+    assert!(head.starts_with(start), "{head}");
+    // What the proxy adds of its own.
+    assert!(head.contains("x-request-id: 00"), "{head}");
 }
 
 #[tokio::test]
 async fn the_prefix_is_stripped_and_host_replaced_where_that_is_wanted() {
     let head = sent(get("/api/x?y"), Some("/api"), ForwardedHost::Upstream).await;
-    assert_eq!(head, "GET /x?y HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n\r\n");
+    let start = "GET /x?y HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n";
+    assert!(head.starts_with(start), "{head}");
+    assert!(head.contains("x-forwarded-host: app.example\r\n"), "{head}");
 }
 
 #[tokio::test]
@@ -102,19 +104,20 @@ async fn content_shorter_than_declared_never_looks_complete() {
     let raw = Raw::new().await;
     let fixture = Fixture::new(raw.settings());
     let mut upstream = fixture.upstream();
+    let (sender, body) = streamed();
+    sender.send(chunk("ab")).unwrap();
     let serve = async {
         let mut connection = raw.accept().await;
         connection.head().await;
         connection.until(b"ab").await;
+        drop(sender);
         // Nothing follows that could be taken for the rest: not even the next request.
-        connection.closed().await;
+        let mut rest = Vec::new();
+        drop(connection.0.read_to_end(&mut rest).await);
+        assert!(rest.is_empty());
     };
     let ask = async {
-        let broken = with(
-            request("POST", "/", stream_of(&["ab"])),
-            "content-length",
-            "4",
-        );
+        let broken = with(request("POST", "/", body), "content-length", "4");
         upstream.call(broken).await
     };
     let (answer, ()) = tokio::join!(ask, serve);
@@ -182,12 +185,13 @@ async fn an_upload_that_the_client_breaks_off_is_the_clients_failure_and_reaches
     let mut upstream = fixture.upstream();
     let (sender, body) = streamed();
     sender.send(chunk("x")).unwrap();
-    sender
-        .send(Err(Error::client(ErrorKind::ContentTooLarge)))
-        .unwrap();
     let serve = async {
         let mut connection = raw.accept().await;
         connection.head().await;
+        connection.until(b"x\r\n").await;
+        sender
+            .send(Err(Error::client(ErrorKind::ContentTooLarge)))
+            .unwrap();
         let mut rest = String::new();
         drop(connection.0.read_to_string(&mut rest).await);
         assert!(!rest.ends_with("0\r\n\r\n"), "{rest}");

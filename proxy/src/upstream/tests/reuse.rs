@@ -217,7 +217,7 @@ async fn stopping_closes_unused_connections_and_keeps_no_more() {
         (one, other)
     };
     let first = async { upstream.call(get("/")).await.unwrap() };
-    let slow = tokio::spawn(second.call(get("/")));
+    let slow = fixture.tasks.spawn(second.call(get("/")));
     let ((mut one, mut other), _) = tokio::join!(serve, first);
     fixture.stopping.cancel();
     one.closed().await;

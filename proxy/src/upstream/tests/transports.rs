@@ -240,7 +240,7 @@ async fn http2_is_spoken_where_alpn_agrees_on_it() {
     let serve = async {
         let plain = raw.accept().await.0;
         let connection = authority.acceptor.accept(plain).await.unwrap();
-        super::http2::serve(connection).await;
+        http2::serve(connection).await;
     };
     let ask = async {
         for _ in 0..2 {
