@@ -34,7 +34,10 @@ pub(super) fn note(
     };
     match decide(settings, asked, content) {
         Decision::Code { best, jitter } => Note {
-            coding: best.stored().next().map_or("identity", |coding| coding.name()),
+            coding: best
+                .stored()
+                .next()
+                .map_or("identity", |coding| coding.name()),
             sentence: if jitter {
                 "The client accepts it; a field of random length hides the coded length (BREACH)."
             } else {

@@ -69,7 +69,11 @@ impl Order {
                 ("all", "" | "true") => written.all = true,
                 ("soft", "" | "true") => written.soft = true,
                 ("all" | "soft", "false") => {}
-                _ => return Err(format!("There is no parameter {name} of this value. {USAGE}")),
+                _ => {
+                    return Err(format!(
+                        "There is no parameter {name} of this value. {USAGE}"
+                    ));
+                }
             }
         }
         if asked.unwrap_or_default().is_empty() && !content.is_empty() {
@@ -114,7 +118,11 @@ mod tests {
             ("url=/page&soft=false", "", one("/page", Purge::Hard)),
             ("all", "", Some(Order::All)),
             ("all=true", "", Some(Order::All)),
-            ("", r#"{"url":"http://a/b"}"#, one("http://a/b", Purge::Hard)),
+            (
+                "",
+                r#"{"url":"http://a/b"}"#,
+                one("http://a/b", Purge::Hard),
+            ),
             ("", r#"{"url":"/b","soft":true}"#, one("/b", Purge::Soft)),
             ("", r#"{"all":true}"#, Some(Order::All)),
             ("", "", None),
