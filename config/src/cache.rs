@@ -1,6 +1,13 @@
 //! `[cache]`: what may be stored, and when it may be used.
 
+use std::fmt;
 use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::site::Site;
+use crate::units::{Fault, Period, PeriodOrNone, Size, SizeOrZero, Text, text_form};
 
 /// The rules of one route's cache.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +69,8 @@ pub struct KeySettings {
 }
 
 /// See [`CacheSettings::cookies`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Cookies {
     /// An answer to a request with cookies is stored only with `public`, `s-maxage` or targeted control.
     Respect,
@@ -71,7 +79,8 @@ pub enum Cookies {
 }
 
 /// See [`CacheSettings::set_cookie`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum SetCookie {
     /// Such an answer is not stored.
     Skip,
@@ -80,7 +89,8 @@ pub enum SetCookie {
 }
 
 /// See [`CacheSettings::client_directives`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ClientDirectives {
     /// RFC 9111 §5.2.1.
     Respect,
@@ -113,3 +123,328 @@ impl Default for CacheSettings {
         }
     }
 }
+
+/// `[cache]`, and `cache` in a `[[route]]`, where a key that is not written is the table's.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WrittenCache {
+    /// Off forwards everything and stores nothing.
+    enabled: bool,
+    /// Longer bodies are not stored.
+    max_body: Size,
+    /// Freshness lifetime where the upstream says nothing, or "none".
+    ttl: PeriodOrNone,
+    /// Freshness lifetime whatever the upstream says, `private` and `no-store` included.
+    force_ttl: PeriodOrNone,
+    /// Must be true beside `force_ttl`: everybody gets what one client got.
+    i_know_responses_are_public: bool,
+    /// How long a stale response is used while a new one is fetched, where the upstream names no time (RFC 5861 §3).
+    stale_while_revalidate: PeriodOrNone,
+    /// How long a stale response is used where the upstream fails, where it names no time (RFC 5861 §4).
+    stale_if_error: PeriodOrNone,
+    /// What a request's `Cookie` means for storing.
+    cookies: Cookies,
+    /// What an answer's `Set-Cookie` means for storing.
+    set_cookie: SetCookie,
+    /// Whether clients' `Cache-Control` may make the cache forward.
+    client_directives: ClientDirectives,
+    /// Stored responses for one key, told apart by `Vary`.
+    #[schemars(range(min = 1, max = 1000))]
+    variants: usize,
+    /// A `Range` request on a miss fetches the whole if it is known to be at most this.
+    range_fill_max: SizeOrZero,
+    /// Freshness where the upstream gives `Last-Modified` only (RFC 9111 §4.2.2).
+    heuristic: WrittenHeuristic,
+    /// What makes two requests the same.
+    key: WrittenKey,
+    /// Requests for the same thing at the same time are forwarded once.
+    collapse: WrittenCollapse,
+    /// What the cache may use, all routes together; in `[cache]` only.
+    memory: WrittenMemory,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenHeuristic {
+    /// Off never reuses without explicit freshness.
+    enabled: bool,
+    /// Of the time since `Last-Modified`.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    fraction: f64,
+    /// Upper bound.
+    max: Period,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenKey {
+    /// Whether the order of query parameters matters.
+    query: WrittenQuery,
+    /// Query parameters left out; a last `*` stands for any ending.
+    drop: Vec<ParameterName>,
+    /// Request fields that are part of the key.
+    headers: Vec<FieldName>,
+    /// Cookies that are part of the key; the others have no say then.
+    cookies: Vec<CookieName>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum WrittenQuery {
+    /// As the client wrote it.
+    Raw,
+    /// Sorted by name first, equal names as they came.
+    Sort,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenCollapse {
+    /// Off forwards every request by itself.
+    enabled: bool,
+    /// How long a request waits for the head of another's answer before it goes by itself.
+    wait: Period,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenMemory {
+    /// Keys, fields, bodies and what it costs to keep them.
+    size: Size,
+}
+
+impl Default for WrittenCache {
+    fn default() -> Self {
+        let settings = CacheSettings::default();
+        Self {
+            enabled: settings.enabled,
+            max_body: Size(settings.max_body),
+            ttl: PeriodOrNone(settings.ttl),
+            force_ttl: PeriodOrNone(settings.force_ttl),
+            i_know_responses_are_public: false,
+            stale_while_revalidate: PeriodOrNone(settings.stale_while_revalidate),
+            stale_if_error: PeriodOrNone(settings.stale_if_error),
+            cookies: settings.cookies,
+            set_cookie: settings.set_cookie,
+            client_directives: settings.client_directives,
+            variants: settings.variants,
+            range_fill_max: SizeOrZero(settings.range_fill_max),
+            heuristic: WrittenHeuristic::default(),
+            key: WrittenKey::default(),
+            collapse: WrittenCollapse::default(),
+            memory: WrittenMemory::default(),
+        }
+    }
+}
+
+impl Default for WrittenHeuristic {
+    fn default() -> Self {
+        let heuristic = CacheSettings::default().heuristic;
+        Self {
+            enabled: heuristic.enabled,
+            fraction: heuristic.fraction,
+            max: Period(heuristic.max),
+        }
+    }
+}
+
+impl Default for WrittenKey {
+    fn default() -> Self {
+        let key = KeySettings::default();
+        Self {
+            query: if key.sort_query {
+                WrittenQuery::Sort
+            } else {
+                WrittenQuery::Raw
+            },
+            drop: key.drop.into_iter().map(ParameterName).collect(),
+            headers: key.headers.into_iter().map(FieldName).collect(),
+            cookies: key.cookies.into_iter().map(CookieName).collect(),
+        }
+    }
+}
+
+impl Default for WrittenCollapse {
+    fn default() -> Self {
+        let settings = CacheSettings::default();
+        Self {
+            enabled: settings.collapse,
+            wait: Period(settings.collapse_wait),
+        }
+    }
+}
+
+impl Default for WrittenMemory {
+    fn default() -> Self {
+        Self {
+            size: Size(DEFAULT_MEMORY),
+        }
+    }
+}
+
+impl WrittenCache {
+    /// What the whole cache may use, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory.size.0
+    }
+
+    /// The rules; `site` is the table that problems belong to, whose keys may be another's.
+    pub(crate) fn check(&self, site: &Site<'_>) -> CacheSettings {
+        self.check_sharing(site);
+        if site.key("max_body").is_written() && self.max_body.0 > self.memory() {
+            site.key("max_body").warning(
+                format!(
+                    "longer bodies than the whole cache ({}) are never kept",
+                    self.memory.size
+                ),
+                "raise `cache.memory.size`, or lower this",
+            );
+        }
+        CacheSettings {
+            enabled: self.enabled,
+            max_body: self.max_body.0,
+            heuristic: Heuristic {
+                enabled: self.heuristic.enabled,
+                fraction: self.heuristic.fraction,
+                max: self.heuristic.max.0,
+            },
+            key: KeySettings {
+                sort_query: self.key.query == WrittenQuery::Sort,
+                drop: texts(&self.key.drop),
+                headers: texts(&self.key.headers),
+                cookies: texts(&self.key.cookies),
+            },
+            cookies: self.cookies,
+            set_cookie: self.set_cookie,
+            ttl: self.ttl.0,
+            // A route that takes back the word takes back what it was given for.
+            force_ttl: self
+                .force_ttl
+                .0
+                .filter(|_| self.i_know_responses_are_public),
+            stale_while_revalidate: self.stale_while_revalidate.0,
+            stale_if_error: self.stale_if_error.0,
+            collapse_wait: self.collapse.wait.0,
+            collapse: self.collapse.enabled,
+            variants: self.variants,
+            client_directives: self.client_directives,
+            range_fill_max: self.range_fill_max.0,
+        }
+    }
+
+    /// What makes one client's answer everybody's is spelled out, where it is written.
+    fn check_sharing(&self, site: &Site<'_>) {
+        let force_ttl = site.key("force_ttl");
+        if let (true, Some(_)) = (force_ttl.is_written(), self.force_ttl.0) {
+            if site.key("i_know_responses_are_public").is_true() {
+                let message = format!("every answer is everybody's for {}", self.force_ttl);
+                let help =
+                    "`private`, `no-store` and cookies have no say here: be sure of every path";
+                force_ttl.warning(message, help);
+            } else {
+                force_ttl.problem(
+                    "shares every answer with everybody, whatever the upstream says",
+                    "write `i_know_responses_are_public = true` beside it, or use `ttl`",
+                );
+            }
+        }
+        if site.key("cookies").is_written() && self.cookies == Cookies::Ignore {
+            site.key("cookies").warning(
+                "an answer to one user's cookies is stored for all",
+                "be sure that no page here differs by user; `key.cookies` names those that matter",
+            );
+        }
+        if site.key("set_cookie").is_written() && self.set_cookie == SetCookie::Strip {
+            site.key("set_cookie").warning(
+                "no client gets the cookies that the upstream sets with a storable answer",
+                "be sure that none of them is a login",
+            );
+        }
+    }
+}
+
+fn texts<T: fmt::Display>(list: &[T]) -> Vec<String> {
+    list.iter().map(T::to_string).collect()
+}
+
+/// A field's name, lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FieldName(String);
+
+/// A cookie's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CookieName(String);
+
+/// A query parameter's name, or its beginning and a `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ParameterName(String);
+
+text_form!(FieldName, CookieName, ParameterName);
+
+impl Text for FieldName {
+    const FORMAT: &'static str = "field-name";
+    const MEANING: &'static str = "a header field's name";
+    const EXAMPLES: &'static [&'static str] = &["accept-language", "x-tenant"];
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        token(text).map(|name| Self(name.to_ascii_lowercase()))
+    }
+}
+
+impl Text for CookieName {
+    const FORMAT: &'static str = "cookie-name";
+    const MEANING: &'static str = "a cookie's name";
+    const EXAMPLES: &'static [&'static str] = &["lang"];
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        token(text).map(|name| Self(name.to_owned()))
+    }
+}
+
+impl Text for ParameterName {
+    const FORMAT: &'static str = "query-parameter";
+    const MEANING: &'static str = "a query parameter";
+    const EXAMPLES: &'static [&'static str] = &["utm_*", "fbclid"];
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let name = text.strip_suffix('*').unwrap_or(text);
+        let stray = |c: char| c.is_control() || "*&=#?".contains(c);
+        if text.is_empty() || name.contains(stray) {
+            let help = "write the name as it stands in the query; a `*` may be last";
+            return Err(Fault::new("is not the name of a query parameter", help));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for FieldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for CookieName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ParameterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A token (RFC 9110 §5.6.2).
+pub(crate) fn token(text: &str) -> Result<&str, Fault> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_token) {
+        Ok(text)
+    } else {
+        let help = "write letters, digits and any of !#$%&'*+-.^_`|~";
+        Err(Fault::new("is not a name", help))
+    }
+}
+
+/// 64 MiB: some ten thousand pages; a sidecar should not outweigh its app.
+const DEFAULT_MEMORY: u64 = 64 << 20;

@@ -1,5 +1,8 @@
 //! `[conditional]`: answering 304 and 206 here.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConditionalSettings {
@@ -14,6 +17,33 @@ impl Default for ConditionalSettings {
         Self {
             enabled: true,
             ranges: 16,
+        }
+    }
+}
+
+/// `[conditional]`, and `conditional` in a `[[route]]`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WrittenConditional {
+    /// Off leaves preconditions and ranges to the upstream.
+    enabled: bool,
+    /// Ranges in one request; more are answered with the whole (RFC 9110 §14.2).
+    #[schemars(range(min = 1, max = 1000))]
+    ranges: usize,
+}
+
+impl Default for WrittenConditional {
+    fn default() -> Self {
+        let ConditionalSettings { enabled, ranges } = ConditionalSettings::default();
+        Self { enabled, ranges }
+    }
+}
+
+impl WrittenConditional {
+    pub(crate) fn check(&self) -> ConditionalSettings {
+        ConditionalSettings {
+            enabled: self.enabled,
+            ranges: self.ranges,
         }
     }
 }

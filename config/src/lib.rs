@@ -2,6 +2,16 @@
 //!
 //! Three stages with three words: *written* (a mirror of the file), *settings* (checked, typed;
 //! what this crate gives), *running* (what the program makes of them).
+//!
+//! ```
+//! let overrides = config::Overrides {
+//!     upstream: Some("http://127.0.0.1:3000".to_owned()),
+//!     ..config::Overrides::default()
+//! };
+//! let text = "[cache]\nmax_body = \"1MiB\"\n";
+//! let loaded = config::load_text(text, None, &overrides, &|_| None).expect("nothing is wrong");
+//! assert_eq!(loaded.settings.routes[0].cache.max_body, 1 << 20);
+//! ```
 
 pub mod admin;
 pub mod cache;
@@ -15,6 +25,25 @@ pub mod request_log;
 pub mod respond;
 pub mod route;
 pub mod upstream;
+
+mod conform;
+mod document;
+mod expand;
+mod load;
+mod nearest;
+mod pattern;
+mod print;
+mod problem;
+mod profile;
+mod schema;
+mod site;
+mod units;
+mod written;
+
+pub use load::{Loaded, Overrides, load, load_text};
+pub use problem::{Problem, Problems};
+pub use profile::Profile;
+pub use schema::schema;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,3 +75,6 @@ pub struct Settings {
     /// Most specific first; the last one takes everything.
     pub routes: Vec<Arc<route::RouteSettings>>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::site::Site;
+use crate::units::{Period, Size, SizeOrUnlimited};
+
 /// Bounds on requests and connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitsSettings {
@@ -40,3 +46,95 @@ impl Default for LimitsSettings {
         }
     }
 }
+
+/// `[limits]`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WrittenLimits {
+    /// Of a request's content; 413 beyond. Bodies are streamed, not kept.
+    body: SizeOrUnlimited,
+    /// What a request body must arrive at, per second, averaged over 10 s.
+    body_rate: SizeOrUnlimited,
+    /// From a connection's first moment to a complete header section; 408 beyond.
+    header_time: Period,
+    /// A connection without a request in flight is closed after this.
+    idle: Period,
+    /// At once, all listeners together; further ones wait in the kernel's queue.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    connections: usize,
+    /// HTTP/2 streams at once on one connection.
+    #[schemars(range(min = 1, max = 100_000))]
+    streams: u32,
+    /// HTTP/2 streams reset by the client that may be pending (rapid reset, CVE-2023-44487).
+    #[schemars(range(min = 1, max = 100_000))]
+    resets: usize,
+    /// Header fields of a request; 431 beyond.
+    fields: WrittenFields,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenFields {
+    /// How many.
+    #[schemars(range(min = 1, max = 10_000))]
+    count: usize,
+    /// All together, names and values.
+    size: Size,
+}
+
+impl Default for WrittenLimits {
+    fn default() -> Self {
+        let settings = LimitsSettings::default();
+        Self {
+            body: SizeOrUnlimited(settings.body),
+            body_rate: SizeOrUnlimited(settings.body_rate),
+            header_time: Period(settings.header_time),
+            idle: Period(settings.idle),
+            connections: settings.connections,
+            streams: settings.streams,
+            resets: settings.resets,
+            fields: WrittenFields::default(),
+        }
+    }
+}
+
+impl Default for WrittenFields {
+    fn default() -> Self {
+        let settings = LimitsSettings::default();
+        Self {
+            count: settings.fields_count,
+            size: Size(settings.fields_size as u64),
+        }
+    }
+}
+
+impl WrittenLimits {
+    pub(crate) fn check(&self, site: &Site<'_>) -> LimitsSettings {
+        let Size(size) = self.fields.size;
+        if !(SMALLEST_HEAD..=LARGEST_HEAD).contains(&size) {
+            site.key("fields").key("size").problem(
+                format!(
+                    "{} is not a size that requests' fields can have",
+                    self.fields.size
+                ),
+                "write a size from \"8KiB\" to \"1MiB\"",
+            );
+        }
+        LimitsSettings {
+            fields_count: self.fields.count,
+            fields_size: self.fields.size.in_memory(),
+            body: self.body.0,
+            header_time: self.header_time.0,
+            body_rate: self.body_rate.0,
+            idle: self.idle.0,
+            connections: self.connections,
+            streams: self.streams,
+            resets: self.resets,
+        }
+    }
+}
+
+/// The smallest read buffer that the HTTP/1 engine works with.
+const SMALLEST_HEAD: u64 = 8 << 10;
+/// Held in memory for every connection that sends one.
+const LARGEST_HEAD: u64 = 1 << 20;

@@ -2,6 +2,12 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::site::Site;
+use crate::units::FilePath;
+
 /// The access lines.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestLogSettings {
@@ -16,7 +22,8 @@ pub struct RequestLogSettings {
 }
 
 /// How a line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// Aligned words.
     Human,
@@ -43,3 +50,50 @@ impl Default for RequestLogSettings {
         }
     }
 }
+
+/// `[request_log]`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WrittenRequestLog {
+    /// Off writes no lines; metrics are counted all the same.
+    enabled: bool,
+    /// For people or for programs.
+    format: LogFormat,
+    /// "stdout", or a file, which is opened again on SIGUSR1.
+    path: FilePath,
+    /// The part of answers below 400 that is logged; failures always are.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    sample: f64,
+}
+
+impl Default for WrittenRequestLog {
+    fn default() -> Self {
+        let settings = RequestLogSettings::default();
+        Self {
+            enabled: settings.enabled,
+            format: settings.format,
+            path: match settings.target {
+                LogTarget::Stdout => FilePath(STDOUT.to_owned()),
+                LogTarget::File(path) => FilePath(path.to_string_lossy().into_owned()),
+            },
+            sample: settings.sample,
+        }
+    }
+}
+
+impl WrittenRequestLog {
+    pub(crate) fn check(&self, site: &Site<'_>) -> RequestLogSettings {
+        RequestLogSettings {
+            enabled: self.enabled,
+            format: self.format,
+            target: match self.path.0.as_str() {
+                STDOUT => LogTarget::Stdout,
+                _ => LogTarget::File(site.key("path").file(&self.path)),
+            },
+            sample: self.sample,
+        }
+    }
+}
+
+/// A file of this name is `./stdout`.
+const STDOUT: &str = "stdout";

@@ -1,13 +1,16 @@
 //! The one body type: empty, whole, stored segments, or a stream.
 
+mod buffering;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt;
 
+use crate::body::buffering::Buffering;
 use crate::{Error, Result};
 
 /// A request's or a response's body. Always `Send`; cloning is not possible, since a stream is not.
@@ -28,7 +31,7 @@ enum Kind {
 pub enum Buffered {
     /// All of it, within the limit and without trailers.
     Whole(Bytes),
-    /// More than the limit, or trailers: a body that replays what was read, then the rest.
+    /// More than the limit, trailers, or too slow: a body that replays what was read, then the rest.
     TooLong(Body),
 }
 
@@ -67,44 +70,74 @@ impl Body {
         matches!(self.0, Kind::Stream(_))
     }
 
+    /// The bytes from position `first` on, at most `length` of them, without copying; `None` for a
+    /// stream. What is past the end is not there.
+    pub fn pieces(&self, first: u64, length: u64) -> Option<Vec<Bytes>> {
+        let all = match &self.0 {
+            Kind::Empty => &[][..],
+            Kind::Whole(bytes) => std::slice::from_ref(bytes),
+            Kind::Segments(segments, next) => segments.get(*next..).unwrap_or_default(),
+            Kind::Stream(_) => return None,
+        };
+        let (mut skip, mut left) = (first, length);
+        let mut pieces = Vec::new();
+        for segment in all {
+            // Both are at most the segment's length, so they fit.
+            let start = skip.min(segment.len() as u64) as usize;
+            let taken = left.min((segment.len() - start) as u64) as usize;
+            if taken > 0 {
+                pieces.push(segment.slice(start..start + taken));
+            }
+            skip -= start as u64;
+            left -= taken as u64;
+            if left == 0 {
+                break;
+            }
+        }
+        Some(pieces)
+    }
+
     /// Reads up to `limit` bytes into memory. A body whose declared length is over the limit is
     /// returned unread.
     ///
     /// # Errors
     /// Whatever the body fails with while it is read.
-    pub async fn buffer(mut self, limit: usize) -> Result<Buffered> {
-        if let Some(whole) = self.as_whole() {
-            return Ok(if whole.len() <= limit {
-                Buffered::Whole(whole.clone())
-            } else {
-                Buffered::TooLong(self)
-            });
-        }
-        if usize::try_from(self.size_hint().lower()).map_or(true, |least| least > limit) {
-            return Ok(Buffered::TooLong(self));
-        }
-        let mut seen: Vec<Frame<Bytes>> = Vec::new();
-        let mut length = 0;
-        while let Some(frame) = self.frame().await {
-            let frame = frame?;
-            let more = frame.data_ref().map(Bytes::len);
-            seen.push(frame);
-            match more {
-                Some(more) if length + more <= limit => length += more,
-                // Trailers would be lost in a whole body, so they end the attempt like too many bytes.
-                _ => return Ok(Buffered::TooLong(Self::stream(Replayed::new(seen, self)))),
-            }
-        }
-        let mut frames = seen.into_iter().filter_map(|frame| frame.into_data().ok());
-        let first = frames.next().unwrap_or_default();
-        if first.len() == length {
-            return Ok(Buffered::Whole(first));
-        }
-        let mut whole = BytesMut::with_capacity(length);
-        whole.extend_from_slice(&first);
-        frames.for_each(|bytes| whole.extend_from_slice(&bytes));
-        Ok(Buffered::Whole(whole.freeze()))
+    pub async fn buffer(self, limit: usize) -> Result<Buffered> {
+        let mut buffering = match Buffering::start(self, limit) {
+            Ok(buffering) => buffering,
+            Err(done) => return Ok(done),
+        };
+        let complete = buffering.fill(limit).await?;
+        Ok(buffering.finish(complete))
     }
+
+    /// As [`buffer`](Self::buffer), but a body that takes too long is let go, and nothing is lost: one
+    /// that pauses for longer than `patience.pause`, or takes longer than `patience.total` in all.
+    /// Counted from the call, so it is to be made when the head has come.
+    ///
+    /// # Errors
+    /// Whatever the body fails with while it is read.
+    pub async fn buffer_promptly(self, limit: usize, patience: Patience) -> Result<Buffered> {
+        let mut buffering = match Buffering::start(self, limit) {
+            Ok(buffering) => buffering,
+            Err(done) => return Ok(done),
+        };
+        let filling = buffering.fill_promptly(limit, patience.pause);
+        let complete = match tokio::time::timeout(patience.total, filling).await {
+            Ok(complete) => complete?,
+            Err(_) => false,
+        };
+        Ok(buffering.finish(complete))
+    }
+}
+
+/// See [`Body::buffer_promptly`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Between any two frames, and before the first.
+    pub pause: Duration,
+    /// For the whole body.
+    pub total: Duration,
 }
 
 impl From<Bytes> for Body {
@@ -186,53 +219,5 @@ impl std::fmt::Debug for Body {
     }
 }
 
-/// Frames read already, then the rest.
-struct Replayed {
-    seen: std::vec::IntoIter<Frame<Bytes>>,
-    rest: Body,
-}
-
-impl Replayed {
-    fn new(seen: Vec<Frame<Bytes>>, rest: Body) -> Self {
-        Self {
-            seen: seen.into_iter(),
-            rest,
-        }
-    }
-}
-
-impl HttpBody for Replayed {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>>>> {
-        match self.seen.next() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => Pin::new(&mut self.rest).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.seen.len() == 0 && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let seen = self
-            .seen
-            .as_slice()
-            .iter()
-            .filter_map(Frame::data_ref)
-            .map(|bytes| bytes.len() as u64)
-            .sum::<u64>();
-        let rest = self.rest.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(seen));
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(seen));
-        }
-        hint
-    }
-}
+#[cfg(test)]
+mod tests;

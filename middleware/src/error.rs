@@ -1,9 +1,11 @@
 //! What can go wrong on a request's way, in the words of RFC 9209 (Proxy-Status).
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::{fmt, io};
 
 use http::StatusCode;
+
+use crate::facts::ResponseFacts;
 
 /// A failure, with what is needed to answer it, log it and decide about a retry.
 #[derive(Debug)]
@@ -16,6 +18,7 @@ struct Inner {
     may_retry: bool,
     detail: Option<&'static str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    facts: ResponseFacts,
 }
 
 /// Who caused a failure.
@@ -137,6 +140,7 @@ impl Error {
             may_retry: false,
             detail: None,
             source: None,
+            facts: ResponseFacts::default(),
         }))
     }
 
@@ -189,6 +193,34 @@ impl Error {
     /// Whether the same request may be sent again.
     pub fn may_retry(&self) -> bool {
         self.0.may_retry
+    }
+
+    /// What the layers on its way up add, as they would to a response: the answer that is made of
+    /// this error has these facts.
+    pub fn facts_mut(&mut self) -> &mut ResponseFacts {
+        &mut self.0.facts
+    }
+
+    /// The client's failure that lies behind this one, where one does: a request body that broke off
+    /// or grew too large first shows as a failure to send it on.
+    pub fn clients_fault(&self) -> Option<&Self> {
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(ours) = error.downcast_ref::<Self>()
+                && ours.side() == Side::Client
+            {
+                return Some(ours);
+            }
+            cause = match error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref)
+            {
+                // Its own `source` would pass over what it holds.
+                Some(held) => Some(held),
+                None => error.source(),
+            };
+        }
+        None
     }
 
     /// What a client may read about it.

@@ -1,20 +1,62 @@
 //! Gives an entity tag to content that came without one (RFC 9110 §8.8.3).
+//!
+//! In goes any request; out comes the answer, and if it is a 200 to a GET without `ETag`, which came
+//! whole without delay, then with a tag: `W/"~…"`, a hash of 128 bits of the content as the upstream
+//! sent it. The app does not know such a tag: it is taken out of `If-Match` on the way down
+//! ([`entity_tag::strip_coding`]), and being weak it would not match there anyway.
+//!
+//! Passed on as they are: live streams, `no-store`, content with trailers, bodies over
+//! `etag.max_body`, and what pauses for more than 5 ms while it is read, with all that came. A head is
+//! never held for longer than that in all; where the length is declared, and so the end is in sight,
+//! never for longer than 50 ms.
+//!
+//! A route whose tags match too seldom is not worth the hashing: see `usefulness`.
+//!
+//! ```
+//! use config::etag::EtagSettings;
+//! use http::{Request, Response};
+//! use middleware::etag::EtagLayer;
+//! use middleware::{Body, Error, ResponseFuture};
+//! use tower::{Layer, Service, service_fn};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(async {
+//! let upstream = service_fn(|_| ResponseFuture::ready(Ok(Response::new(Body::from("content")))));
+//! let mut service = EtagLayer::new(EtagSettings::default()).layer(upstream);
+//! let answer = service.call(Request::new(Body::empty())).await?;
+//! assert_eq!(answer.headers()["etag"], "W/\"~3fba5250be9ac259c56e7250c526bc83\"");
+//! # Ok::<_, Error>(())
+//! # }).expect("an answer");
+//! ```
 
+mod usefulness;
+
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use config::etag::EtagSettings;
+use config::etag::{EtagSettings, Strength};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, ETAG, EXPIRES, IF_NONE_MATCH, LAST_MODIFIED, TRAILER,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body::Body as _;
 use tower::{Layer, Service};
 
-use crate::{Error, Inner, Request, Response, ResponseFuture, Result};
+use crate::body::{Buffered, Patience};
+use crate::etag::usefulness::Usefulness;
+use crate::fields::entity_tag;
+use crate::fields::list;
+use crate::fields::stream::is_live_stream;
+use crate::{Body, Error, Inner, Request, Response, ResponseFuture, Result};
 
-/// Gives an entity tag to content that came without one (RFC 9110 §8.8.3).
+/// Gives an entity tag to content that came without one; see the module.
 #[derive(Clone, Debug)]
 pub struct EtagLayer {
     settings: EtagSettings,
 }
 
 impl EtagLayer {
-    /// See the module.
+    /// One route's settings.
     pub fn new(settings: EtagSettings) -> Self {
         Self { settings }
     }
@@ -24,7 +66,9 @@ impl EtagLayer {
 #[derive(Clone, Debug)]
 pub struct Etag<S> {
     inner: S,
-    _layer: EtagLayer,
+    settings: EtagSettings,
+    /// Shared by the clones of one core's stack, so nothing else writes it.
+    usefulness: Arc<Usefulness>,
 }
 
 impl<S> Layer<S> for EtagLayer {
@@ -33,7 +77,8 @@ impl<S> Layer<S> for EtagLayer {
     fn layer(&self, inner: S) -> Etag<S> {
         Etag {
             inner,
-            _layer: self.clone(),
+            settings: self.settings,
+            usefulness: Arc::default(),
         }
     }
 }
@@ -48,6 +93,148 @@ impl<S: Inner> Service<Request> for Etag<S> {
     }
 
     fn call(&mut self, request: Request) -> ResponseFuture {
-        self.inner.call(request)
+        if !self.settings.enabled || request.method() != Method::GET {
+            return self.inner.call(request);
+        }
+        let asked: Vec<_> = request
+            .headers()
+            .get_all(IF_NONE_MATCH)
+            .iter()
+            .cloned()
+            .collect();
+        let tagging = Tagging {
+            settings: self.settings,
+            usefulness: self.usefulness.clone(),
+            asked,
+        };
+        match self.inner.call(request).try_ready() {
+            Ok(Ok(response)) => ResponseFuture::boxed(tagging.of(response)),
+            Ok(Err(error)) => ResponseFuture::ready(Err(error)),
+            Err(pending) => ResponseFuture::boxed(async { tagging.of(pending.await?).await }),
+        }
     }
 }
+
+/// What is needed to tag the answer to one GET.
+struct Tagging {
+    settings: EtagSettings,
+    usefulness: Arc<Usefulness>,
+    /// The lines of the request's `If-None-Match`.
+    asked: Vec<HeaderValue>,
+}
+
+impl Tagging {
+    async fn of(self, response: Response) -> Result<Response> {
+        if !self.may_tag(&response) || !self.usefulness.is_worth_trying() {
+            return Ok(response);
+        }
+        let (mut head, body) = response.into_parts();
+        let patience = match head.headers.contains_key(CONTENT_LENGTH) {
+            true => IN_SIGHT,
+            false => OPEN_ENDED,
+        };
+        let buffered = body.buffer_promptly(self.settings.max_body, patience);
+        let body = match buffered.await? {
+            Buffered::Whole(content) => {
+                let tag = entity_tag::made(
+                    hash(&content).await,
+                    self.settings.strength == Strength::Strong,
+                );
+                if returns_are_seen(&head.headers) {
+                    self.learn(self.has_asked_for(&tag));
+                }
+                head.headers.insert(ETAG, tag);
+                Body::from(content)
+            }
+            Buffered::TooLong(body) => {
+                self.learn(false);
+                body
+            }
+        };
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// What lacks a tag, may be kept by somebody, and is worth reading.
+    fn may_tag(&self, response: &Response) -> bool {
+        let fields = response.headers();
+        let least = response.body().size_hint().lower();
+        response.status() == StatusCode::OK
+            && !fields.contains_key(ETAG)
+            && !fields.contains_key(TRAILER)
+            && usize::try_from(least).is_ok_and(|least| least <= self.settings.max_body)
+            && !is_live_stream(fields)
+            && directive(fields, "no-store").is_none()
+    }
+
+    fn has_asked_for(&self, tag: &HeaderValue) -> bool {
+        self.asked
+            .iter()
+            .any(|line| entity_tag::line_holds_back(line, Some(tag)))
+    }
+
+    fn learn(&self, useful: bool) {
+        self.usefulness.learn(useful, self.settings.min_useful);
+    }
+}
+
+/// Whether clients that come back for this come back to us. Where it may be reused for a while, a
+/// cache answers them with the tag made once, and how often is not known here. Where it must be
+/// validated, the validation carries the tag and is seen.
+fn returns_are_seen(fields: &HeaderMap) -> bool {
+    let lasts = |name| directive(fields, name).is_some_and(|value| value != b"0");
+    let unshared = ["private", "no-cache"];
+    unshared
+        .iter()
+        .any(|name| directive(fields, name).is_some())
+        || !(lasts("max-age")
+            || lasts("s-maxage")
+            || fields.contains_key(EXPIRES)
+            || fields.contains_key(LAST_MODIFIED)
+            || fields.contains_key(CDN_CACHE_CONTROL))
+}
+
+/// The value of a directive of `Cache-Control`, empty if it has none. As much as this part needs to
+/// know of that field.
+fn directive<'a>(fields: &'a HeaderMap, wanted: &str) -> Option<&'a [u8]> {
+    list::members(fields, &CACHE_CONTROL).find_map(|member| {
+        let mut parts = member.splitn(2, |byte| *byte == b'=');
+        let name = parts.next()?;
+        name.eq_ignore_ascii_case(wanted.as_bytes())
+            .then(|| parts.next().unwrap_or_default())
+    })
+}
+
+/// 128 bits that nobody can make two contents agree in. Between slices others have their turn on
+/// this core, so a long body delays nobody for longer than some 50 µs.
+async fn hash(content: &[u8]) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    let mut slices = content.chunks(SLICE);
+    if let Some(first) = slices.next() {
+        hasher.update(first);
+    }
+    for slice in slices {
+        tokio::task::yield_now().await;
+        hasher.update(slice);
+    }
+    let mut half = [0; 16];
+    hasher.finalize_xof().fill(&mut half);
+    u128::from_be_bytes(half)
+}
+
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+/// Bytes hashed in one go.
+const SLICE: usize = 64 << 10;
+/// For a body without a declared length, which may turn out to be a stream: its head is held for no
+/// longer than a stream's first pause may be.
+const OPEN_ENDED: Patience = Patience {
+    pause: Duration::from_millis(5),
+    total: Duration::from_millis(5),
+};
+/// For a body of declared length, which is no stream: the upstream may be some round trips away.
+const IN_SIGHT: Patience = Patience {
+    pause: Duration::from_millis(5),
+    total: Duration::from_millis(50),
+};
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Each entry of an extension map is an allocation, so all facts of one direction travel as one
 //! value and nothing else does (hyper's own upgrade handle aside).
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,24 @@ pub struct RequestFacts {
     pub client: Option<IpAddr>,
     /// The W3C trace that this request belongs to; `None` until the forwarding layer has run.
     pub trace: Option<TraceParent>,
+    /// What we call ourselves in `Via` towards the upstream, so that a loop is noticed; `None` until
+    /// the forwarding layer has run. Each core has its own copy.
+    pub pseudonym: Option<Arc<str>>,
+}
+
+impl RequestFacts {
+    /// What the listener knows; the forwarding layer adds the rest.
+    pub fn new(received: Now, id: RequestId, peer: Peer, scheme: Scheme) -> Self {
+        Self {
+            received,
+            id,
+            peer,
+            scheme,
+            client: peer.address(),
+            trace: None,
+            pseudonym: None,
+        }
+    }
 }
 
 /// The other end of a connection.
@@ -37,6 +56,16 @@ pub enum Peer {
     Ip(SocketAddr),
     /// A process of this machine, by a Unix socket.
     Unix,
+}
+
+impl Peer {
+    /// Its address; none on a Unix socket.
+    pub fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(address) => Some(address.ip().to_canonical()),
+            Self::Unix => None,
+        }
+    }
 }
 
 /// The scheme of a request's target URI.
@@ -56,6 +85,14 @@ impl Scheme {
             Self::Https => "https",
         }
     }
+
+    /// The port that is meant where none is written (RFC 9110 §4.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
 }
 
 /// A request's name: 128 bits of our own, or what a trusted peer sent (visible ASCII, at most 128 bytes).
@@ -65,6 +102,15 @@ pub enum RequestId {
     Made(u128),
     /// Kept as it came.
     Kept(Arc<str>),
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Made(id) => write!(f, "{id:032x}"),
+            Self::Kept(id) => f.write_str(id),
+        }
+    }
 }
 
 /// A W3C `traceparent`, version 00 (Trace Context §3.2).
@@ -91,6 +137,18 @@ pub struct ResponseFacts {
     pub route: Option<Arc<str>>,
     /// The failure that this response tells of.
     pub error: Option<ErrorKind>,
+    /// What a trusted peer said of the request, where one did: for the log, which stands above the
+    /// layer that believes it.
+    pub told: Option<Told>,
+}
+
+/// What a trusted peer says of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Who the client is.
+    pub client: Option<IpAddr>,
+    /// How the request is called.
+    pub id: RequestId,
 }
 
 /// What the cache did with a request (RFC 9211), as one value for header, log, metric and `explain`.

@@ -1,7 +1,231 @@
 //! Pillion, the program: everything that owns a socket, a process or the lifetime of something.
+//!
+//! [`start`] brings it up in order, [`Running::stop`] takes it down in order. In between a request
+//! goes: [`server`] (a core's listener, connection and HTTP) → [`pipeline`] (the page) →
+//! [`routing`] → the route's layers → [`upstream`], or [`tunnel`].
 
+pub mod admin;
+pub mod logging;
 pub mod pipeline;
 pub mod routing;
+pub mod server;
 pub mod shared;
+pub mod shutdown;
+mod start_error;
 pub mod tunnel;
 pub mod upstream;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+
+use config::Settings;
+use middleware::cache::SharedCache;
+use middleware::clock::Clock;
+use middleware::metrics::Metrics;
+use middleware::request_log::AccessLog;
+use tokio::runtime;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use crate::server::{Bound, BoundAddress};
+use crate::server::{Cores, Ground, Listeners};
+use crate::shared::{Core, Shared};
+pub use crate::shutdown::{Readiness, Stopped};
+use crate::shutdown::{Signals, Stop};
+pub use crate::start_error::StartError;
+use crate::upstream::Upstreams;
+
+/// Binds every listener, starts one thread for each core, and returns when all of them listen.
+/// Blocks for some milliseconds; needs no runtime.
+///
+/// # Errors
+/// When something that the settings name cannot be had: a port, a file, a certificate.
+pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
+    server::allow_descriptors(&settings);
+    let settings = Arc::new(settings);
+    let signals = Signals::default();
+    let shared = share(&settings, clock.clone(), &signals)?;
+    let listeners = Listeners::open(&settings.listen, settings.threads, &shared.metrics)?;
+    let bound = listeners.bound();
+    let ground = Ground {
+        clock,
+        metrics: shared.metrics.clone(),
+        limits: settings.limits,
+        signals: signals.clone(),
+    };
+    let front = {
+        let (settings, shared) = (settings.clone(), shared.clone());
+        move |index| {
+            let core = Core {
+                index,
+                metrics: shared.metrics.core(),
+            };
+            pipeline::front_stack(&settings, &shared, &core)
+        }
+    };
+    let cores = Cores::start(settings.threads, listeners, &ground, front)?;
+    Ok(Running {
+        settings,
+        shared,
+        bound,
+        readiness: Readiness::new(),
+        signals,
+        cores: Some(cores),
+        beside: Vec::new(),
+    })
+}
+
+/// What outlives a reload. Reads the files that it needs, and opens the log.
+fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared, StartError> {
+    let metrics = Metrics::new();
+    let tasks = TaskTracker::new();
+    let upstreams = Upstreams::new(
+        &settings.upstreams,
+        settings.threads,
+        clock.clone(),
+        &metrics,
+        &tasks,
+        &signals.stopping,
+    )
+    .map_err(|error| {
+        StartError::new(
+            "An upstream cannot be set up",
+            "Check its table [upstream.…] and the files that it names",
+        )
+        .caused_by(error)
+    })?;
+    let access_log = AccessLog::open(&settings.request_log, &metrics).map_err(|error| {
+        StartError::new(
+            "The request log cannot be opened",
+            "Check [request_log] target, and that this user may write there",
+        )
+        .caused_by(error)
+    })?;
+    let cache = SharedCache::new(
+        settings.cache_memory,
+        clock.clone(),
+        tasks.clone(),
+        &metrics,
+    );
+    Ok(Shared {
+        clock,
+        tasks,
+        stopping: signals.stopping.clone(),
+        streams: signals.streams.clone(),
+        metrics,
+        access_log,
+        cache,
+        upstreams,
+    })
+}
+
+/// A Pillion that listens. Dropping it ends it at once; [`stop`](Self::stop) does so with care.
+#[derive(Debug)]
+pub struct Running {
+    settings: Arc<Settings>,
+    shared: Shared,
+    bound: Vec<Bound>,
+    readiness: Readiness,
+    signals: Signals,
+    /// `None` once stopped.
+    cores: Option<Cores>,
+    beside: Vec<thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// Where it listens, in the order of the settings.
+    pub fn addresses(&self) -> &[Bound] {
+        &self.bound
+    }
+
+    /// What all cores share.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// What it was told.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// The flag of `/readyz`. It says `Starting` until somebody calls
+    /// [`announce_ready`](Readiness::announce_ready): at once, or when the child accepts.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Runs `serve` (the admin listener) on a thread and a current-thread runtime of its own, beside
+    /// the cores. It is polled during a whole stop, so that `/readyz` can say so; its token is
+    /// cancelled when everything else has ended, and it is dropped if it does not end soon after.
+    ///
+    /// # Errors
+    /// When the thread or its runtime cannot be made.
+    pub fn beside<F>(
+        &mut self,
+        name: &str,
+        serve: impl FnOnce(CancellationToken) -> F + Send + 'static,
+    ) -> io::Result<()>
+    where
+        F: Future<Output = ()>,
+    {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let ended = self.signals.exit.clone();
+        let thread = thread::Builder::new()
+            .name(format!("pillion-{name}"))
+            .spawn(move || {
+                runtime.block_on(async {
+                    let mut serving = pin!(serve(ended.clone()));
+                    tokio::select! {
+                        () = ended.cancelled() => {
+                            timeout(LAST_WORDS, serving).await.ok();
+                        }
+                        () = &mut serving => {}
+                    }
+                });
+                runtime.shutdown_background();
+            })?;
+        self.beside.push(thread);
+        Ok(())
+    }
+
+    /// Not ready → stop accepting → finish what is in flight, for `settings.drain` at most →
+    /// background tasks → end of the threads. Runs on the caller's runtime (with its timer).
+    pub async fn stop(mut self) -> Stopped {
+        let mut cores = self.cores.take().expect("it is stopped once");
+        let stop = Stop {
+            readiness: &self.readiness,
+            signals: &self.signals,
+            clock: &self.shared.clock,
+            doors: &cores.doors,
+            connections: &cores.connections,
+            background: &self.shared.tasks,
+            drain: self.settings.drain,
+        };
+        let stopped = stop.carry_out().await;
+        cores.remove_files();
+        self.signals.exit.cancel();
+        let beside = std::mem::take(&mut self.beside);
+        let ended = tokio::task::spawn_blocking(move || {
+            cores.join();
+            // A thread that panicked has said so already.
+            beside.into_iter().for_each(|thread| drop(thread.join()));
+        });
+        ended.await.ok();
+        stopped
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Without a stop before: the threads end by themselves, and take what they serve with them.
+        self.signals.exit.cancel();
+    }
+}
+
+/// What is served beside the cores gets after the end of everything else.
+const LAST_WORDS: Duration = Duration::from_millis(250);

@@ -81,12 +81,22 @@ impl Service<Request> for Router {
         } else {
             route.stack.call(request)
         };
-        response.map(move |result| {
-            let mut response = result?;
-            facts::of_response(&mut response).route = Some(name);
-            Ok(response)
+        response.map(move |mut result| {
+            let facts = match &mut result {
+                Ok(response) => facts::of_response(response),
+                Err(error) => error.facts_mut(),
+            };
+            facts.route = Some(name);
+            result
         })
     }
+}
+
+/// The route that `request` takes, as the router of every core finds it.
+pub fn find<'a>(settings: &'a Settings, request: &Request) -> Option<&'a Arc<RouteSettings>> {
+    let wanted = Wanted::of(request);
+    let mut routes = settings.routes.iter();
+    routes.find(|route| wanted.matches(&route.pattern))
 }
 
 /// What of a request the patterns look at.

@@ -4,6 +4,7 @@ use middleware::cache::SharedCache;
 use middleware::clock::Clock;
 use middleware::metrics::{CoreMetrics, Metrics};
 use middleware::request_log::AccessLog;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::upstream::Upstreams;
@@ -15,6 +16,10 @@ pub struct Shared {
     pub clock: Clock,
     /// Every task that shutdown waits for.
     pub tasks: TaskTracker,
+    /// Cancelled when the program begins to stop: upstream connections that are not used are closed.
+    pub stopping: CancellationToken,
+    /// Cancelled a little later: tunnels are cut.
+    pub streams: CancellationToken,
     /// The catalogue.
     pub metrics: Metrics,
     /// Access lines.

@@ -1,1 +1,21 @@
-//! x
+//! Behaviour, one file a feature; one binary, so that it links once.
+
+mod admin;
+mod browser;
+mod cache;
+mod conditional;
+mod content_coding;
+mod etag;
+mod forwarding;
+mod framing;
+mod house;
+mod limits;
+mod listen;
+mod pains;
+mod request_log;
+mod respond;
+mod routing;
+mod run;
+mod shutdown;
+mod tunnel;
+mod upstream;

@@ -17,6 +17,7 @@ use crate::cache::stored::StoredResponse;
 use crate::cache::verdicts::Verdicts;
 use crate::clock::Clock;
 use crate::content_coding::Coding;
+use crate::content_coding::coded_copies::InProgress;
 use crate::facts::Scheme;
 use crate::metrics::Metrics;
 
@@ -37,6 +38,7 @@ struct Shared {
     bounds: Bounds,
     clock: Clock,
     tasks: TaskTracker,
+    copies: InProgress,
     counts: Counts,
 }
 
@@ -101,6 +103,7 @@ impl SharedCache {
             bounds,
             clock,
             tasks,
+            copies: InProgress::default(),
             counts: Counts::default(),
         }))
     }
@@ -109,6 +112,11 @@ impl SharedCache {
     /// happens if that response is no longer stored.
     pub fn keep_coded(&self, stored: &Arc<StoredResponse>, coding: Coding, content: Bytes) {
         self.0.store.keep_coded(stored, coding, content);
+    }
+
+    /// The coded copies that are being made.
+    pub(crate) fn copies(&self) -> &InProgress {
+        &self.0.copies
     }
 
     /// Purges all that is stored for one URL, however many keys it has: how many responses that

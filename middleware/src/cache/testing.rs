@@ -59,14 +59,12 @@ pub(crate) fn asked_at(
             .headers_mut()
             .insert(HOST, HeaderValue::from_static("example.com"));
     }
-    request.extensions_mut().insert(RequestFacts {
+    request.extensions_mut().insert(RequestFacts::new(
         received,
-        id: RequestId::Made(1),
-        peer: Peer::Unix,
+        RequestId::Made(1),
+        Peer::Unix,
         scheme,
-        client: None,
-        trace: None,
-    });
+    ));
     request
 }
 

@@ -1,21 +1,24 @@
 //! Which responses are live streams: never buffered, stored or shared.
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Whether `fields` name a response whose content is sent as it happens: event streams, pushed
 /// parts, lines of JSON, gRPC, or whatever says so itself by `X-Accel-Buffering: no`.
-pub(crate) fn is_live_stream(fields: &HeaderMap) -> bool {
-    let unbuffered = fields
-        .get(X_ACCEL_BUFFERING)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"));
-    unbuffered
+pub fn is_live_stream(fields: &HeaderMap) -> bool {
+    fields.get(X_ACCEL_BUFFERING).is_some_and(is_unbuffered)
         || fields
             .get(CONTENT_TYPE)
             .is_some_and(|value| is_live_type(value.as_bytes()))
 }
 
-fn is_live_type(value: &[u8]) -> bool {
+/// What `X-Accel-Buffering` says.
+pub(crate) fn is_unbuffered(value: &HeaderValue) -> bool {
+    value.as_bytes().eq_ignore_ascii_case(b"no")
+}
+
+/// What `Content-Type` says.
+pub(crate) fn is_live_type(value: &[u8]) -> bool {
     let end = value.iter().position(|byte| *byte == b';');
     let essence = value
         .get(..end.unwrap_or(value.len()))
@@ -31,18 +34,17 @@ fn is_live_type(value: &[u8]) -> bool {
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const GRPC: &[u8] = b"application/grpc";
-const LIVE_TYPES: [&[u8]; 5] = [
+const LIVE_TYPES: [&[u8]; 6] = [
     b"text/event-stream",
     b"multipart/x-mixed-replace",
     b"application/x-ndjson",
+    b"application/ndjson",
     b"application/jsonl",
     b"application/x-jsonlines",
 ];
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

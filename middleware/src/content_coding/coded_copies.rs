@@ -1,0 +1,106 @@
+//! Coded copies: made once for each stored response and coding, in the background, and kept with it.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::cache::SharedCache;
+use crate::cache::stored::StoredResponse;
+use crate::content_coding::Coding;
+use crate::content_coding::encode::{self, Effort};
+use crate::content_coding::negotiate::Choice;
+use crate::metrics::{Event, Metrics};
+
+/// The copies that are being made now, whichever core asked. Belongs to the cache that they are for.
+///
+/// A stored response is named by its address, which nothing else can have while the one who makes
+/// the copy holds it.
+#[derive(Debug, Default)]
+pub struct InProgress(Mutex<HashSet<(usize, Coding)>>);
+
+/// What there is of copies for a client.
+pub(crate) struct Found<'a> {
+    /// The best of those that were made. No bytes: the coding makes the content no smaller.
+    pub(crate) copy: Option<(Coding, &'a Bytes)>,
+    /// The best of all, if it was not made.
+    pub(crate) missing: Option<Coding>,
+}
+
+/// Looks for a copy of `stored` in one of the codings that the client likes best.
+pub(crate) fn find(stored: &StoredResponse, best: Choice) -> Found<'_> {
+    let copy = |coding| Some((coding, stored.coded(coding)?));
+    Found {
+        copy: best.stored().find_map(copy),
+        missing: best
+            .stored()
+            .next()
+            .filter(|coding| stored.coded(*coding).is_none()),
+    }
+}
+
+/// Starts making the copy of `stored` in `coding`, unless somebody else does, or enough are in the
+/// making: then a later hit asks again.
+pub(crate) fn make(
+    stored: &Arc<StoredResponse>,
+    coding: Coding,
+    cache: &SharedCache,
+    metrics: &Metrics,
+) {
+    if !cache.copies().begin(stored, coding) {
+        return;
+    }
+    let turn = Turn {
+        stored: stored.clone(),
+        coding,
+        cache: cache.clone(),
+    };
+    let metrics = metrics.clone();
+    let task = cache.tasks().spawn_blocking(move || {
+        let Turn { stored, cache, .. } = &turn;
+        // The one before us may have ended between our look and our turn.
+        if stored.coded(coding).is_some() {
+            return;
+        }
+        let copy = encode::whole(&stored.body, coding, Effort::Best).unwrap_or_default();
+        let (bytes_in, bytes_out) = Event::coded(coding);
+        metrics.count(Event::copied(coding));
+        metrics.add(bytes_in, stored.length());
+        metrics.add(bytes_out, copy.len() as u64);
+        cache.keep_coded(stored, coding, copy);
+    });
+    // Nobody waits for it but shutdown, by the tracker.
+    drop(task);
+}
+
+impl InProgress {
+    fn begin(&self, stored: &Arc<StoredResponse>, coding: Coding) -> bool {
+        let mut copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        copies.len() < AT_ONCE && copies.insert(name(stored, coding))
+    }
+
+    fn end(&self, stored: &Arc<StoredResponse>, coding: Coding) {
+        let mut copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        copies.remove(&name(stored, coding));
+    }
+}
+
+fn name(stored: &Arc<StoredResponse>, coding: Coding) -> (usize, Coding) {
+    (Arc::as_ptr(stored).addr(), coding)
+}
+
+/// The right to make a copy; given back even by a panic.
+struct Turn {
+    stored: Arc<StoredResponse>,
+    coding: Coding,
+    cache: SharedCache,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.cache.copies().end(&self.stored, self.coding);
+    }
+}
+
+/// Copies in the making at once: they take time from cores that answer clients.
+const AT_ONCE: usize = 2;

@@ -1,0 +1,88 @@
+//! What the upstream is told about a request: written by the leaf, just before it sends, so that a
+//! hit never pays for it.
+
+use http::header::{FORWARDED, HOST, VIA};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+use crate::facts::RequestFacts;
+use crate::fields::{forwarded, traceparent, via};
+
+/// Writes `Via`, `X-Forwarded-For`, `-Proto` and `-Host`, `Forwarded`, `X-Request-Id` and
+/// `traceparent` into the fields of a request that came by `received`.
+///
+/// To be called once for each sending, on fields that passed the forwarding layer, *before* `Host`
+/// is rewritten. What fields of these names are still there came from a trusted peer, and are
+/// continued; an untrusted peer's were removed by the layer.
+pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts, received: Version) {
+    let host = headers.get(HOST).cloned();
+    if let Some(name) = &facts.pseudonym
+        && let Some(entry) = via::entry(received, name)
+    {
+        append(headers, VIA, entry);
+    }
+    let peer = facts.peer.address();
+    if let Some(peer) = peer {
+        let chain = joined(headers, &X_FORWARDED_FOR, |chain| chain + &peer.to_string());
+        set(headers, X_FORWARDED_FOR, chain);
+    }
+    let element = joined(headers, &FORWARDED, |mut chain| {
+        let host = host.as_ref().and_then(|host| host.to_str().ok());
+        forwarded::write_element(
+            &mut chain,
+            peer,
+            host.unwrap_or_default(),
+            facts.scheme.as_str(),
+        );
+        chain
+    });
+    set(headers, FORWARDED, element);
+    let scheme = HeaderValue::from_static(facts.scheme.as_str());
+    set(headers, X_FORWARDED_PROTO, Some(scheme));
+    if !headers.contains_key(&X_FORWARDED_HOST) {
+        set(headers, X_FORWARDED_HOST, host);
+    }
+    let id = HeaderValue::try_from(facts.id.to_string()).ok();
+    set(headers, X_REQUEST_ID, id);
+    if let Some(trace) = &facts.trace {
+        let parent = HeaderValue::try_from(traceparent::write(trace)).ok();
+        set(headers, TRACEPARENT, parent);
+    }
+}
+
+/// The members of all lines of `name`, ready for one more, which `extend` adds.
+fn joined(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    extend: impl FnOnce(String) -> String,
+) -> Option<HeaderValue> {
+    let mut chain = String::with_capacity(64);
+    for line in headers.get_all(name) {
+        // Only what is readable was believed, and only that is passed on.
+        if let Ok(line) = line.to_str()
+            && !line.is_empty()
+        {
+            chain.push_str(line);
+            chain.push_str(", ");
+        }
+    }
+    HeaderValue::try_from(extend(chain)).ok()
+}
+
+/// Replaces all lines of `name`. A map that is full keeps what it has: it is over every limit, and
+/// the upstream refuses it.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value {
+        headers.try_insert(name, value).ok();
+    }
+}
+
+fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    headers.try_append(name, value).ok();
+}
+
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Names the request, on both sides.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

@@ -1,0 +1,318 @@
+//! Every metric there is: its name, type, labels and meaning; and the closed sets that count into them.
+
+/// One metric: all series of one name.
+#[derive(Debug)]
+pub(super) struct Family {
+    /// As a scrape shows it, `_total` included.
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) help: &'static str,
+    pub(super) labels: &'static [&'static str],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// What a metric is, for documentation and for tests of the naming rules.
+#[derive(Clone, Copy, Debug)]
+pub struct Documented {
+    /// As a scrape shows it, `_total` included.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    /// In the order of writing; empty where there is one series.
+    pub labels: &'static [&'static str],
+}
+
+impl Family {
+    pub(super) fn documented(&self) -> Documented {
+        Documented {
+            name: self.name,
+            kind: match self.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            },
+            help: self.help,
+            labels: self.labels,
+        }
+    }
+}
+
+/// Declares the families, and [`FAMILIES`] with all of them in the order of writing.
+macro_rules! families {
+    ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(pub(super) static $constant: Family = Family {
+            name: $name,
+            kind: Kind::$kind,
+            help: $help,
+            labels: &[$($label),*],
+        };)*
+
+        pub(super) static FAMILIES: &[&Family] = &[$(&$constant),*];
+    };
+}
+
+families! {
+    REQUESTS: Counter "pillion_http_requests_total" ["route", "method", "code", "outcome"]
+        "Requests answered.";
+    DURATION: Histogram "pillion_http_request_duration_seconds" ["route", "outcome"]
+        "From a request's arrival until the last byte of its answer was handed to the connection.";
+    RESPONSE_BYTES: Counter "pillion_http_response_bytes_total" ["route", "outcome"]
+        "Bytes of response content handed to connections.";
+    UPSTREAM_DURATION: Histogram "pillion_upstream_duration_seconds" ["route"]
+        "From forwarding a request until the head of the upstream's answer.";
+    OVERHEAD: Histogram "pillion_overhead_seconds" ["route"]
+        "What Pillion itself added before the head of an answer: all time that the upstream did not take.";
+    ERRORS: Counter "pillion_http_errors_total" ["error"]
+        "Answers made by Pillion because something failed, by RFC 9209 error type.";
+    IN_FLIGHT: Gauge "pillion_http_requests_in_flight" []
+        "Requests that wait for an answer, or whose content is being sent; those answered on the spot never show.";
+    ROUTE_OVERFLOW: Counter "pillion_route_label_overflow_total" []
+        "Requests counted under route=\"other\" because the table of route names is full.";
+    MALFORMED: Counter "pillion_malformed_requests_total" []
+        "Requests refused because they are malformed, or because parsers could disagree about them.";
+    PANICS: Counter "pillion_panics_total" []
+        "Requests that ended in a panic of ours and were answered with 500.";
+    CONNECTIONS: Gauge "pillion_connections" []
+        "Client connections that are open.";
+    CONNECTIONS_ACCEPTED: Counter "pillion_connections_accepted_total" []
+        "Client connections accepted.";
+    CONNECTIONS_WAITED: Counter "pillion_connections_waited_total" []
+        "Client connections that had to wait for their turn because limits.connections were open.";
+    CONNECTIONS_REFUSED: Counter "pillion_connections_refused_total" ["cause"]
+        "Client connections closed before they carried a request.";
+    CERTIFICATE_LOADS: Counter "pillion_certificate_loads_total" ["result"]
+        "Changed certificates that were taken over, or refused while the old one stays.";
+    TUNNELS: Gauge "pillion_tunnels" ["upstream"]
+        "Upgraded connections (WebSocket and others) that are open.";
+    TUNNELS_OPENED: Counter "pillion_tunnels_opened_total" ["upstream"]
+        "Connections upgraded.";
+    TUNNEL_BYTES: Counter "pillion_tunnel_bytes_total" ["dir"]
+        "Bytes relayed through upgraded connections; in is from the client.";
+    CACHE_LOOKUPS: Counter "pillion_cache_lookups_total" ["tier", "result", "reason"]
+        "Requests that came as far as the cache, by what it did and the rule that decided.";
+    CACHE_STORES: Counter "pillion_cache_stores_total" ["tier"]
+        "Responses stored.";
+    CACHE_BYTES: Gauge "pillion_cache_bytes" ["tier", "kind"]
+        "Memory of the cache: what it may use (budget) and what it accounts for (accounted).";
+    CACHE_ENTRIES: Gauge "pillion_cache_entries" ["tier"]
+        "Responses stored now.";
+    CACHE_EVICTIONS: Counter "pillion_cache_evictions_total" ["cause"]
+        "Stored responses that were removed.";
+    CACHE_PURGES: Counter "pillion_cache_purges_total" []
+        "Purges asked for by an operator.";
+    CACHE_BACKGROUND: Counter "pillion_cache_background_validations_total" ["result"]
+        "Validations made after a stale response was served.";
+    COLLAPSED: Counter "pillion_collapsed_total" []
+        "Requests answered by another request's forwarding.";
+    COMPRESS_BYTES: Counter "pillion_compress_bytes_total" ["coding", "dir"]
+        "Content that went into our coders and came out of them.";
+    CODED_COPIES: Counter "pillion_coded_copies_total" ["coding"]
+        "Coded copies made of stored responses, to be used again.";
+    CODED_REPLIES: Counter "pillion_coded_replies_total" ["coding"]
+        "Answers coded on the fly, because no coded copy was at hand.";
+    BREACH_GUARDED: Counter "pillion_compress_withheld_total" []
+        "Answers left uncoded because coding them could leak a secret (BREACH).";
+    ETAGS: Counter "pillion_etags_made_total" []
+        "Entity tags made for responses that came without one.";
+    NOT_MODIFIED: Counter "pillion_not_modified_total" ["by"]
+        "304 answers, by who judged the precondition.";
+    UPSTREAM_CONNECTIONS: Gauge "pillion_upstream_connections" ["upstream"]
+        "Upstream connections that are open.";
+    UPSTREAM_OPENED: Counter "pillion_upstream_connections_opened_total" ["upstream"]
+        "Upstream connections opened.";
+    UPSTREAM_CONNECT_FAILURES: Counter "pillion_upstream_connect_failures_total" ["upstream"]
+        "Upstream connections that could not be opened.";
+    UPSTREAM_REUSED: Counter "pillion_upstream_connections_reused_total" ["upstream"]
+        "Requests that took an open upstream connection from the pool.";
+    UPSTREAM_RETRIES: Counter "pillion_upstream_retries_total" ["upstream"]
+        "Requests sent again.";
+    UPSTREAM_WAITS: Counter "pillion_upstream_waits_total" ["upstream"]
+        "Requests that waited for a connection, since their limit was reached.";
+    UPSTREAM_FAILURES: Counter "pillion_upstream_failures_total" ["upstream", "error"]
+        "Requests that the upstream failed, by RFC 9209 error type.";
+    LOG_LOST: Counter "pillion_request_log_lines_lost_total" []
+        "Access lines not written: the writer was behind, or the file failed.";
+    BUILD_INFO: Gauge "pillion_build_info" ["version"]
+        "Always 1; the labels say what runs.";
+    CONFIG_HASH: Gauge "pillion_config_hash" []
+        "A hash of the running configuration: equal where the configuration is equal.";
+    PROCESS_CPU: Counter "process_cpu_seconds_total" []
+        "Processor time used, user and system.";
+    PROCESS_RESIDENT: Gauge "process_resident_memory_bytes" []
+        "Resident memory.";
+    PROCESS_VIRTUAL: Gauge "process_virtual_memory_bytes" []
+        "Virtual memory.";
+    PROCESS_FDS: Gauge "process_open_fds" []
+        "Open file descriptors.";
+    PROCESS_MAX_FDS: Gauge "process_max_fds" []
+        "How many file descriptors may be open.";
+    PROCESS_THREADS: Gauge "process_threads" []
+        "Threads.";
+    PROCESS_START: Gauge "process_start_time_seconds" []
+        "When the process started, since the Unix epoch.";
+}
+
+/// A family, and the values of its labels.
+pub(super) type Place = (&'static Family, &'static [(&'static str, &'static str)]);
+
+/// Declares a closed set, each member with its place in the catalogue.
+macro_rules! closed_set {
+    (
+        $(#[$doc:meta])* $set:ident
+        $($(#[$member_doc:meta])* $member:ident => $family:ident $($label:literal = $value:literal),*;)*
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $set { $($(#[$member_doc])* $member,)* }
+
+        impl $set {
+            /// All of them, in order of their discriminants.
+            pub(super) const ALL: &'static [Self] = &[$(Self::$member),*];
+
+            pub(super) fn place(self) -> Place {
+                match self { $(Self::$member => (&$family, &[$(($label, $value)),*]),)* }
+            }
+        }
+    };
+}
+
+closed_set! {
+    /// What happens now and then; counted by [`super::Metrics::count`] and [`super::Metrics::add`].
+    Event
+    /// A client connected.
+    ConnectionAccepted => CONNECTIONS_ACCEPTED;
+    /// A connection was over `limits.connections`, and waits.
+    ConnectionOverLimit => CONNECTIONS_WAITED;
+    /// A TLS handshake failed, or took too long.
+    ConnectionTlsFailed => CONNECTIONS_REFUSED "cause" = "tls";
+    /// A PROXY protocol header was missing or wrong.
+    ConnectionProxyHeader => CONNECTIONS_REFUSED "cause" = "proxy_protocol";
+    /// A connection's first header section took too long.
+    ConnectionSlow => CONNECTIONS_REFUSED "cause" = "slow";
+    /// A connection broke, or ended, within the bytes that tell HTTP/1 from HTTP/2.
+    ConnectionBroken => CONNECTIONS_REFUSED "cause" = "broken";
+    /// A changed certificate is in use.
+    CertificateLoaded => CERTIFICATE_LOADS "result" = "ok";
+    /// A changed certificate cannot be used; the old one stays.
+    CertificateRefused => CERTIFICATE_LOADS "result" = "failed";
+    /// A request was refused as malformed.
+    RequestMalformed => MALFORMED;
+    /// A route name did not fit into the table of names.
+    RouteOverflow => ROUTE_OVERFLOW;
+    /// A panic was caught.
+    Panic => PANICS;
+    /// Bytes from the client went through a tunnel.
+    TunnelBytesIn => TUNNEL_BYTES "dir" = "in";
+    /// Bytes to the client went through a tunnel.
+    TunnelBytesOut => TUNNEL_BYTES "dir" = "out";
+    /// A response was stored in memory.
+    CacheStored => CACHE_STORES "tier" = "memory";
+    /// Room was needed.
+    EvictedForSpace => CACHE_EVICTIONS "cause" = "size";
+    /// Nothing could use it any more.
+    EvictedExpired => CACHE_EVICTIONS "cause" = "expired";
+    /// A newer response took its place.
+    EvictedReplaced => CACHE_EVICTIONS "cause" = "replaced";
+    /// Purged by an operator, or invalidated by an unsafe method.
+    EvictedPurged => CACHE_EVICTIONS "cause" = "purged";
+    /// An operator asked for a purge.
+    Purge => CACHE_PURGES;
+    /// A validation in the background freshened or replaced what was stored.
+    BackgroundValidated => CACHE_BACKGROUND "result" = "ok";
+    /// A validation in the background failed; the stale response stays.
+    BackgroundFailed => CACHE_BACKGROUND "result" = "failed";
+    /// A request was answered by another request's forwarding.
+    Collapsed => COLLAPSED;
+    /// Bytes given to the Brotli coder.
+    BrotliIn => COMPRESS_BYTES "coding" = "br", "dir" = "in";
+    /// Bytes that the Brotli coder made.
+    BrotliOut => COMPRESS_BYTES "coding" = "br", "dir" = "out";
+    /// Bytes given to the Zstandard coder.
+    ZstdIn => COMPRESS_BYTES "coding" = "zstd", "dir" = "in";
+    /// Bytes that the Zstandard coder made.
+    ZstdOut => COMPRESS_BYTES "coding" = "zstd", "dir" = "out";
+    /// Bytes given to the gzip coder.
+    GzipIn => COMPRESS_BYTES "coding" = "gzip", "dir" = "in";
+    /// Bytes that the gzip coder made.
+    GzipOut => COMPRESS_BYTES "coding" = "gzip", "dir" = "out";
+    /// A Brotli copy of a stored response was made.
+    BrotliCopy => CODED_COPIES "coding" = "br";
+    /// A Zstandard copy of a stored response was made.
+    ZstdCopy => CODED_COPIES "coding" = "zstd";
+    /// A gzip copy of a stored response was made.
+    GzipCopy => CODED_COPIES "coding" = "gzip";
+    /// An answer was coded with Brotli on the fly.
+    BrotliReply => CODED_REPLIES "coding" = "br";
+    /// An answer was coded with Zstandard on the fly.
+    ZstdReply => CODED_REPLIES "coding" = "zstd";
+    /// An answer was coded with gzip on the fly.
+    GzipReply => CODED_REPLIES "coding" = "gzip";
+    /// The BREACH policy kept an answer uncoded.
+    BreachGuarded => BREACH_GUARDED;
+    /// An entity tag was made.
+    EtagMade => ETAGS;
+    /// A 304 was decided here.
+    NotModifiedHere => NOT_MODIFIED "by" = "pillion";
+    /// A 304 came from the upstream and was passed on.
+    NotModifiedUpstream => NOT_MODIFIED "by" = "upstream";
+    /// An access line was not written.
+    LogLineLost => LOG_LOST;
+}
+
+closed_set! {
+    /// What goes up and down; held by [`super::Metrics::raise`].
+    Level
+    /// Client connections that are open.
+    Connections => CONNECTIONS;
+}
+
+closed_set! {
+    /// What is asked for at each scrape; see [`super::Metrics::observe`].
+    Sampled
+    /// Bytes that the memory tier may use.
+    CacheBudget => CACHE_BYTES "tier" = "memory", "kind" = "budget";
+    /// Bytes that the memory tier accounts for.
+    CacheAccounted => CACHE_BYTES "tier" = "memory", "kind" = "accounted";
+    /// Responses in the memory tier.
+    CacheEntries => CACHE_ENTRIES "tier" = "memory";
+}
+
+impl Event {
+    /// Bytes that went into the coder for `coding`, and bytes that came out of it.
+    pub fn coded(coding: crate::content_coding::Coding) -> (Self, Self) {
+        use crate::content_coding::Coding;
+        match coding {
+            Coding::Br => (Self::BrotliIn, Self::BrotliOut),
+            Coding::Zstd => (Self::ZstdIn, Self::ZstdOut),
+            Coding::Gzip => (Self::GzipIn, Self::GzipOut),
+        }
+    }
+
+    /// An answer was coded on the fly.
+    pub fn coded_reply(coding: crate::content_coding::Coding) -> Self {
+        use crate::content_coding::Coding;
+        match coding {
+            Coding::Br => Self::BrotliReply,
+            Coding::Zstd => Self::ZstdReply,
+            Coding::Gzip => Self::GzipReply,
+        }
+    }
+
+    /// A coded copy in `coding` was made.
+    pub fn copied(coding: crate::content_coding::Coding) -> Self {
+        use crate::content_coding::Coding;
+        match coding {
+            Coding::Br => Self::BrotliCopy,
+            Coding::Zstd => Self::ZstdCopy,
+            Coding::Gzip => Self::GzipCopy,
+        }
+    }
+}

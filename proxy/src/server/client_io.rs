@@ -1,0 +1,232 @@
+//! A client's connection as HTTP reads and writes it: marks its [`Watch`], forgives a half-close,
+//! and lingers before it closes on a client that is still sending.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use middleware::metrics::{Level, Metrics, Raised};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::server::TlsStream;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::server::socket::{Rewound, Socket};
+use crate::server::watch::{Order, Watch};
+
+/// Bytes to and from a client, TLS taken off.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Plain(Rewound<Socket>),
+    Tls(Box<TlsStream<Rewound<Socket>>>),
+}
+
+/// See the module. Outlives HTTP in a tunnel, and with it the connection's place among
+/// `limits.connections` and among what a stop waits for.
+#[derive(Debug)]
+pub(crate) struct ClientIo {
+    transport: Rewound<Transport>,
+    watch: Arc<Watch>,
+    /// Bytes thrown away since we closed our direction; `None` before.
+    lingered: Option<usize>,
+    _place: Place,
+}
+
+/// A connection's place; given back when it is closed.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Among what the warden looks at.
+    watch: Arc<Watch>,
+    /// Among `limits.connections`.
+    _permit: OwnedSemaphorePermit,
+    /// Among what a stop waits for.
+    _token: TaskTrackerToken,
+    /// Among what is counted as open.
+    _open: Raised,
+}
+
+impl Place {
+    pub(crate) fn new(
+        watch: Arc<Watch>,
+        permit: OwnedSemaphorePermit,
+        token: TaskTrackerToken,
+        metrics: &Metrics,
+    ) -> Self {
+        Self {
+            watch,
+            _permit: permit,
+            _token: token,
+            _open: metrics.raise(Level::Connections),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.watch.close();
+    }
+}
+
+impl ClientIo {
+    pub(crate) fn new(transport: Rewound<Transport>, watch: Arc<Watch>, place: Place) -> Self {
+        Self {
+            transport,
+            watch,
+            lingered: None,
+            _place: place,
+        }
+    }
+
+    /// In a tunnel nobody else obeys the warden.
+    fn obey(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.watch.is_handed_over() {
+            return Ok(());
+        }
+        self.watch.driven_by(cx.waker());
+        if self.watch.order() >= Order::CutStreams {
+            return Err(io::Error::new(
+                ErrorKind::ConnectionAborted,
+                "the program stops",
+            ));
+        }
+        Ok(())
+    }
+
+    fn mark_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(_)) => self.watch.note_written(),
+            Poll::Pending => self.watch.note_blocked(),
+            Poll::Ready(Err(_)) => {}
+        }
+        written
+    }
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.obey(cx)?;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.transport).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.watch.note_read();
+        } else if buf.remaining() > 0 && !self.watch.is_handed_over() && self.watch.hold_end() {
+            // HTTP asks again when the answer is written; the warden bounds the wait until then.
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.obey(cx)?;
+        let written = Pin::new(&mut self.transport).poll_write(cx, buf);
+        self.mark_written(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.obey(cx)?;
+        let written = Pin::new(&mut self.transport).poll_write_vectored(cx, bufs);
+        self.mark_written(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    /// Closes our direction, then throws away what the client still sends until it has read our
+    /// answer and closes, for a bounded time (the warden's) and amount.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lingered.is_none() {
+            ready!(Pin::new(&mut self.transport).poll_shutdown(cx))?;
+            if !self.watch.should_linger() {
+                return Poll::Ready(Ok(()));
+            }
+            self.watch.linger();
+        }
+        let mut scratch = [0; 8 << 10];
+        loop {
+            let mut scratch = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut self.transport).poll_read(cx, &mut scratch))?;
+            let lingered = self.lingered.get_or_insert(0);
+            *lingered += scratch.filled().len();
+            if scratch.filled().is_empty() || *lingered > LINGER_BYTES {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+/// Passes a call on to the stream that it is.
+macro_rules! either {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Transport::Plain($stream) => $call,
+            Transport::Tls($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+/// How much a client may send after our answer. Enough for one that writes a whole upload before it
+/// reads; the time bounds it as well.
+const LINGER_BYTES: usize = 16 << 20;

@@ -1,0 +1,332 @@
+//! Between HTTP and the pipeline: one core's front stack, and what a request is given on its way in.
+
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use middleware::clock::Clock;
+use middleware::facts::{Peer, RequestFacts, RequestId, ResponseFacts, Scheme};
+use middleware::{Body, Error, ErrorKind, Inner, Response, ResponseFuture};
+
+use crate::server::watch::Watch;
+
+/// One core's front: the stack that all its connections call.
+#[derive(Debug)]
+pub(crate) struct Front<S> {
+    /// Only this core's thread locks it, and never across an await: not once does it wait.
+    called: Mutex<Called<S>>,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct Called<S> {
+    stack: S,
+    ids: RequestIds,
+}
+
+impl<S> Front<S> {
+    pub(crate) fn new(stack: S, clock: Clock) -> Self {
+        Self {
+            called: Mutex::new(Called {
+                stack,
+                ids: RequestIds::seeded(),
+            }),
+            clock,
+        }
+    }
+}
+
+/// One connection's view of its core's front.
+#[derive(Debug)]
+pub(crate) struct Service<S> {
+    pub(crate) front: Arc<Front<S>>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) peer: Peer,
+    pub(crate) scheme: Scheme,
+}
+
+impl<S: Inner> hyper::service::Service<http::Request<Incoming>> for Service<S> {
+    type Response = http::Response<Relayed>;
+    type Error = Error;
+    type Future = Answer;
+
+    fn call(&self, request: http::Request<Incoming>) -> Answer {
+        let has_content = !request.body().is_end_stream();
+        self.watch.begin(has_content);
+        let in_flight = InFlight {
+            watch: self.watch.clone(),
+            is_stream: false,
+        };
+        let mut request = request.map(|content| {
+            if has_content {
+                Body::stream(Content {
+                    incoming: content,
+                    watch: self.watch.clone(),
+                    whole: false,
+                })
+            } else {
+                Body::empty()
+            }
+        });
+        let received = self.front.clock.now();
+        // A panic under the lock is the respond layer's to catch; the stack is whole after it.
+        let mut called = self
+            .front
+            .called
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        request.extensions_mut().insert(RequestFacts::new(
+            received,
+            called.ids.next(),
+            self.peer,
+            self.scheme,
+        ));
+        Answer {
+            pending: called.stack.call(request),
+            in_flight: Some(in_flight),
+        }
+    }
+}
+
+/// The answer to come.
+pub(crate) struct Answer {
+    pending: ResponseFuture,
+    in_flight: Option<InFlight>,
+}
+
+impl Future for Answer {
+    type Output = Result<http::Response<Relayed>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut response = ready!(Pin::new(&mut self.pending).poll(cx))?;
+        let mut in_flight = self
+            .in_flight
+            .take()
+            .expect("a future is not polled after it is done");
+        if response.body().is_stream() && has_no_end(response.status(), response.headers()) {
+            in_flight.is_stream();
+        }
+        if ends_trust(&response) && !in_flight.watch.speaks_http2() {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(response.map(|body| Relayed {
+            body,
+            in_flight,
+            given: false,
+        })))
+    }
+}
+
+/// Whether the request was one that parsers could disagree about: then what follows it on the
+/// connection may be a part of it in somebody's eyes, and is not to be read.
+fn ends_trust(response: &Response) -> bool {
+    let facts = response.extensions().get::<ResponseFacts>();
+    facts.is_some_and(|facts| facts.error == Some(ErrorKind::HttpRequestError))
+}
+
+/// Whether an answer lasts as long as its parties like: a stop does not wait for its end.
+fn has_no_end(status: StatusCode, fields: &HeaderMap) -> bool {
+    let media_type = fields
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map(|value| value.trim().to_ascii_lowercase());
+    status == StatusCode::OK
+        && media_type.is_some_and(|media_type| {
+            media_type.starts_with("application/grpc") || ENDLESS.contains(&media_type.as_str())
+        })
+}
+
+/// A request between its head and the end of its answer.
+#[derive(Debug)]
+struct InFlight {
+    watch: Arc<Watch>,
+    is_stream: bool,
+}
+
+impl InFlight {
+    fn is_stream(&mut self) {
+        self.is_stream = true;
+        self.watch.is_stream();
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.watch.finish(self.is_stream);
+    }
+}
+
+/// An answer's content on its way out. An error in it ends the connection (HTTP/1) or the stream
+/// (HTTP/2) without an end, so that a client never takes a part for the whole.
+#[derive(Debug)]
+pub(crate) struct Relayed {
+    body: Body,
+    in_flight: InFlight,
+    /// Whether HTTP has taken bytes and not come back for more: it has no room for them.
+    given: bool,
+}
+
+impl Relayed {
+    fn set_given(&mut self, given: bool) {
+        if self.given != given {
+            self.given = given;
+            self.in_flight.watch.set_stalled(given);
+        }
+    }
+}
+
+impl HttpBody for Relayed {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let more_to_give =
+            matches!(&polled, Poll::Ready(Some(Ok(_)))) && !self.body.is_end_stream();
+        self.set_given(more_to_give);
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Relayed {
+    fn drop(&mut self) {
+        self.set_given(false);
+    }
+}
+
+/// A request's content on its way in.
+struct Content {
+    incoming: Incoming,
+    watch: Arc<Watch>,
+    whole: bool,
+}
+
+impl HttpBody for Content {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        if !self.whole && (frame.is_none() || self.incoming.is_end_stream()) {
+            self.whole = true;
+            self.watch.received(true);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(content_error)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        if !self.whole {
+            self.watch.received(false);
+        }
+    }
+}
+
+/// What the client did when its content cannot be read to the end.
+fn content_error(error: hyper::Error) -> Error {
+    Error::client(ErrorKind::HttpRequestError)
+        .detail("the request's content broke off or is malformed")
+        .caused_by(error)
+}
+
+/// Names for requests: 128 bits that nobody can guess and that cost no system call. A counter under
+/// two keyed hashes (SipHash), the keys from the operating system.
+#[derive(Debug)]
+struct RequestIds {
+    high: RandomState,
+    low: RandomState,
+    count: u64,
+}
+
+impl RequestIds {
+    fn seeded() -> Self {
+        Self {
+            high: RandomState::new(),
+            low: RandomState::new(),
+            count: 0,
+        }
+    }
+
+    fn next(&mut self) -> RequestId {
+        self.count += 1;
+        let [high, low] = [&self.high, &self.low].map(|key| u128::from(key.hash_one(self.count)));
+        RequestId::Made(high << 64 | low)
+    }
+}
+
+/// Media types of content without an end of its own.
+const ENDLESS: [&str; 5] = [
+    "text/event-stream",
+    "multipart/x-mixed-replace",
+    "application/x-ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn what_has_no_end() {
+        for (media_type, expected) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream; charset=utf-8", true),
+            ("application/grpc+proto", true),
+            ("application/x-ndjson", true),
+            ("text/html", false),
+            ("", false),
+        ] {
+            let fields = HeaderMap::from_iter([(CONTENT_TYPE, media_type.parse().unwrap())]);
+            assert_eq!(
+                has_no_end(StatusCode::OK, &fields),
+                expected,
+                "{media_type}"
+            );
+        }
+        assert!(!has_no_end(StatusCode::OK, &HeaderMap::new()));
+    }
+
+    #[test]
+    fn names_differ_within_and_between_cores() {
+        let mut cores = [RequestIds::seeded(), RequestIds::seeded()];
+        let names: HashSet<_> = (0..1000)
+            .flat_map(|_| cores.each_mut().map(RequestIds::next))
+            .map(|name| format!("{name:?}"))
+            .collect();
+        assert_eq!(names.len(), 2000);
+    }
+}

@@ -1,0 +1,96 @@
+//! When a request may be sent again (RFC 9110 §9.2.2): pure rules.
+
+use http::{Method, Request};
+
+use super::failure::Seen;
+use super::upload::Outgoing;
+
+/// How often a request that never left is tried again: each time on another connection, so that a
+/// pool full of dead ones is got through, but not without end.
+pub(super) const UNSENT_LIMIT: u8 = 3;
+
+/// "A client SHOULD NOT automatically retry a request with a non-idempotent method" (RFC 9110 §9.2.2);
+/// nor can one be sent twice whose content is gone.
+pub(super) fn may_repeat(request: &Request<Outgoing>) -> bool {
+    is_idempotent(request.method()) && matches!(request.body(), Outgoing::Whole(_))
+}
+
+/// Whether a request that failed like this goes out again. `repeatable` says that it [may be sent
+/// twice](may_repeat) *and* that its connection had served before: a new one that dies is no race
+/// with an idle timeout, but an upstream in trouble.
+pub(super) fn goes_again(seen: Seen, repeatable: bool, retries: u8) -> bool {
+    match seen {
+        Seen::No => retries < UNSENT_LIMIT,
+        Seen::Silent => repeatable && retries == 0,
+        Seen::Yes => false,
+    }
+}
+
+/// RFC 9110 §9.2.2: PUT, DELETE and the safe methods.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}
+
+/// What is kept of a request to send it again.
+pub(super) fn copy_of(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+    let mut copy = Request::new(request.body().again()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use middleware::Body;
+    use middleware::clock::Clock;
+
+    use super::*;
+
+    #[test]
+    fn only_idempotent_requests_with_whole_content_may_be_repeated() {
+        let stream = || {
+            let frames = futures_util::stream::pending::<middleware::Result<_>>();
+            Body::stream(http_body_util::StreamBody::new(frames))
+        };
+        for (method, body, expected) in [
+            ("GET", Body::empty(), true),
+            ("HEAD", Body::empty(), true),
+            ("OPTIONS", Body::empty(), true),
+            ("DELETE", Body::empty(), true),
+            ("PUT", Body::from("whole"), true),
+            ("PUT", stream(), false),
+            ("POST", Body::empty(), false),
+            ("PATCH", Body::from("whole"), false),
+            ("get", Body::empty(), false),
+            ("PROPFIND", Body::empty(), false),
+        ] {
+            let (body, _watch) = Outgoing::new(body, &Clock::system());
+            let request = Request::builder().method(method).body(body).unwrap();
+            assert_eq!(may_repeat(&request), expected, "{method}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_may_have_been_seen_goes_again_once_and_only_after_a_reused_connection_died() {
+        for (seen, repeatable, retries, expected) in [
+            (Seen::No, false, 0, true),
+            (Seen::No, true, 2, true),
+            (Seen::No, true, 3, false),
+            (Seen::Silent, true, 0, true),
+            (Seen::Silent, true, 1, false),
+            (Seen::Silent, false, 0, false),
+            (Seen::Yes, true, 0, false),
+        ] {
+            assert_eq!(
+                goes_again(seen, repeatable, retries),
+                expected,
+                "{seen:?} {repeatable} {retries}"
+            );
+        }
+    }
+}
