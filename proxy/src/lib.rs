@@ -125,15 +125,13 @@ fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared,
 
 /// Has every scrape ask the cache how full it is.
 fn observe(cache: &SharedCache, metrics: &Metrics) {
-    let gauges: [(Sampled, fn(Figures) -> u64); 3] = [
-        (Sampled::CacheBudget, |figures| figures.budget),
-        (Sampled::CacheAccounted, |figures| figures.bytes),
-        (Sampled::CacheEntries, |figures| figures.entries),
-    ];
-    for (what, of) in gauges {
+    let gauge = |what, of: fn(Figures) -> u64| {
         let cache = cache.clone();
         metrics.observe(what, move || of(cache.figures()) as f64);
-    }
+    };
+    gauge(Sampled::CacheBudget, |figures| figures.budget);
+    gauge(Sampled::CacheAccounted, |figures| figures.bytes);
+    gauge(Sampled::CacheEntries, |figures| figures.entries);
 }
 
 /// A Pillion that listens. Dropping it ends it at once; [`stop`](Self::stop) does so with care.
