@@ -446,6 +446,7 @@ fn decoded(coding: Coding, body: Body) -> Body {
 
 fn count(metrics: &Metrics, coding: Coding, bytes_in: u64, bytes_out: u64) {
     let (given, made) = Event::coded(coding);
+    metrics.count(Event::coded_reply(coding));
     metrics.add(given, bytes_in);
     metrics.add(made, bytes_out);
 }

@@ -55,10 +55,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tower::{Layer, Service};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-pub(crate) use self::outgoing::X_REQUEST_ID;
 pub use self::outgoing::write_outgoing;
+pub(crate) use self::outgoing::{TRACEPARENT, X_REQUEST_ID};
 
-use self::outgoing::{TRACEPARENT, X_FORWARDED_FOR};
+use self::outgoing::X_FORWARDED_FOR;
 use self::scan::{Class, Found, classify};
 use self::target::{check_framing, normalise};
 use self::trust::{Claim, claim, is_trusted};

@@ -73,7 +73,7 @@ families! {
     ERRORS: Counter "pillion_http_errors_total" ["error"]
         "Answers made by Pillion because something failed, by RFC 9209 error type.";
     IN_FLIGHT: Gauge "pillion_http_requests_in_flight" []
-        "Requests that wait for an answer's head or are sending its content.";
+        "Requests that wait for an answer, or whose content is being sent; those answered on the spot never show.";
     ROUTE_OVERFLOW: Counter "pillion_route_label_overflow_total" []
         "Requests counted under route=\"other\" because the table of route names is full.";
     MALFORMED: Counter "pillion_malformed_requests_total" []
@@ -116,6 +116,8 @@ families! {
         "Content that went into our coders and came out of them.";
     CODED_COPIES: Counter "pillion_coded_copies_total" ["coding"]
         "Coded copies made of stored responses, to be used again.";
+    CODED_REPLIES: Counter "pillion_coded_replies_total" ["coding"]
+        "Answers coded on the fly, because no coded copy was at hand.";
     BREACH_GUARDED: Counter "pillion_compress_withheld_total" []
         "Answers left uncoded because coding them could leak a secret (BREACH).";
     ETAGS: Counter "pillion_etags_made_total" []
@@ -247,6 +249,12 @@ closed_set! {
     ZstdCopy => CODED_COPIES "coding" = "zstd";
     /// A gzip copy of a stored response was made.
     GzipCopy => CODED_COPIES "coding" = "gzip";
+    /// An answer was coded with Brotli on the fly.
+    BrotliReply => CODED_REPLIES "coding" = "br";
+    /// An answer was coded with Zstandard on the fly.
+    ZstdReply => CODED_REPLIES "coding" = "zstd";
+    /// An answer was coded with gzip on the fly.
+    GzipReply => CODED_REPLIES "coding" = "gzip";
     /// The BREACH policy kept an answer uncoded.
     BreachGuarded => BREACH_GUARDED;
     /// An entity tag was made.
@@ -264,8 +272,6 @@ closed_set! {
     Level
     /// Client connections that are open.
     Connections => CONNECTIONS;
-    /// Requests under way (those answered on the spot are never seen here).
-    RequestsInFlight => IN_FLIGHT;
 }
 
 closed_set! {
@@ -287,6 +293,16 @@ impl Event {
             Coding::Br => (Self::BrotliIn, Self::BrotliOut),
             Coding::Zstd => (Self::ZstdIn, Self::ZstdOut),
             Coding::Gzip => (Self::GzipIn, Self::GzipOut),
+        }
+    }
+
+    /// An answer was coded on the fly.
+    pub fn coded_reply(coding: crate::content_coding::Coding) -> Self {
+        use crate::content_coding::Coding;
+        match coding {
+            Coding::Br => Self::BrotliReply,
+            Coding::Zstd => Self::ZstdReply,
+            Coding::Gzip => Self::GzipReply,
         }
     }
 
