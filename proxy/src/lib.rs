@@ -97,7 +97,7 @@ fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared,
         )
         .caused_by(error)
     })?;
-    let access_log = AccessLog::open(&settings.request_log).map_err(|error| {
+    let access_log = AccessLog::open(&settings.request_log, &metrics).map_err(|error| {
         StartError::new(
             "The request log cannot be opened",
             "Check [request_log] target, and that this user may write there",

@@ -34,6 +34,7 @@ pub fn front_stack(settings: &Settings, shared: &Shared, core: &Core) -> FrontSt
         .layer(RequestLogLayer::new(
             shared.access_log.clone(),
             core.metrics.clone(),
+            shared.clock.clone(),
         ))
         // The one place where an error or a panic becomes a response.
         .layer(RespondLayer::new(settings.respond.clone(), &shared.metrics))

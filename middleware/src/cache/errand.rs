@@ -539,7 +539,6 @@ impl Errand {
         self.shared.verdicts().note(Verdict {
             key: self.key.hash,
             at: now.wall,
-            fwd: self.fwd,
             forwarded: self.reason,
             status,
             stored,

@@ -1,6 +1,7 @@
 //! What the cache would do with a request now, and what it did lately: for people, in order, with
 //! the shortest change that would flip it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use config::cache::CacheSettings;
@@ -170,6 +171,21 @@ impl SharedCache {
             explanation.because.extend(last);
         }
         explanation
+    }
+
+    /// The stored response that would be chosen for `request`, fresh or not.
+    pub fn selected(
+        &self,
+        request: &Request,
+        settings: &CacheSettings,
+    ) -> Option<Arc<StoredResponse>> {
+        let mut key = Vec::new();
+        KeyRules::of(settings).write_key(request, &mut key);
+        let hash = self.hasher().hash(&key);
+        match self.store().lookup(hash, &key, request.headers()) {
+            Lookup::Stored { stored, .. } => Some(stored),
+            Lookup::Nothing | Lookup::OtherVariant(_) => None,
+        }
     }
 
     fn last(&self, key: u128, now: SystemTime) -> Option<Last> {

@@ -2,8 +2,8 @@
 
 use http::header::{
     ACCEPT_ENCODING, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG, EXPECT, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    LAST_MODIFIED, PRAGMA, RANGE, TRANSFER_ENCODING,
+    CONTENT_RANGE, CONTENT_TYPE, COOKIE, DATE, ETAG, EXPECT, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, LAST_MODIFIED, PRAGMA, RANGE, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -47,6 +47,8 @@ pub(crate) fn merged(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap 
     // Age and Cache-Status are about one answer each, never a mixture of two.
     merged.remove(AGE);
     merged.remove(CACHE_STATUS);
+    // Freshness starts anew: a 304 without Date is as old as its receipt (RFC 9110 §6.6.1).
+    merged.remove(DATE);
     for name in not_modified
         .keys()
         .filter(|name| !OF_CONTENT.contains(name))
@@ -58,6 +60,10 @@ pub(crate) fn merged(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap 
         for line in lines {
             drop(merged.try_append(name.clone(), line.clone()));
         }
+    }
+    if !not_modified.contains_key(DATE) {
+        // It was sent just now: what is stored next gets the time of its receipt (RFC 9110 §6.6.1).
+        merged.remove(DATE);
     }
     merged
 }
@@ -89,7 +95,7 @@ pub(crate) fn background_request(
         fields.remove(AUTHORIZATION);
     }
     let cookies = rules.projected_cookies(model.headers());
-    if let Some(Ok(cookies)) = cookies.map(|cookies| HeaderValue::from_maybe_shared(cookies)) {
+    if let Some(Ok(cookies)) = cookies.map(HeaderValue::from_maybe_shared) {
         fields.insert(COOKIE, cookies);
     }
     *request.headers_mut() = fields;

@@ -13,7 +13,10 @@ use crate::cache::reason::Reason;
 
 /// The nominated fields and the values that the request had which a response answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Selection(Box<[(HeaderName, Option<Box<[u8]>>)]>);
+pub(crate) struct Selection(Box<[(HeaderName, Value)]>);
+
+/// A field's value in normal form; `None` if the request has no such field.
+type Value = Option<Box<[u8]>>;
 
 impl Selection {
     /// What `names` were in `request`.
@@ -116,7 +119,7 @@ fn normal_value<'a>(name: &HeaderName, request: &'a HeaderMap) -> Option<Cow<'a,
     let first = lines.next()?.as_bytes();
     let is_language = *name == ACCEPT_LANGUAGE;
     let is_normal = |byte: &u8| {
-        !matches!(byte, b' ' | b'\t' | b',') && !(is_language && byte.is_ascii_uppercase())
+        !(matches!(byte, b' ' | b'\t' | b',') || is_language && byte.is_ascii_uppercase())
     };
     if lines.next().is_none() && (first.iter().all(is_normal) || first.contains(&b'"')) {
         return Some(Cow::Borrowed(first));

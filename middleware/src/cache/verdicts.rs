@@ -7,7 +7,6 @@ use http::StatusCode;
 
 use crate::cache::key::KeyHash;
 use crate::cache::reason::Reason;
-use crate::facts::Fwd;
 
 /// One decision.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +14,6 @@ pub(crate) struct Verdict {
     pub(crate) key: KeyHash,
     pub(crate) at: SystemTime,
     /// Why the request was forwarded.
-    pub(crate) fwd: Fwd,
     pub(crate) forwarded: Reason,
     /// The answer's status, if there was one.
     pub(crate) status: Option<StatusCode>,

@@ -73,7 +73,7 @@ families! {
     ERRORS: Counter "pillion_http_errors_total" ["error"]
         "Answers made by Pillion because something failed, by RFC 9209 error type.";
     IN_FLIGHT: Gauge "pillion_http_requests_in_flight" []
-        "Requests that wait for an answer's head or are sending its content.";
+        "Requests that wait for an answer, or whose content is being sent; those answered on the spot never show.";
     ROUTE_OVERFLOW: Counter "pillion_route_label_overflow_total" []
         "Requests counted under route=\"other\" because the table of route names is full.";
     MALFORMED: Counter "pillion_malformed_requests_total" []
@@ -272,8 +272,6 @@ closed_set! {
     Level
     /// Client connections that are open.
     Connections => CONNECTIONS;
-    /// Requests under way (those answered on the spot are never seen here).
-    RequestsInFlight => IN_FLIGHT;
 }
 
 closed_set! {

@@ -6,14 +6,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 
 use super::catalogue::{
-    CACHE_LOOKUPS, DURATION, ERRORS, Event, OVERHEAD, REQUESTS, RESPONSE_BYTES, UPSTREAM_DURATION,
+    CACHE_LOOKUPS, DURATION, ERRORS, Event, IN_FLIGHT, OVERHEAD, REQUESTS, RESPONSE_BYTES,
+    UPSTREAM_DURATION,
 };
 use super::counter::{Histogram, HistogramTotal, add_alone};
 use super::exposition::Gathered;
@@ -33,6 +34,8 @@ struct Core {
     metrics: Metrics,
     /// Taken by this core alone, for nanoseconds.
     tables: Mutex<Tables>,
+    /// Requests under way on this core; also in [`Series`].
+    in_flight: Arc<AtomicI64>,
 }
 
 /// This core's series, each also in [`Series`].
@@ -54,6 +57,7 @@ pub(super) struct Series {
     routes: Vec<(RouteIndex, Arc<RouteSeries>)>,
     lookups: Vec<(LookupKey, Arc<AtomicU64>)>,
     errors: Vec<(&'static str, Arc<AtomicU64>)>,
+    in_flight: Vec<Arc<AtomicI64>>,
 }
 
 /// A request and its answer, when both are over.
@@ -110,15 +114,24 @@ struct RouteSeries {
 
 impl CoreMetrics {
     pub(super) fn new(metrics: Metrics) -> Self {
+        let in_flight = Arc::<AtomicI64>::default();
+        lock(&metrics.0.series).in_flight.push(in_flight.clone());
         Self(Arc::new(Core {
             metrics,
             tables: Mutex::default(),
+            in_flight,
         }))
     }
 
     /// The catalogue that this is a share of.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// Says that a request is under way, until the guard is dropped.
+    pub fn begin(&self) -> InFlight {
+        self.0.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.clone())
     }
 
     /// Counts a request that is over. To be called on this share's core.
@@ -137,6 +150,17 @@ impl CoreMetrics {
         if finished.cache.is_some_and(|status| status.collapsed) {
             self.0.metrics.count(Event::Collapsed);
         }
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+#[must_use = "the request counts as over at once when this is dropped"]
+pub struct InFlight(CoreMetrics);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -263,6 +287,11 @@ fn who_judged(finished: &Finished<'_>) -> Event {
 
 impl Series {
     pub(super) fn gather(&self, names: &RouteNames, gathered: &mut Gathered) {
+        let in_flight = self
+            .in_flight
+            .iter()
+            .map(|core| core.load(Ordering::Relaxed));
+        gathered.gauge(&IN_FLIGHT, vec![], in_flight.sum::<i64>() as f64);
         for (key, count) in sums(&self.requests) {
             let labels = vec![
                 ("route", names.name(key.route).to_string().into()),

@@ -83,9 +83,13 @@ impl MethodLabel {
     }
 }
 
-/// 0 for a status that nobody registered: an upstream may make up nine hundred of them.
+/// 0 for a status that nobody registered: an upstream may make up nine hundred of them. 499 is what
+/// we log for a client that went away unanswered.
 pub(super) fn registered(status: StatusCode) -> u16 {
-    status.canonical_reason().map_or(0, |_| status.as_u16())
+    match status.as_u16() {
+        499 => 499,
+        code => status.canonical_reason().map_or(0, |_| code),
+    }
 }
 
 pub(super) fn code_label(code: u16) -> String {
@@ -96,7 +100,7 @@ pub(super) fn code_label(code: u16) -> String {
     }
 }
 
-pub(super) fn lookup_label(outcome: CacheOutcome) -> &'static str {
+pub(crate) fn lookup_label(outcome: CacheOutcome) -> &'static str {
     match outcome {
         CacheOutcome::Hit => "hit",
         CacheOutcome::HitStale => "hit-stale",

@@ -35,9 +35,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::catalogue::{Documented, Event, Level, Sampled};
-pub use self::core::{CoreMetrics, Finished};
+pub use self::core::{CoreMetrics, Finished, InFlight};
 pub use self::counter::{Counter, Gauge};
 pub use self::label::Outcome;
+pub(crate) use self::label::{lookup_label, reason_label};
 pub use self::upstream::{OpenConnection, OpenTunnel, UpstreamMetrics};
 
 use self::catalogue::{BUILD_INFO, CONFIG_HASH, FAMILIES};

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{self, Pid, Signal, WaitOptions};
+use middleware::clock::timer_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::family;
@@ -126,7 +127,7 @@ impl App {
         self.tell(Signal::TERM);
         // A stopped process would not hear it.
         self.tell(Signal::CONT);
-        Instant::now() + GRACE
+        timer_now() + GRACE
     }
 
     /// Collects the dead; breaks when nobody is left.
@@ -162,13 +163,13 @@ impl App {
 
     /// Kills what has not gone by itself.
     async fn kill(&mut self, signals: &mut Signals) {
-        let give_up = Instant::now() + KILL_TIME;
+        let give_up = timer_now() + KILL_TIME;
         while self.reap().is_continue() {
             self.tell(Signal::KILL);
-            let again = give_up.min(Instant::now() + KILL_PAUSE);
+            let again = give_up.min(timer_now() + KILL_PAUSE);
             let woken = timeout_at(again, signals.next()).await;
             // A process that even this does not end waits for hardware; nobody can do more.
-            if woken.is_err() && Instant::now() >= give_up {
+            if woken.is_err() && timer_now() >= give_up {
                 return;
             }
         }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use config::Settings;
 use proxy::upstream::Hold;
 use rustix::process::Pid;
-use tokio::time::{Instant, interval_at, sleep};
+use middleware::clock::timer_now;
+use tokio::time::{interval_at, sleep};
 use tracing::warn;
 
 use super::banner::upstream_url;
@@ -16,7 +17,7 @@ use super::{child, family};
 /// Returns when the app behind `guard` accepts connections, lets the requests go that came early,
 /// and says how long it took. The app's end is not noticed here.
 pub(crate) async fn for_child(app: &App, guard: Pid, hold: Hold) -> Duration {
-    let begun = Instant::now();
+    let begun = timer_now();
     let mut accepting = pin!(child::accepts(&app.transport));
     let mut looks = interval_at(begun + FIRST_LOOK, LOOK_PAUSE);
     let mut long = pin!(sleep(LONG));

@@ -1,0 +1,267 @@
+//! One line and one count for each request, and its name on the answer.
+//!
+//! In: any request with its [`RequestFacts`](crate::facts::RequestFacts). Back: the answer with
+//! `X-Request-Id`. When the answer is over, it is counted ([`CoreMetrics::record`]) and, if the log
+//! is on, a record of it goes to the writer's thread, which makes the line ([`AccessLog`]). An answer
+//! whose content is at hand is over at once; a stream is watched until it ends or is dropped.
+//!
+//! The query is logged as the client sent it, since routes without it are half a story: an app that
+//! takes secrets there should not, and can log elsewhere. No other field of the request is written
+//! but `Host` and `User-Agent`; never credentials or cookies.
+//!
+//! ```
+//! use config::request_log::RequestLogSettings;
+//! use middleware::clock::Clock;
+//! use middleware::facts::{Peer, RequestFacts, RequestId, Scheme};
+//! use middleware::metrics::{Exposition, Metrics};
+//! use middleware::request_log::{AccessLog, RequestLogLayer};
+//! use middleware::{Body, Request, Response, ResponseFuture};
+//! use tower::{Layer, Service, service_fn};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let (clock, metrics) = (Clock::system(), Metrics::new());
+//! let settings = RequestLogSettings { enabled: false, ..RequestLogSettings::default() };
+//! let log = AccessLog::open(&settings, &metrics).unwrap();
+//! let app = service_fn(|_: Request| ResponseFuture::ready(Ok(Response::default())));
+//! let mut service = RequestLogLayer::new(log, metrics.core(), clock.clone()).layer(app);
+//! let facts = RequestFacts::new(clock.now(), RequestId::Made(7), Peer::Unix, Scheme::Http);
+//! let request = http::Request::get("/").extension(facts).body(Body::empty()).unwrap();
+//! let response = service.call(request).await.unwrap();
+//! assert_eq!(response.headers()["x-request-id"], "00000000000000000000000000000007");
+//! assert!(metrics.encode(Exposition::Classic).contains("code=\"200\",outcome=\"pass\"} 1"));
+//! # });
+//! ```
+
+mod line;
+mod record;
+#[cfg(test)]
+mod tests;
+mod watched;
+mod writer;
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode};
+use http_body::Body as _;
+use tower::{Layer, Service};
+
+pub use self::writer::AccessLog;
+
+use self::record::{Asked, Record};
+use self::watched::Watched;
+use crate::clock::Clock;
+use crate::facts::X_REQUEST_ID;
+use crate::facts::{RequestId, ResponseFacts};
+use crate::metrics::{CoreMetrics, Finished};
+use crate::{Body, Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
+
+/// One line and one count for each request; see the module.
+#[derive(Clone, Debug)]
+pub struct RequestLogLayer(Arc<Books>);
+
+/// Where requests are entered. One for each core.
+#[derive(Debug)]
+struct Books {
+    log: AccessLog,
+    metrics: CoreMetrics,
+    clock: Clock,
+}
+
+impl RequestLogLayer {
+    /// Writes to the `log` that all cores share, counts in the core's own share of the metrics.
+    pub fn new(log: AccessLog, metrics: CoreMetrics, clock: Clock) -> Self {
+        Self(Arc::new(Books {
+            log,
+            metrics,
+            clock,
+        }))
+    }
+}
+
+impl<S> Layer<S> for RequestLogLayer {
+    type Service = RequestLog<S>;
+
+    fn layer(&self, inner: S) -> RequestLog<S> {
+        RequestLog {
+            inner,
+            books: self.0.clone(),
+        }
+    }
+}
+
+/// See [`RequestLogLayer`].
+#[derive(Clone, Debug)]
+pub struct RequestLog<S> {
+    inner: S,
+    books: Arc<Books>,
+}
+
+impl<S: Inner> Service<Request> for RequestLog<S> {
+    type Response = Response;
+    type Error = Error;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> ResponseFuture {
+        let asked = Asked::of(&request, self.books.log.is_enabled());
+        match self.inner.call(request).try_ready() {
+            Ok(result) => ResponseFuture::ready(self.books.enter(asked, result)),
+            Err(future) => {
+                let books = self.books.clone();
+                let in_flight = books.metrics.begin();
+                // A client that goes away drops this future: that is a request too.
+                let mut unanswered = Unanswered {
+                    books,
+                    asked: Some(asked),
+                };
+                ResponseFuture::boxed(async move {
+                    let result = future.await;
+                    let asked = unanswered.asked.take().expect("it is taken once, here");
+                    let result = unanswered.books.enter(asked, result);
+                    drop(in_flight);
+                    result
+                })
+            }
+        }
+    }
+}
+
+/// A request that waits for its answer.
+struct Unanswered {
+    books: Arc<Books>,
+    asked: Option<Asked>,
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(asked) = self.asked.take() {
+            let mut response = Response::new(Body::empty());
+            // Nobody gets this answer; the status is the one that others log for it.
+            *response.status_mut() =
+                StatusCode::from_u16(CLIENT_CLOSED).expect("three digits are a status");
+            let head = Head::of(&self.books, &asked, &mut response);
+            let total = head.after;
+            self.books.finish(asked, head, 0, total, Ending::Aborted);
+        }
+    }
+}
+
+impl Books {
+    /// Names the answer, and enters it now or when its content is over.
+    fn enter(self: &Arc<Self>, asked: Asked, result: Result<Response>) -> Result<Response> {
+        let mut response = result?;
+        let head = Head::of(self, &asked, &mut response);
+        let id = head.facts.told.as_ref().map_or(&asked.id, |told| &told.id);
+        if let Some(id) = id_value(id) {
+            // A stored answer may carry the name of the request that it was made for.
+            response.headers_mut().try_insert(X_REQUEST_ID, id).ok();
+        }
+        if response.body().is_stream() && asked.method != Method::HEAD {
+            let (parts, body) = response.into_parts();
+            let watched = Watched::new(self.clone(), asked, head, &parts.headers, body);
+            return Ok(Response::from_parts(parts, Body::stream(watched)));
+        }
+        let bytes = match asked.method {
+            Method::HEAD => 0,
+            _ => response.body().size_hint().lower(),
+        };
+        let total = head.after;
+        self.finish(asked, head, bytes, total, Ending::Complete);
+        Ok(response)
+    }
+
+    fn finish(&self, asked: Asked, head: Head, bytes: u64, total: Duration, ending: Ending) {
+        let error = match ending {
+            Ending::Failed(kind) => Some(kind),
+            Ending::Complete | Ending::Aborted => head.facts.error,
+        };
+        self.metrics.record(&Finished {
+            route: head.facts.route.as_deref(),
+            path: asked.uri.path(),
+            method: &asked.method,
+            status: head.status,
+            cache: head.facts.cache,
+            upstream: head.facts.upstream,
+            error,
+            head: head.after,
+            total,
+            bytes,
+        });
+        let is_failure = head.status.as_u16() >= 400 || ending != Ending::Complete;
+        if is_failure || self.log.samples(&asked.id) {
+            self.log.write(Record {
+                asked,
+                head,
+                bytes,
+                total,
+                error,
+                is_aborted: ending == Ending::Aborted,
+            });
+        }
+    }
+}
+
+/// What is known of an answer when its head is there.
+#[derive(Debug)]
+struct Head {
+    status: StatusCode,
+    facts: ResponseFacts,
+    /// Since the request's arrival.
+    after: Duration,
+}
+
+impl Head {
+    /// Takes the facts off `response`, but for the error, which the connection asks for.
+    fn of(books: &Books, asked: &Asked, response: &mut Response) -> Self {
+        let mut facts = ResponseFacts::default();
+        if let Some(told) = response.extensions_mut().get_mut::<ResponseFacts>() {
+            std::mem::swap(&mut facts, told);
+            told.error = facts.error;
+        }
+        // A record may wait in the writer's queue; it must not hold content that a purge lets go of.
+        facts.stored = None;
+        Self {
+            status: response.status(),
+            facts,
+            after: books
+                .clock
+                .mono()
+                .saturating_duration_since(asked.received.mono),
+        }
+    }
+}
+
+/// The value of `X-Request-Id`.
+fn id_value(id: &RequestId) -> Option<HeaderValue> {
+    match id {
+        RequestId::Kept(id) => HeaderValue::from_str(id).ok(),
+        RequestId::Made(id) => {
+            // By hand: the formatting machinery costs more than all else that this layer does.
+            let mut digits = [0; 32];
+            for (place, digit) in digits.iter_mut().enumerate() {
+                let nibble = (id >> (124 - 4 * place)) & 0xf;
+                *digit = HEX[nibble as usize];
+            }
+            HeaderValue::from_bytes(&digits).ok()
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// All of it was handed on.
+    Complete,
+    /// The content broke off.
+    Failed(ErrorKind),
+    /// Nobody took the rest.
+    Aborted,
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+/// What nginx logs for a client that went away before it was answered.
+const CLIENT_CLOSED: u16 = 499;
