@@ -146,9 +146,6 @@ impl<S: Inner + Clone> Cache<S> {
     /// invalidates what is stored for its URL (RFC 9111 §4.4).
     fn pass(&mut self, request: Request, fwd: Fwd, reason: Reason) -> ResponseFuture {
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
-        if changed.is_none() && reason == Reason::Disabled {
-            return self.inner.call(request);
-        }
         let shared = changed.map(|changed| (changed, self.layer.shared.clone()));
         self.inner.call(request).map(move |result| {
             let mut response = result?;

@@ -114,7 +114,7 @@ impl SharedCache {
         self.0.store.keep_coded(stored, coding, content);
     }
 
-    /// The coded copies that are being made.
+    /// What is being coded now: copies and answers.
     pub(crate) fn copies(&self) -> &InProgress {
         &self.0.copies
     }
