@@ -8,7 +8,7 @@ type Told = Arc<Mutex<Option<Result<usize, Reason>>>>;
 
 fn start(source: Body, most: u64, most_held: u64) -> (Reader, Told, Arc<AtomicU64>) {
     let now = Clock::system().now();
-    let head = StoredResponse::fixed(StatusCode::OK, HeaderMap::new(), Vec::new(), now);
+    let head = StoredResponse::fixed(StatusCode::OK, HeaderMap::new(), Bytes::new(), now);
     let held = Arc::<AtomicU64>::default();
     let bounds = Bounds {
         most,

@@ -9,7 +9,7 @@ fn stored(lines: &[(&'static str, &'static str)], content: &'static str) -> Stor
     StoredResponse::fixed(
         StatusCode::OK,
         fields,
-        vec![content.into()],
+        content.into(),
         Clock::system().now(),
     )
 }
@@ -21,7 +21,7 @@ fn nothing_stored_is_a_slice_of_what_came() {
     let value = HeaderValue::from_maybe_shared(buffer.slice(0..5)).unwrap();
     fields.insert("x-a", value);
     let now = Clock::system().now();
-    let kept = StoredResponse::fixed(StatusCode::OK, fields, vec![buffer.slice(5..10)], now);
+    let kept = StoredResponse::fixed(StatusCode::OK, fields, buffer.slice(5..10), now);
     let within = |bytes: &[u8]| buffer.as_ptr_range().contains(&bytes.as_ptr());
     assert!(kept.fields.values().all(|value| !within(value.as_bytes())));
     assert!(kept.body.iter().all(|segment| !within(segment)));
@@ -60,7 +60,7 @@ fn long_content_is_kept_in_pieces_and_loses_nothing() {
 fn a_clock_set_back_makes_nothing_younger() {
     let clock = Clock::adjustable();
     let start = clock.now();
-    let kept = StoredResponse::fixed(StatusCode::OK, HeaderMap::new(), Vec::new(), start);
+    let kept = StoredResponse::fixed(StatusCode::OK, HeaderMap::new(), Bytes::new(), start);
     clock.advance(Duration::from_secs(10));
     let mut later = clock.now();
     later.wall = start.wall - Duration::from_secs(1000);
@@ -72,7 +72,7 @@ fn a_clock_set_back_makes_nothing_younger() {
 #[test]
 fn one_caller_at_a_time_may_validate() {
     let clock = Clock::adjustable();
-    let kept = StoredResponse::fixed(StatusCode::OK, HeaderMap::new(), Vec::new(), clock.now());
+    let kept = StoredResponse::fixed(StatusCode::OK, HeaderMap::new(), Bytes::new(), clock.now());
     let pause = Duration::from_secs(30);
     assert!(kept.claim_validation(clock.now(), pause));
     assert!(!kept.claim_validation(clock.now(), pause));

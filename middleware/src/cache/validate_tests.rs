@@ -65,5 +65,10 @@ fn stored_validators_go_verbatim() {
 
 fn stored(lines: &[(&'static str, &'static str)]) -> StoredResponse {
     let now = crate::clock::Clock::system().now();
-    StoredResponse::fixed(http::StatusCode::OK, fields(lines), Vec::new(), now)
+    StoredResponse::fixed(
+        http::StatusCode::OK,
+        fields(lines),
+        bytes::Bytes::new(),
+        now,
+    )
 }

@@ -5,8 +5,7 @@ use crate::clock::Clock;
 
 fn stored(key: KeyHash, content: Vec<u8>) -> Arc<StoredResponse> {
     let now = Clock::system().now();
-    let mut stored =
-        StoredResponse::fixed(StatusCode::OK, HeaderMap::new(), vec![content.into()], now);
+    let mut stored = StoredResponse::fixed(StatusCode::OK, HeaderMap::new(), content.into(), now);
     stored.key = key;
     Arc::new(stored)
 }
@@ -120,8 +119,7 @@ fn accounted_bytes_are_close_to_resident_ones() {
             fields.insert(name, http::HeaderValue::from_static(value));
         }
         let now = Clock::system().now();
-        let mut stored =
-            StoredResponse::fixed(StatusCode::OK, fields, vec![vec![1; 2048].into()], now);
+        let mut stored = StoredResponse::fixed(StatusCode::OK, fields, vec![1; 2048].into(), now);
         stored.key = hash;
         let key = key(hash, &format!("a key as long as keys usually are {index}"));
         store.put(&key, None, &Arc::new(stored), None, 4);
