@@ -68,10 +68,13 @@ pub(crate) fn asked_at(
     request
 }
 
+/// What a test's upstream does: the number of the request, from 1, and the request.
+type Script = dyn Fn(usize, &Request) -> ResponseFuture + Send + Sync;
+
 /// An upstream that does what a test says, and remembers what it was asked.
 #[derive(Clone)]
 pub(crate) struct Leaf {
-    answer: Arc<dyn Fn(usize, &Request) -> ResponseFuture + Send + Sync>,
+    answer: Arc<Script>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
