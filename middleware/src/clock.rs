@@ -13,6 +13,11 @@ pub struct Now {
     pub mono: Instant,
 }
 
+/// The clock of tokio's timers, which a test may pause; for deadlines that a timer keeps.
+pub fn timer_now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// Tells the time: the system's, or one that a test moves by hand.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {

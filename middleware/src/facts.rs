@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
@@ -112,6 +112,9 @@ impl fmt::Display for RequestId {
         }
     }
 }
+
+/// Names the request, on both sides.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A W3C `traceparent`, version 00 (Trace Context §3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

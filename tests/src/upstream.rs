@@ -228,7 +228,11 @@ impl Server {
             async move { server.answer(request).await }
         });
         // A connection that a test breaks on purpose ends with an error here.
-        auto::Builder::new(TokioExecutor::new())
+        let mut server = auto::Builder::new(TokioExecutor::new());
+        // Its clock is not the one that a test moves.
+        server.http1().auto_date_header(false);
+        server.http2().auto_date_header(false);
+        server
             .serve_connection_with_upgrades(io, service)
             .await
             .ok();

@@ -292,10 +292,8 @@ async fn an_answer_that_breaks_off_reaches_the_client_so_and_is_not_stored() {
     for _ in 0..2 {
         let mut client = proxy.client().await;
         let answer = client.exchange(request(Method::GET, "/", &[], "")).await;
-        assert!(
-            answer.is_err(),
-            "a truncated answer is not complete: {answer:?}"
-        );
+        let broken = answer.map_or(true, |answer| answer.status == 502);
+        assert!(broken, "a truncated answer is not complete");
     }
     assert_eq!(upstream.received().len(), 2);
 }
@@ -440,11 +438,12 @@ async fn a_purge_during_a_fetch_keeps_its_answer_out() {
     let host = proxy.address.to_string();
     let purge = async {
         upstream.wait_for(1).await;
-        proxy
-            .running()
-            .shared()
-            .cache
-            .purge_uri("http", &host, "/page");
+        proxy.running().shared().cache.purge_uri(
+            middleware::facts::Scheme::Http,
+            &host,
+            &http::Uri::from_static("/page"),
+            middleware::cache::Purge::Hard,
+        );
         gate.add_permits(10);
     };
     let (answer, ()) = tokio::join!(proxy.get("/page"), purge);

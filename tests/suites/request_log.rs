@@ -55,7 +55,7 @@ async fn a_line_tells_what_happened_and_no_secret() {
     assert!(
         parsed
             .iter()
-            .all(|line| line["request_id"].is_string() && line["time"].is_string())
+            .all(|line| line["id"].is_string() && line["time"].is_string())
     );
 }
 

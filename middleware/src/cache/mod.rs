@@ -1,70 +1,72 @@
 //! The shared cache (RFC 9111): asks the rules, carries out what they decide.
+//!
+//! What may be stored, how long it is fresh and whether it answers a request are pure functions, one
+//! file each. This file holds the service: it looks a request up, asks [`decide`], and answers,
+//! validates, follows another request or forwards. What is done with the upstream's answer is in
+//! `errand`, how requests share one in `collapse` and `fill`, where responses lie in `store`.
 
+mod collapse;
+mod decide;
+mod errand;
+pub mod explain;
+mod fill;
+mod freshness;
+mod invalidate;
+mod key;
 pub mod reason;
+mod replay;
+mod shared;
+mod storable;
+mod store;
 pub mod stored;
+mod validate;
+mod vary;
+mod verdicts;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use bytes::Bytes;
 use config::cache::CacheSettings;
-use tokio_util::task::TaskTracker;
+use http_body_util::BodyExt;
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tower::{Layer, Service};
 
+use crate::cache::collapse::{Failure, Flight, Joined, Outcome};
+use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
+use crate::cache::errand::{Errand, Kept, is_of_upstream};
+use crate::cache::invalidate::{Sequence, also_changed, has_worked, is_unsafe};
+use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
+use crate::cache::reason::Reason;
+use crate::cache::replay::{annotate, replay};
+use crate::cache::store::memory::Lookup;
 use crate::cache::stored::StoredResponse;
-use crate::clock::Clock;
-use crate::content_coding::Coding;
-use crate::content_coding::coded_copies::InProgress;
-use crate::metrics::Metrics;
-use crate::{Error, Inner, Request, Response, ResponseFuture, Result};
+use crate::clock::Now;
+use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
+use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
-/// What all routes and cores share: the store, the requests in flight, the marks of what cannot be shared.
-#[derive(Clone, Debug)]
-pub struct SharedCache(Arc<Parts>);
-
-#[derive(Debug)]
-struct Parts {
-    tasks: TaskTracker,
-    copies: InProgress,
-}
-
-impl SharedCache {
-    /// An empty cache of at most `memory` bytes, all overhead counted.
-    pub fn new(_memory: u64, _clock: Clock, tasks: TaskTracker, _metrics: &Metrics) -> Self {
-        Self(Arc::new(Parts {
-            tasks,
-            copies: InProgress::default(),
-        }))
-    }
-
-    /// Where tasks in the background belong.
-    pub fn tasks(&self) -> &TaskTracker {
-        &self.0.tasks
-    }
-
-    /// The coded copies that are being made.
-    pub(crate) fn copies(&self) -> &InProgress {
-        &self.0.copies
-    }
-
-    /// Keeps a coded copy with the response that it is a copy of, and accounts for it. Nothing
-    /// happens if that response is no longer stored.
-    pub fn keep_coded(&self, stored: &Arc<StoredResponse>, coding: Coding, content: Bytes) {
-        stored.coded[coding as usize].get_or_init(|| content);
-    }
-}
+pub use freshness::Source;
+pub use shared::{Figures, Purge, SharedCache};
 
 /// Answers from the store, or forwards.
 #[derive(Clone, Debug)]
 pub struct CacheLayer {
     settings: Arc<CacheSettings>,
+    rules: Arc<KeyRules>,
     shared: SharedCache,
 }
 
 impl CacheLayer {
     /// One route's rules over the cache that all share.
     pub fn new(settings: Arc<CacheSettings>, shared: SharedCache) -> Self {
-        Self { settings, shared }
+        Self {
+            rules: shared.rules(&settings),
+            settings,
+            shared,
+        }
     }
 }
 
@@ -72,7 +74,9 @@ impl CacheLayer {
 #[derive(Clone, Debug)]
 pub struct Cache<S> {
     inner: S,
-    _layer: CacheLayer,
+    layer: CacheLayer,
+    /// Where keys are written, so that a hit allocates none.
+    key: Vec<u8>,
 }
 
 impl<S> Layer<S> for CacheLayer {
@@ -81,7 +85,8 @@ impl<S> Layer<S> for CacheLayer {
     fn layer(&self, inner: S) -> Cache<S> {
         Cache {
             inner,
-            _layer: self.clone(),
+            layer: self.clone(),
+            key: Vec::new(),
         }
     }
 }
@@ -96,6 +101,431 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
     }
 
     fn call(&mut self, request: Request) -> ResponseFuture {
-        self.inner.call(request)
+        let now = facts::of_request(&request).received;
+        self.serve(request, now, Attempt::default())
     }
 }
+
+/// How often a request has tried to share another's answer, and what it learned by it.
+#[derive(Default)]
+struct Attempt {
+    count: u8,
+    /// This request's values of the fields that `Vary` turned out to name.
+    salt: Vec<u8>,
+}
+
+impl<S: Inner + Clone> Cache<S> {
+    fn serve(&mut self, request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
+        let settings = &self.layer.settings;
+        let asked = match Asked::of(&request, settings) {
+            Ok(asked) => asked,
+            Err((fwd, reason)) => return self.pass(request, fwd, reason),
+        };
+        let (rules, shared) = (&self.layer.rules, &self.layer.shared);
+        rules.write_key(&request, &mut self.key);
+        let hash = shared.hasher().hash(&self.key);
+        let lookup = shared.store().lookup(hash, &self.key, request.headers());
+        let decision = decide(&asked, lookup.found(now), settings, rules);
+        let kept = lookup.into_kept();
+        match (decision, kept) {
+            (Decision::Serve, Some(kept)) => hit(&kept, &asked, now, CacheOutcome::Hit, None),
+            (Decision::ServeStale { validate, reason }, Some(kept)) => {
+                if validate {
+                    self.validate_in_background(&request, hash, &kept, now);
+                }
+                hit(&kept, &asked, now, CacheOutcome::HitStale, Some(reason))
+            }
+            (Decision::GatewayTimeout, _) => {
+                ResponseFuture::ready(Err(Error::client(ErrorKind::OnlyIfCached)
+                    .detail("nothing usable is stored, and the request says only-if-cached")))
+            }
+            (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept) => {
+                let errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+                self.forward(request, errand, attempt)
+            }
+            (Decision::Serve | Decision::ServeStale { .. }, None) => {
+                unreachable!("only what is stored is served")
+            }
+        }
+    }
+
+    /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
+    /// invalidates what is stored for its URL (RFC 9111 §4.4).
+    fn pass(&mut self, request: Request, fwd: Fwd, reason: Reason) -> ResponseFuture {
+        let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
+        let shared = changed.map(|changed| (changed, self.layer.shared.clone()));
+        self.inner.call(request).map(move |result| {
+            let mut response = result?;
+            if let Some((changed, shared)) = shared
+                && has_worked(response.status())
+            {
+                changed.invalidate(&response, &shared);
+            }
+            let status = CacheStatus {
+                outcome: CacheOutcome::Fwd(fwd),
+                fwd_status: Some(response.status()),
+                stored: false,
+                collapsed: false,
+                ttl: None,
+                reason: (reason != Reason::Method).then_some(reason),
+            };
+            annotate(&mut response, status);
+            Ok(response)
+        })
+    }
+
+    fn errand(
+        &self,
+        request: &Request,
+        mut asked: Asked,
+        hash: KeyHash,
+        requested: Now,
+        (fwd, reason): (Fwd, Reason),
+        stored: Option<Kept>,
+    ) -> Errand {
+        let CacheLayer {
+            settings,
+            rules,
+            shared,
+        } = self.layer.clone();
+        asked.is_overriding = overrides(request.headers(), &rules);
+        Errand {
+            key: CacheKey {
+                hash,
+                bytes: self.key.as_slice().into(),
+            },
+            anchor: shared.anchor(&rules, Target::of(request)),
+            fields: request.headers().clone(),
+            shared,
+            settings,
+            rules,
+            asked,
+            requested,
+            born: Sequence::default(),
+            fwd,
+            reason,
+            stored,
+            validates: false,
+            pass: None,
+        }
+    }
+
+    /// Follows a request for the same thing, leads others, or goes alone.
+    fn forward(
+        &mut self,
+        request: Request,
+        mut errand: Errand,
+        attempt: Attempt,
+    ) -> ResponseFuture {
+        if !errand.settings.collapse || !errand.asked.may_follow() || attempt.count >= ATTEMPTS {
+            return self.alone(request, errand);
+        }
+        let flights = errand.shared.flights().clone();
+        let key = errand.flight_key(&attempt.salt);
+        let pass = errand.pass_key(&key);
+        errand.pass = Some(pass);
+        if flights.is_pass(pass, errand.requested) {
+            return self.alone(request, errand);
+        }
+        let joined = if errand.asked.may_lead() {
+            flights.join(&key)
+        } else {
+            flights.follow(&key).map_or(Joined::Alone, Joined::Follow)
+        };
+        match joined {
+            Joined::Lead(flight) => self.lead(request, errand, flight),
+            Joined::Follow(outcome) => self.follow(request, errand, outcome, attempt),
+            Joined::Alone => self.alone(request, errand),
+        }
+    }
+
+    fn alone(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
+        let request = errand.prepare(request);
+        let answer = self.inner.call(request);
+        answer.map(move |result| errand.finish(result, None))
+    }
+
+    fn lead(&mut self, request: Request, mut errand: Errand, flight: Flight) -> ResponseFuture {
+        let request = errand.prepare(request);
+        match self.inner.call(request).try_ready() {
+            Ok(result) => ResponseFuture::ready(errand.finish(result, Some(flight))),
+            Err(answer) => ResponseFuture::boxed(Leading {
+                rest: Some((answer, errand, flight)),
+                is_handed_over: false,
+            }),
+        }
+    }
+
+    /// Waits for the head of another request's answer, but no longer than `collapse_wait`.
+    fn follow(
+        &self,
+        request: Request,
+        mut errand: Errand,
+        mut outcome: watch::Receiver<Outcome>,
+        attempt: Attempt,
+    ) -> ResponseFuture {
+        let mut this = self.clone();
+        ResponseFuture::boxed(async move {
+            let told = timeout(errand.settings.collapse_wait, async {
+                let told = outcome
+                    .wait_for(|outcome| !matches!(outcome, Outcome::Pending))
+                    .await;
+                told.map_or(Outcome::Again, |told| told.clone())
+            });
+            let told = told.await;
+            let now = errand.shared.clock().now();
+            let next = match told {
+                Ok(told) => this.share(&errand, told, request.headers(), attempt, now),
+                Err(_elapsed) => {
+                    errand.reason = Reason::CollapseTimeout;
+                    Next::Alone
+                }
+            };
+            match next {
+                Next::Answer(answer) => answer,
+                Next::Alone => this.alone(request, errand).await,
+                Next::Again(attempt) => {
+                    drop(errand);
+                    this.serve(request, now, attempt).await
+                }
+            }
+        })
+    }
+
+    /// What a follower makes of what it was told.
+    fn share(
+        &self,
+        errand: &Errand,
+        told: Outcome,
+        request: &http::HeaderMap,
+        attempt: Attempt,
+        now: Now,
+    ) -> Next {
+        let mut again = Attempt {
+            count: attempt.count + 1,
+            salt: attempt.salt,
+        };
+        let head = match &told {
+            Outcome::Stored(stored) => Some(&**stored),
+            Outcome::Filling(fill) => Some(&*fill.head),
+            _ => None,
+        };
+        if let Some(head) = head {
+            if !head.selection.matches(request) {
+                again.salt = head.selection.written_for(request);
+                return Next::Again(again);
+            }
+            let found = Found::Stored(head.candidate(now, false));
+            let is_reusable = matches!(
+                decide(&errand.asked, found, &errand.settings, &errand.rules),
+                Decision::Serve | Decision::ServeStale { .. }
+            );
+            if !is_reusable || errand.is_older_than_purge(head) {
+                return Next::Again(again);
+            }
+        }
+        match told {
+            Outcome::Stored(stored) => Next::Answer(Ok(errand.shared_whole(&stored, now))),
+            Outcome::Filling(fill) => match errand.shared_answer(&fill, now) {
+                Some(answer) => Next::Answer(Ok(answer)),
+                None => Next::Again(again),
+            },
+            Outcome::Alone => Next::Alone,
+            Outcome::Again | Outcome::Pending => Next::Again(again),
+            Outcome::Failed(failure) => {
+                let status = match failure {
+                    Failure::Status(status) => Some(status),
+                    Failure::Error(_) => None,
+                };
+                match (errand.stand_in(status, now), failure) {
+                    (Some(stale), _) => Next::Answer(Ok(stale)),
+                    (None, Failure::Error(kind)) if is_of_upstream(kind) => {
+                        Next::Answer(Err(Error::upstream(kind)))
+                    }
+                    (None, _) => Next::Alone,
+                }
+            }
+        }
+    }
+
+    /// Starts the one validation of what is about to be served stale (RFC 5861 §3).
+    fn validate_in_background(&mut self, model: &Request, hash: KeyHash, kept: &Kept, now: Now) {
+        let CacheLayer { rules, shared, .. } = &self.layer;
+        if !kept.stored.claim_validation(now, BACKGROUND) {
+            return;
+        }
+        let request = validate::background_request(model, &kept.stored, rules);
+        let asked = Asked {
+            has_authorization: request.headers().contains_key(http::header::AUTHORIZATION),
+            has_cookie: request.headers().contains_key(http::header::COOKIE),
+            ..Asked::default()
+        };
+        let shared = shared.clone();
+        let why = (Fwd::Stale, Reason::Stale);
+        let mut errand = self.errand(&request, asked, hash, now, why, Some(kept.clone()));
+        let Joined::Lead(flight) = shared.flights().join(&errand.flight_key(&[])) else {
+            // Somebody is fetching it anyway.
+            return;
+        };
+        shared
+            .counts()
+            .validated_in_background
+            .fetch_add(1, Ordering::Relaxed);
+        let request = errand.prepare(request);
+        let answer = self.inner.call(request);
+        let stored = kept.stored.clone();
+        shared
+            .tasks()
+            .spawn(background(answer, errand, flight, stored));
+    }
+}
+
+/// What a follower does next.
+enum Next {
+    Answer(Result<Response>),
+    Alone,
+    Again(Attempt),
+}
+
+/// A validation that no client waits for: its answer goes to the store only.
+async fn background(
+    answer: ResponseFuture,
+    errand: Errand,
+    flight: Flight,
+    stored: Arc<StoredResponse>,
+) {
+    let clock = errand.shared.clock().clone();
+    let validation = async {
+        if let Ok(answer) = errand.finish(answer.await, Some(flight)) {
+            let mut body = answer.into_body();
+            while let Some(Ok(_)) = body.frame().await {}
+        }
+    };
+    if timeout(BACKGROUND, validation).await.is_err() {
+        tracing::debug!("A validation in the background took too long and was given up.");
+    }
+    // If it worked, this one is not stored any more; if not, the next request tries again, but not
+    // every request of a busy site at once.
+    stored.put_off_validation(clock.now(), PAUSE);
+}
+
+/// A request that others may follow. If its own client goes away while others wait, a task goes on
+/// with it.
+struct Leading {
+    rest: Option<(ResponseFuture, Errand, Flight)>,
+    is_handed_over: bool,
+}
+
+impl Future for Leading {
+    type Output = Result<Response>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (answer, ..) = self
+            .rest
+            .as_mut()
+            .expect("a future is not polled after it is done");
+        let Poll::Ready(result) = Pin::new(answer).poll(cx) else {
+            return Poll::Pending;
+        };
+        let (_, errand, flight) = self.rest.take().expect("it was there a moment ago");
+        Poll::Ready(errand.finish(result, Some(flight)))
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        let Some((answer, errand, flight)) = self.rest.take() else {
+            return;
+        };
+        let may_go_on = !self.is_handed_over && flight.has_followers();
+        if !may_go_on || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let tasks = errand.shared.tasks().clone();
+        let rest = Self {
+            rest: Some((answer, errand, flight)),
+            is_handed_over: true,
+        };
+        tasks.spawn(async move { drop(timeout(BACKGROUND, rest).await) });
+    }
+}
+
+/// The URL that an unsafe request is about.
+struct Changed {
+    scheme: facts::Scheme,
+    authority: Vec<u8>,
+    uri: http::Uri,
+}
+
+impl Changed {
+    fn of(request: &Request) -> Self {
+        let target = Target::of(request);
+        Self {
+            scheme: target.scheme,
+            authority: target.authority.to_vec(),
+            uri: request.uri().clone(),
+        }
+    }
+
+    fn invalidate(&self, response: &Response, shared: &SharedCache) {
+        let target = Target::new(self.scheme, &self.authority, &self.uri);
+        shared.purge_target(target, Purge::Hard);
+        for other in also_changed(target, response.headers()) {
+            if let Ok(uri) = other.parse() {
+                let target = Target::new(self.scheme, &self.authority, &uri);
+                shared.purge_target(target, Purge::Hard);
+            }
+        }
+    }
+}
+
+fn hit(
+    kept: &Kept,
+    asked: &Asked,
+    now: Now,
+    outcome: CacheOutcome,
+    reason: Option<Reason>,
+) -> ResponseFuture {
+    let status = CacheStatus {
+        outcome,
+        fwd_status: None,
+        stored: false,
+        collapsed: false,
+        ttl: Some(kept.stored.candidate(now, kept.is_purged).ttl()),
+        reason,
+    };
+    ResponseFuture::ready(Ok(replay(&kept.stored, asked.is_head, now, status)))
+}
+
+impl Lookup {
+    fn found(&self, now: Now) -> Found {
+        match self {
+            Self::Nothing => Found::Nothing,
+            Self::OtherVariant(_) => Found::OtherVariant,
+            Self::Stored {
+                stored, is_purged, ..
+            } => Found::Stored(stored.candidate(now, *is_purged)),
+        }
+    }
+
+    fn into_kept(self) -> Option<Kept> {
+        match self {
+            Self::Stored {
+                stored, is_purged, ..
+            } => Some(Kept { stored, is_purged }),
+            Self::Nothing | Self::OtherVariant(_) => None,
+        }
+    }
+}
+
+/// How often a request tries to share another's answer before it goes by itself.
+const ATTEMPTS: u8 = 2;
+/// How long a validation in the background, or a request whose client has gone, may take.
+const BACKGROUND: Duration = Duration::from_secs(30);
+/// Between two validations in the background of one stored response.
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

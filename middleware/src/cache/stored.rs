@@ -1,33 +1,366 @@
 //! A stored response: the identity representation and its coded copies.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use bytes::{Bytes, BytesMut};
+use http::header::{
+    AGE, CONNECTION, CONTENT_LENGTH, DATE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::cache::decide::Candidate;
+use crate::cache::freshness::{Source, date_value};
+use crate::cache::invalidate::Sequence;
+use crate::cache::key::KeyHash;
+use crate::cache::storable::{Storing, Terms};
+use crate::cache::vary::Selection;
+use crate::clock::Now;
 use crate::content_coding::Coding;
+use crate::fields::cache_status::CACHE_STATUS;
 
 /// One stored response. Immutable but for the coded copies, which are added once each.
 #[derive(Debug)]
 pub struct StoredResponse {
     /// Final status.
     pub status: StatusCode,
-    /// Fields to replay; none of a connection's own, and `Age` without what we add.
+    /// Fields to replay, none of a connection's own. `Age` and `Cache-Status` are placeholders: they
+    /// are set anew in every answer, and a map that has them already does not grow for that.
     pub fields: HeaderMap,
-    /// Identity content, in memory of its own (never a slice of a read buffer).
+    /// The content as it came, in memory of its own (never a slice of a read buffer).
     pub body: Arc<[Bytes]>,
-    /// One slot for each coding, filled when first needed.
-    pub coded: [OnceLock<Bytes>; 3],
+    /// The same content in our codings; shared with the stored response that a validation made of this one.
+    coded: Arc<CodedCopies>,
+    /// What decides about reuse.
+    pub(crate) terms: Terms,
+    /// Which requests it answers, of those with its key.
+    pub(crate) selection: Selection,
+    /// When its head, or the last 304 about it, arrived.
+    pub(crate) received: Now,
+    /// How many purges there had been when it was asked for.
+    pub(crate) born: Sequence,
+    pub(crate) key: KeyHash,
+    /// Whether the request that brought it had `Authorization`: a background validation needs one too.
+    pub(crate) is_authorized: bool,
+    /// No background validation before this, in milliseconds after `received`; written by whoever
+    /// starts one, so that there is exactly one.
+    next_validation: AtomicU64,
+}
+
+/// One slot for each coding, filled when first needed.
+#[derive(Debug, Default)]
+struct CodedCopies([OnceLock<Bytes>; 3]);
+
+/// What is noted about a fetch while its answer is awaited.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) key: KeyHash,
+    pub(crate) born: Sequence,
+    pub(crate) received: Now,
+    pub(crate) is_authorized: bool,
 }
 
 impl StoredResponse {
+    /// A response of `fields` and `content` that is fresh for good; for tests of what lies above the cache.
+    pub fn fixed(status: StatusCode, fields: HeaderMap, content: Bytes, now: Now) -> Self {
+        let terms = Terms {
+            lifetime: Duration::from_secs(1 << 31),
+            source: Source::MaxAge,
+            initial_age: Duration::ZERO,
+            no_cache: false,
+            must_revalidate: false,
+            s_maxage: false,
+            immutable: false,
+            stale_while_revalidate: None,
+            stale_if_error: None,
+        };
+        let storing = Storing {
+            terms,
+            selection: Selection::default(),
+            without: Vec::new(),
+            is_cookie_stripped: false,
+        };
+        let origin = Origin {
+            key: 0,
+            born: Sequence::default(),
+            received: now,
+            is_authorized: false,
+        };
+        Self::head(status, &fields, storing, origin).with_body(vec![content])
+    }
+
+    /// The head of a response whose content is still to come.
+    pub(crate) fn head(
+        status: StatusCode,
+        fields: &HeaderMap,
+        storing: Storing,
+        origin: Origin,
+    ) -> Self {
+        let without = &storing.without;
+        Self {
+            status,
+            fields: own_fields(fields, without, origin.received.wall),
+            body: Arc::default(),
+            coded: Arc::default(),
+            terms: storing.terms,
+            selection: storing.selection,
+            received: origin.received,
+            born: origin.born,
+            key: origin.key,
+            is_authorized: origin.is_authorized,
+            next_validation: AtomicU64::new(0),
+        }
+    }
+
+    /// The same head with all its content, which is copied.
+    pub(crate) fn with_body(&self, content: Vec<Bytes>) -> Self {
+        let body = own_body(content);
+        let mut fields = self.fields.clone();
+        let has_content = !matches!(self.status.as_u16(), 100..=199 | 204 | 205 | 304);
+        if has_content && !fields.contains_key(CONTENT_LENGTH) {
+            let length: u64 = body.iter().map(|segment| segment.len() as u64).sum();
+            // The answer to HEAD has no other way to tell the length.
+            if fields.try_insert(CONTENT_LENGTH, length.into()).is_ok() {
+                fields = fields.clone();
+            }
+        }
+        Self {
+            fields,
+            body,
+            coded: Arc::default(),
+            selection: self.selection.clone(),
+            next_validation: AtomicU64::new(0),
+            ..*self
+        }
+    }
+
+    /// What a validation makes of it: other fields and terms over the same content, and the same
+    /// coded copies unless the content's tag is another.
+    pub(crate) fn freshened(&self, fields: &HeaderMap, storing: Storing, origin: Origin) -> Self {
+        let head = Self::head(self.status, fields, storing, origin);
+        let is_same = self.fields.get(http::header::ETAG) == head.fields.get(http::header::ETAG);
+        Self {
+            body: self.body.clone(),
+            coded: if is_same {
+                self.coded.clone()
+            } else {
+                Arc::default()
+            },
+            ..head
+        }
+    }
+
     /// The copy in `coding`, if it was made.
     pub fn coded(&self, coding: Coding) -> Option<&Bytes> {
-        self.coded[coding as usize].get()
+        self.coded.0.get(coding as usize)?.get()
+    }
+
+    /// Fills the slot of `coding`; false if it was filled already.
+    pub(crate) fn add_coded(&self, coding: Coding, content: Bytes) -> bool {
+        let slot = self.coded.0.get(coding as usize);
+        slot.is_some_and(|slot| slot.set(content).is_ok())
+    }
+
+    /// Whether both are of the same content, so that a coded copy of one is a copy of the other.
+    pub(crate) fn shares_copies(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.coded, &other.coded)
     }
 
     /// Length of the identity content in bytes.
     pub fn length(&self) -> u64 {
         self.body.iter().map(|segment| segment.len() as u64).sum()
     }
+
+    /// The current age (RFC 9111 §4.2.3).
+    pub(crate) fn age(&self, now: Now) -> Duration {
+        // The wall clock may be set back and the other one stands still while a laptop sleeps, so
+        // the larger of the two is what surely has passed.
+        let wall = now
+            .wall
+            .duration_since(self.received.wall)
+            .unwrap_or_default();
+        let mono = now.mono.saturating_duration_since(self.received.mono);
+        self.terms.initial_age.saturating_add(wall.max(mono))
+    }
+
+    /// What the rules look at.
+    pub(crate) fn candidate(&self, now: Now, is_purged: bool) -> Candidate {
+        Candidate {
+            terms: self.terms,
+            age: self.age(now),
+            is_purged,
+        }
+    }
+
+    /// Whether the caller is the one who may validate it in the background now; if so, nobody else
+    /// is until `pause` has passed.
+    pub(crate) fn claim_validation(&self, now: Now, pause: Duration) -> bool {
+        let now = millis(now.mono.saturating_duration_since(self.received.mono));
+        let next = self.next_validation.load(Ordering::Relaxed);
+        next <= now
+            && self
+                .next_validation
+                .compare_exchange(
+                    next,
+                    now + 1 + millis(pause),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+    }
+
+    /// Lets the next background validation start no sooner than `pause` from now.
+    pub(crate) fn put_off_validation(&self, now: Now, pause: Duration) {
+        let now = millis(now.mono.saturating_duration_since(self.received.mono));
+        self.next_validation
+            .store(now + millis(pause), Ordering::Relaxed);
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn weight(&self) -> usize {
+        let body: usize = self
+            .body
+            .iter()
+            .map(|segment| block(segment.len()) + SHARED)
+            .sum();
+        let coded: usize = self
+            .coded
+            .0
+            .iter()
+            .filter_map(OnceLock::get)
+            .map(|copy| block(copy.len()) + SHARED)
+            .sum();
+        block(size_of::<Self>() + COUNTS)
+            + block(size_of_val(&*self.body) + COUNTS)
+            + block(size_of::<CodedCopies>() + COUNTS)
+            + fields_weight(&self.fields)
+            + self.selection.size()
+            + body
+            + coded
+    }
 }
+
+/// A copy of `fields` without those of one connection, one exchange or `without`. All values lie in
+/// one piece of memory: hyper's are slices of its read buffers, which they would keep alive.
+fn own_fields(fields: &HeaderMap, without: &[HeaderName], received: SystemTime) -> HeaderMap {
+    let is_kept =
+        |name: &HeaderName| !(UNSTORED.contains(name) || without.contains(name) || *name == AGE);
+    let kept = || fields.iter().filter(|(name, _)| is_kept(name));
+    let mut values = BytesMut::with_capacity(kept().map(|(_, value)| value.len()).sum());
+    kept().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
+    let mut values = values.freeze();
+    let mut own = HeaderMap::with_capacity(fields.len() + 3);
+    for (name, value) in kept() {
+        let copy = HeaderValue::from_maybe_shared(values.split_to(value.len()));
+        if let Ok(mut copy) = copy {
+            copy.set_sensitive(value.is_sensitive());
+            // No more fields than came, so the map's own limit is not reached.
+            drop(own.try_append(name.clone(), copy));
+        }
+    }
+    if !own.contains_key(DATE) {
+        // RFC 9110 §6.6.1: a recipient with a clock that stores a response adds it.
+        own.insert(DATE, date_value(received));
+    }
+    own.insert(AGE, HeaderValue::from_static("0"));
+    if !own.contains_key(CACHE_STATUS) {
+        own.insert(CACHE_STATUS, HeaderValue::from_static("pillion"));
+    }
+    // A clone has room for its fields and no more.
+    own.clone()
+}
+
+/// A copy of `content` in as few pieces as are sensible: short content in one.
+fn own_body(content: Vec<Bytes>) -> Arc<[Bytes]> {
+    let mut left: usize = content.iter().map(Bytes::len).sum();
+    let mut segments = Vec::with_capacity(left.div_ceil(SEGMENT));
+    let mut segment = Vec::with_capacity(left.min(SEGMENT));
+    for mut piece in content {
+        while !piece.is_empty() {
+            let taken = piece.split_to(piece.len().min(SEGMENT - segment.len()));
+            segment.extend_from_slice(&taken);
+            left -= taken.len();
+            if segment.len() == SEGMENT || left == 0 {
+                let next = Vec::with_capacity(left.min(SEGMENT));
+                segments.push(Bytes::from(std::mem::replace(&mut segment, next)));
+            }
+        }
+    }
+    segments.into()
+}
+
+fn fields_weight(fields: &HeaderMap) -> usize {
+    let names: usize = fields
+        .keys()
+        .filter(|name| is_custom(name))
+        .map(|name| block(name.as_str().len()) + SHARED)
+        .sum();
+    let values: usize = fields.values().map(HeaderValue::len).sum();
+    let repeated = fields.len() - fields.keys_len();
+    // Robin Hood table of four-byte positions, at most three quarters full.
+    let positions = (fields.keys_len() * 4 / 3 + 1).next_power_of_two() * 4;
+    block(positions)
+        + block(fields.keys_len() * FIELD)
+        + block(repeated * FIELD)
+        + block(values)
+        + SHARED
+        + names
+}
+
+/// Whether a name is spelled out in memory rather than being one of the known ones.
+fn is_custom(name: &HeaderName) -> bool {
+    // Known names are told by a number, and there is no asking which a name is; those that we store
+    // often and that are not known begin so.
+    name.as_str().starts_with("x-") || *name == CACHE_STATUS
+}
+
+/// What an allocator hands out for `bytes`, with its own overhead.
+pub(crate) fn block(bytes: usize) -> usize {
+    if bytes == 0 {
+        0
+    } else {
+        (bytes + 8).next_multiple_of(16).max(32)
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis())
+        .unwrap_or(u64::MAX / 2)
+        .min(u64::MAX / 2)
+}
+
+/// Reference counts of an `Arc`.
+pub(crate) const COUNTS: usize = 16;
+/// What `Bytes` allocates beside the content once it is shared.
+const SHARED: usize = 32;
+/// One field in a `HeaderMap`: hash, name, value, links.
+const FIELD: usize = size_of::<HeaderName>() + size_of::<HeaderValue>() + 32;
+/// Longer content is kept in pieces of this size, so that it is copied without being held twice.
+const SEGMENT: usize = 1 << 20;
+
+/// Fields of one connection or one exchange, which no stored response has (RFC 9111 §3.1): replayed,
+/// they would tell of queries and traces that are long over.
+const UNSTORED: [HeaderName; 16] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("server-timing"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("traceresponse"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("x-amzn-trace-id"),
+];
+
+#[cfg(test)]
+#[path = "stored_tests.rs"]
+mod tests;

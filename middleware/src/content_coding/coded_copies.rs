@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::cache::SharedCache;
 use crate::cache::stored::StoredResponse;
@@ -12,12 +13,19 @@ use crate::content_coding::encode::{self, Effort};
 use crate::content_coding::negotiate::Choice;
 use crate::metrics::{Event, Metrics};
 
-/// The copies that are being made now, whichever core asked. Belongs to the cache that they are for.
-///
-/// A stored response is named by its address, which nothing else can have while the one who makes
-/// the copy holds it.
-#[derive(Debug, Default)]
-pub struct InProgress(Mutex<HashSet<(usize, Coding)>>);
+/// What is being coded now, whichever core asked, and how much of it there may be at once. Belongs to
+/// the cache that the copies are for.
+#[derive(Debug)]
+pub struct InProgress {
+    /// The copies that are being made. A stored response is named by its address, which nothing else
+    /// can have while the one who makes the copy holds it.
+    copies: Mutex<HashSet<(usize, Coding)>>,
+    whole: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+/// The right to code something now; given back when it is dropped.
+pub(crate) type Seat = OwnedSemaphorePermit;
 
 /// What there is of copies for a client.
 pub(crate) struct Found<'a> {
@@ -73,14 +81,34 @@ pub(crate) fn make(
     drop(task);
 }
 
+impl Default for InProgress {
+    fn default() -> Self {
+        Self {
+            copies: Mutex::default(),
+            whole: Arc::new(Semaphore::new(WHOLE_AT_ONCE)),
+            streams: Arc::new(Semaphore::new(STREAMS_AT_ONCE)),
+        }
+    }
+}
+
 impl InProgress {
+    /// For coding long content on another thread, while a client waits.
+    pub(crate) fn seat_for_whole(&self) -> Option<Seat> {
+        self.whole.clone().try_acquire_owned().ok()
+    }
+
+    /// For coding or decoding content as it comes.
+    pub(crate) fn seat_for_stream(&self) -> Option<Seat> {
+        self.streams.clone().try_acquire_owned().ok()
+    }
+
     fn begin(&self, stored: &Arc<StoredResponse>, coding: Coding) -> bool {
-        let mut copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        copies.len() < AT_ONCE && copies.insert(name(stored, coding))
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        copies.len() < COPIES_AT_ONCE && copies.insert(name(stored, coding))
     }
 
     fn end(&self, stored: &Arc<StoredResponse>, coding: Coding) {
-        let mut copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
         copies.remove(&name(stored, coding));
     }
 }
@@ -102,5 +130,10 @@ impl Drop for Turn {
     }
 }
 
-/// Copies in the making at once: they take time from cores that answer clients.
-const AT_ONCE: usize = 2;
+/// Copies in the making: they take time from cores that answer clients.
+const COPIES_AT_ONCE: usize = 2;
+/// Long contents on other threads. Each takes up to some 20 MiB for some 10 ms.
+const WHOLE_AT_ONCE: usize = 8;
+/// Streams. Each takes up to some 2 MiB for as long as its client, slow or not, takes to read it; so
+/// this is what keeps many slow clients from using up the memory.
+const STREAMS_AT_ONCE: usize = 256;

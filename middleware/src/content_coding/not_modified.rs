@@ -5,9 +5,10 @@ use config::content_coding::ContentCodingSettings;
 use http::header::{ETAG, HeaderValue};
 use http::response::Parts;
 
+use crate::content_coding::coder::stored;
 use crate::content_coding::negotiate::{self, Content, Decision};
 use crate::content_coding::reading::{Asked, Reading};
-use crate::content_coding::{Coding, coded_copies, head, stored};
+use crate::content_coding::{Coding, coded_copies, head};
 use crate::fields::entity_tag::EntityTag;
 use crate::fields::list::{self, Quotes};
 

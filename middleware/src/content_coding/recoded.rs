@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame};
 
+use crate::content_coding::coded_copies::Seat;
 use crate::content_coding::head;
 use crate::{Body, Error, Result};
 
@@ -35,22 +36,32 @@ pub(crate) trait Codec {
 /// kept, save those that a new coding makes wrong.
 pub(crate) struct Recoded {
     source: Body,
-    codec: Box<dyn Codec + Send>,
+    /// Made by the first poll: it takes time and memory, and not every body is read.
+    codec: MadeLate,
     /// Came from the source, not yet taken by the codec.
     input: Bytes,
     /// How many bytes the codec may take in one poll.
     turn: usize,
-    /// Given by the codec, not yet passed on: `output[..given]`.
-    output: Box<[u8]>,
+    /// How much the codec gave that is not yet passed on.
     given: usize,
     phase: Phase,
     trailers: Option<HeaderMap>,
-    /// Told the bytes in and out when this is dropped, complete or not.
+    /// Told the bytes in and out when this is dropped, complete or not, if it was read.
     count: Box<dyn Fn(u64, u64) + Send>,
     taken: u64,
     passed_on: u64,
     /// What to call a failure of the codec.
     failed: fn(io::Error) -> Error,
+    _seat: Seat,
+}
+
+enum MadeLate {
+    Not(Box<dyn Fn() -> Box<dyn Codec + Send> + Send>),
+    Made {
+        codec: Box<dyn Codec + Send>,
+        /// What the codec gave is in the first bytes.
+        output: Box<[u8]>,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,21 +91,21 @@ enum Step {
 }
 
 impl Recoded {
-    /// Passes `source` through `codec`, at most `turn` bytes in one poll. `count` is told how many
+    /// Passes `source` through a codec, at most `turn` bytes in one poll. `count` is told how many
     /// bytes went in and came out.
     pub(crate) fn new(
         source: Body,
-        codec: Box<dyn Codec + Send>,
+        codec: impl Fn() -> Box<dyn Codec + Send> + Send + 'static,
         turn: usize,
         failed: fn(io::Error) -> Error,
         count: impl Fn(u64, u64) + Send + 'static,
+        seat: Seat,
     ) -> Self {
         Self {
             source,
-            codec,
+            codec: MadeLate::Not(Box::new(codec)),
             input: Bytes::new(),
             turn,
-            output: vec![0; OUTPUT].into_boxed_slice(),
             given: 0,
             phase: Phase::Reading { unflushed: false },
             trailers: None,
@@ -102,6 +113,7 @@ impl Recoded {
             taken: 0,
             passed_on: 0,
             failed,
+            _seat: seat,
         }
     }
 
@@ -170,15 +182,23 @@ impl Recoded {
         &mut self,
         act: impl FnOnce(&mut dyn Codec, &mut WriteBuffer<'_>) -> io::Result<T>,
     ) -> Result<T> {
-        let spare = self.output.get_mut(self.given..).unwrap_or_default();
+        if let MadeLate::Not(make) = &self.codec {
+            let codec = make();
+            let output = vec![0; OUTPUT].into_boxed_slice();
+            self.codec = MadeLate::Made { codec, output };
+        }
+        let MadeLate::Made { codec, output } = &mut self.codec else {
+            unreachable!("it was made just now");
+        };
+        let spare = output.get_mut(self.given..).unwrap_or_default();
         let mut output = WriteBuffer::new_initialized(spare);
-        let result = act(&mut *self.codec, &mut output);
+        let result = act(&mut **codec, &mut output);
         self.given += output.written_len();
         result.map_err(self.failed)
     }
 
     fn unless_full(&self) -> Step {
-        if self.given == self.output.len() {
+        if self.given == OUTPUT {
             Step::Give
         } else {
             Step::Again
@@ -187,8 +207,8 @@ impl Recoded {
 
     fn give(&mut self) -> Option<Frame<Bytes>> {
         let given = std::mem::take(&mut self.given);
-        if given > 0 {
-            let data = self.output.get(..given).unwrap_or_default();
+        if let (1.., MadeLate::Made { output, .. }) = (given, &self.codec) {
+            let data = output.get(..given).unwrap_or_default();
             self.passed_on += given as u64;
             return Some(Frame::data(Bytes::copy_from_slice(data)));
         }
@@ -242,7 +262,9 @@ impl HttpBody for Recoded {
 
 impl Drop for Recoded {
     fn drop(&mut self) {
-        (self.count)(self.taken, self.passed_on);
+        if let MadeLate::Made { .. } = self.codec {
+            (self.count)(self.taken, self.passed_on);
+        }
     }
 }
 

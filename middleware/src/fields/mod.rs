@@ -1,6 +1,8 @@
 //! Typed header fields: pure, one file each, fuzzed.
 
 pub mod accept_encoding;
+pub mod cache_control;
+pub mod cache_status;
 pub mod entity_tag;
 pub mod forwarded;
 pub mod hop_by_hop;
@@ -10,5 +12,6 @@ pub mod list;
 pub mod media_type;
 pub mod range;
 pub mod stream;
+pub mod targeted;
 pub mod traceparent;
 pub mod via;

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Whether `fields` name a response whose content is sent as it happens: event streams, pushed
 /// parts, lines of JSON, gRPC, or whatever says so itself by `X-Accel-Buffering: no`.
-pub(crate) fn is_live_stream(fields: &HeaderMap) -> bool {
+pub fn is_live_stream(fields: &HeaderMap) -> bool {
     fields.get(X_ACCEL_BUFFERING).is_some_and(is_unbuffered)
         || fields
             .get(CONTENT_TYPE)
@@ -34,10 +34,11 @@ pub(crate) fn is_live_type(value: &[u8]) -> bool {
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const GRPC: &[u8] = b"application/grpc";
-const LIVE_TYPES: [&[u8]; 5] = [
+const LIVE_TYPES: [&[u8]; 6] = [
     b"text/event-stream",
     b"multipart/x-mixed-replace",
     b"application/x-ndjson",
+    b"application/ndjson",
     b"application/jsonl",
     b"application/x-jsonlines",
 ];

@@ -9,7 +9,12 @@
 //! assert_eq!(traceparent::write(&trace), text);
 //! ```
 
+use http::HeaderName;
+
 use crate::facts::TraceParent;
+
+/// The field.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Reads a value; `None` if it is malformed, and the trace must then begin anew (§3.2.2.1 and following).
 ///

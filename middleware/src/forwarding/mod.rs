@@ -56,14 +56,14 @@ use tower::{Layer, Service};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 pub use self::outgoing::write_outgoing;
-pub(crate) use self::outgoing::{TRACEPARENT, X_REQUEST_ID};
 
 use self::outgoing::X_FORWARDED_FOR;
 use self::scan::{Class, Found, classify};
 use self::target::{check_framing, normalise};
 use self::trust::{Claim, claim, is_trusted};
-use crate::facts::{self, Peer, RequestFacts, RequestId, Told, TraceParent};
-use crate::fields::{hop_by_hop, list, traceparent, via};
+use crate::facts::{self, Peer, RequestFacts, RequestId, Told, TraceParent, X_REQUEST_ID};
+use crate::fields::traceparent::{self, TRACEPARENT};
+use crate::fields::{hop_by_hop, list, via};
 use crate::{Body, Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 /// Makes requests fit to be forwarded; see the module.
@@ -139,6 +139,12 @@ impl<S: Inner> Service<Request> for Forwarding<S> {
                 facts.told = told;
             }
             let mut response = result?;
+            if facts::of_response(&mut response).upstream.is_some() {
+                // Internals of the app and a trace of one request: not for clients, and never replayed.
+                for name in [SERVER_TIMING, TRACEPARENT, TRACESTATE] {
+                    response.headers_mut().remove(name);
+                }
+            }
             let [one_zero, one_one, two] = &*entries;
             let entry = match response.version() {
                 Version::HTTP_2 => two,
@@ -147,6 +153,8 @@ impl<S: Inner> Service<Request> for Forwarding<S> {
             };
             // A response with that many fields has no room for ours; it is passed on without.
             response.headers_mut().try_append(VIA, entry.clone()).ok();
+            // The version is each connection's own (RFC 9112 §2.3): an old app makes no old client.
+            *response.version_mut() = Version::HTTP_11;
             Ok(response)
         })
     }
@@ -342,3 +350,5 @@ static PROCESS_SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_on
 
 /// Longer names for requests are not kept.
 const MAX_ID: usize = 128;
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");

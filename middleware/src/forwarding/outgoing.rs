@@ -4,8 +4,9 @@
 use http::header::{FORWARDED, HOST, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
-use crate::facts::RequestFacts;
-use crate::fields::{forwarded, traceparent, via};
+use crate::facts::{RequestFacts, X_REQUEST_ID};
+use crate::fields::traceparent::{self, TRACEPARENT};
+use crate::fields::{forwarded, via};
 
 /// Writes `Via`, `X-Forwarded-For`, `-Proto` and `-Host`, `Forwarded`, `X-Request-Id` and
 /// `traceparent` into the fields of a request that came by `received`.
@@ -83,6 +84,3 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// Names the request, on both sides.
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

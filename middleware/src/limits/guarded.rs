@@ -9,6 +9,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::too_large;
+use crate::clock;
 use crate::{Body, Error, ErrorKind, Result};
 
 /// A request body that fails once it is too large or comes too slowly.
@@ -114,7 +115,7 @@ impl Rate {
         loop {
             let left = WINDOW.saturating_sub(self.waited);
             let (_, end) = self.wait.get_or_insert_with(|| {
-                let now = Instant::now();
+                let now = clock::timer_now();
                 (now, Box::pin(sleep_until(now + left)))
             });
             if end.as_mut().poll(cx).is_pending() {
@@ -132,7 +133,7 @@ impl Rate {
         let Some((since, end)) = self.wait.take() else {
             return;
         };
-        if end.is_elapsed() || Instant::now() >= end.deadline() {
+        if end.is_elapsed() || clock::timer_now() >= end.deadline() {
             // The window ended while nobody asked us: then nobody waited either.
             self.begin_window();
         } else {

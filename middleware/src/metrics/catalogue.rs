@@ -116,6 +116,8 @@ families! {
         "Content that went into our coders and came out of them.";
     CODED_COPIES: Counter "pillion_coded_copies_total" ["coding"]
         "Coded copies made of stored responses, to be used again.";
+    CODED_REPLIES: Counter "pillion_coded_replies_total" ["coding"]
+        "Answers coded on the fly, because no coded copy was at hand.";
     BREACH_GUARDED: Counter "pillion_compress_withheld_total" []
         "Answers left uncoded because coding them could leak a secret (BREACH).";
     ETAGS: Counter "pillion_etags_made_total" []
@@ -247,6 +249,12 @@ closed_set! {
     ZstdCopy => CODED_COPIES "coding" = "zstd";
     /// A gzip copy of a stored response was made.
     GzipCopy => CODED_COPIES "coding" = "gzip";
+    /// An answer was coded with Brotli on the fly.
+    BrotliReply => CODED_REPLIES "coding" = "br";
+    /// An answer was coded with Zstandard on the fly.
+    ZstdReply => CODED_REPLIES "coding" = "zstd";
+    /// An answer was coded with gzip on the fly.
+    GzipReply => CODED_REPLIES "coding" = "gzip";
     /// The BREACH policy kept an answer uncoded.
     BreachGuarded => BREACH_GUARDED;
     /// An entity tag was made.
@@ -285,6 +293,16 @@ impl Event {
             Coding::Br => (Self::BrotliIn, Self::BrotliOut),
             Coding::Zstd => (Self::ZstdIn, Self::ZstdOut),
             Coding::Gzip => (Self::GzipIn, Self::GzipOut),
+        }
+    }
+
+    /// An answer was coded on the fly.
+    pub fn coded_reply(coding: crate::content_coding::Coding) -> Self {
+        use crate::content_coding::Coding;
+        match coding {
+            Coding::Br => Self::BrotliReply,
+            Coding::Zstd => Self::ZstdReply,
+            Coding::Gzip => Self::GzipReply,
         }
     }
 

@@ -52,8 +52,8 @@ pub use self::writer::AccessLog;
 use self::record::{Asked, Record};
 use self::watched::Watched;
 use crate::clock::Clock;
+use crate::facts::X_REQUEST_ID;
 use crate::facts::{RequestId, ResponseFacts};
-use crate::forwarding::X_REQUEST_ID;
 use crate::metrics::{CoreMetrics, Finished};
 use crate::{Body, Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 

@@ -9,8 +9,7 @@ use http::{HeaderValue, Method, Uri, Version};
 use super::Head;
 use crate::clock::Now;
 use crate::facts::{self, RequestId};
-use crate::fields::traceparent;
-use crate::forwarding::TRACEPARENT;
+use crate::fields::traceparent::{self, TRACEPARENT};
 use crate::{ErrorKind, Request};
 
 /// A request that is over.

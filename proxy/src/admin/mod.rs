@@ -4,6 +4,7 @@
 //! takes time from one. Who may use it is told by [`auth`].
 
 mod auth;
+mod coding;
 mod config;
 mod explain;
 mod health;

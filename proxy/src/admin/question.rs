@@ -175,8 +175,14 @@ mod tests {
     proptest! {
         #[test]
         fn any_question_is_answered(asked in "\\PC*") {
-            let _ = request(Some(&asked), &US, Clock::system().now());
-            let _ = Target::parse(&asked, &US);
+            drop(request(Some(&asked), &US, Clock::system().now()));
+        }
+
+        #[test]
+        fn a_target_is_what_it_prints(url in "\\PC*|/[a-z/?=&%]*|http://[a-z:0-9.]*/[a-z?]*") {
+            if let Ok(target) = Target::parse(&url, &US) {
+                proptest::prop_assert_eq!(Target::parse(&target.to_string(), &US), Ok(target));
+            }
         }
     }
 }

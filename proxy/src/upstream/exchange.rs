@@ -44,7 +44,8 @@ pub(super) async fn forward(
 ) -> Result<Response> {
     let gate = &lane.state.gate;
     if gate.is_held() {
-        gate.wait(lane.state.settings.queue).await?;
+        // At start-up only, so its state is not part of every request's.
+        Box::pin(gate.wait(lane.state.settings.queue)).await?;
     }
     let answer = lane.exchange(request, way).await;
     if let Err(error) = &answer

@@ -1,14 +1,14 @@
 //! TCP: names resolved anew, every address tried (RFC 8305, happy eyeballs).
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use middleware::clock::Clock;
-use middleware::{Error, ErrorKind, Result};
+use middleware::{Error, ErrorKind, Result, Side};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 
@@ -46,6 +46,12 @@ impl Tcp {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(Arc::from([SocketAddr::new(address, self.port)]));
         }
+        if is_localhost(&self.host) {
+            let loopback = [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+            return Ok(loopback
+                .map(|address| SocketAddr::new(address, self.port))
+                .into());
+        }
         let now = clock.mono();
         if let Some((when, addresses)) =
             &*self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
@@ -67,16 +73,24 @@ impl Tcp {
     }
 }
 
+/// "Name resolution APIs SHOULD recognize localhost names as special" (RFC 6761 §6.3): some resolvers
+/// know only one of its two addresses, and an app often listens on only one.
+fn is_localhost(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next();
+    last.is_some_and(|label| label.eq_ignore_ascii_case("localhost"))
+}
+
 fn unresolved() -> Error {
     Error::upstream(ErrorKind::DnsError).retryable()
 }
 
 /// Tries the addresses in order: the next one when the last has failed or is slow, without giving
-/// the slow one up. `localhost` is two addresses, of which the app often takes only one.
+/// the slow one up. What the first one failed with is told, unless that was our own trouble (a
+/// machine without IPv6).
 async fn race(addresses: &[SocketAddr]) -> Result<TcpStream> {
     let mut rest = addresses.iter().copied();
     let mut running = FuturesUnordered::new();
-    let mut failure = unresolved();
+    let mut failure: Option<Error> = None;
     running.extend(rest.next().map(TcpStream::connect));
     loop {
         let slow = tokio::time::sleep(STAGGER);
@@ -84,10 +98,13 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream> {
             done = running.next() => match done {
                 Some(Ok(stream)) => return Ok(stream),
                 Some(Err(error)) => {
-                    failure = refused(error);
+                    failure = match failure {
+                        Some(first) if first.side() == Side::Upstream => Some(first),
+                        _ => Some(refused(error)),
+                    };
                     running.extend(rest.next().map(TcpStream::connect));
                 }
-                None => return Err(failure),
+                None => return Err(failure.unwrap_or_else(unresolved)),
             },
             () = slow, if rest.len() > 0 => running.extend(rest.next().map(TcpStream::connect)),
         }
@@ -129,6 +146,20 @@ const STAGGER: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn localhost_is_known_in_any_case_and_below() {
+        for (host, expected) in [
+            ("localhost", true),
+            ("LocalHost.", true),
+            ("app.localhost", true),
+            ("localhost.example", false),
+            ("notlocalhost", false),
+            ("", false),
+        ] {
+            assert_eq!(is_localhost(host), expected, "{host}");
+        }
+    }
 
     #[test]
     fn addresses_of_both_families_take_turns() {

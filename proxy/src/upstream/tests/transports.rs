@@ -8,14 +8,19 @@ use super::*;
 #[tokio::test]
 async fn every_address_of_a_name_is_tried() {
     // `localhost` is ::1 and 127.0.0.1; the app took only one of them.
-    let raw = Raw::new().await;
-    let port = raw.0.local_addr().unwrap().port();
-    let settings = UpstreamSettings::new(vec![tcp("localhost", port, false, Protocol::Http1)]);
-    let fixture = Fixture::new(settings);
-    let mut upstream = fixture.upstream();
-    let serve = async { raw.accept().await.serve(OK).await };
-    let (answer, _) = tokio::join!(upstream.call(get("/")), serve);
-    assert_eq!(answer.unwrap().status(), 200);
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let Ok(listener) = TcpListener::bind(address).await else {
+            continue; // A machine without IPv6.
+        };
+        let raw = Raw(listener);
+        let port = raw.0.local_addr().unwrap().port();
+        let settings = UpstreamSettings::new(vec![tcp("localhost", port, false, Protocol::Http1)]);
+        let fixture = Fixture::new(settings);
+        let mut upstream = fixture.upstream();
+        let serve = async { raw.accept().await.serve(OK).await };
+        let (answer, _) = tokio::join!(upstream.call(get("/")), serve);
+        assert_eq!(answer.unwrap().status(), 200);
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,598 @@
+//! One request on its way to the upstream, and what is done with the answer: store it, share it,
+//! freshen what is stored, or let that stand in for an error.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use config::cache::CacheSettings;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, SET_COOKIE};
+use http::{HeaderMap, StatusCode};
+use http_body::Body as _;
+
+use crate::cache::collapse::{Failure, Flight, Outcome};
+use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, may_stand_in};
+use crate::cache::fill::Fill;
+use crate::cache::freshness::Times;
+use crate::cache::invalidate::Sequence;
+use crate::cache::key::{CacheKey, KeyHash, KeyRules};
+use crate::cache::reason::Reason;
+use crate::cache::replay::{annotate, replay, replay_head};
+use crate::cache::shared::SharedCache;
+use crate::cache::storable::{Exchange, Storing, storable};
+use crate::cache::stored::{Origin, StoredResponse};
+use crate::cache::validate;
+use crate::cache::verdicts::Verdict;
+use crate::clock::Now;
+use crate::facts::{CacheOutcome, CacheStatus, Fwd};
+use crate::{Body, Error, ErrorKind, Request, Response, Result, Side};
+
+/// See the module. Made when a request is about to be forwarded.
+pub(crate) struct Errand {
+    pub(crate) shared: SharedCache,
+    pub(crate) settings: Arc<CacheSettings>,
+    pub(crate) rules: Arc<KeyRules>,
+    pub(crate) asked: Asked,
+    pub(crate) key: CacheKey,
+    /// The key of the URL, where it has many keys.
+    pub(crate) anchor: Option<CacheKey>,
+    /// The request's fields as the client sent them: a later `Vary` may name any of them.
+    pub(crate) fields: HeaderMap,
+    pub(crate) requested: Now,
+    pub(crate) born: Sequence,
+    pub(crate) fwd: Fwd,
+    pub(crate) reason: Reason,
+    /// What is stored for this request and is not to be used as it is.
+    pub(crate) stored: Option<Kept>,
+    /// Whether the upstream is asked about `stored`, so that a 304 is about that.
+    pub(crate) validates: bool,
+    /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
+    pub(crate) pass: Option<KeyHash>,
+}
+
+/// A stored response, and whether a soft purge has marked it.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) stored: Arc<StoredResponse>,
+    pub(crate) is_purged: bool,
+}
+
+impl Kept {
+    fn candidate(&self, now: Now) -> Candidate {
+        self.stored.candidate(now, self.is_purged)
+    }
+}
+
+impl Errand {
+    /// The key of the flight that this request may share: the cache key, and for an authorised
+    /// request its credentials as well. `salt` tells apart those who found that `Vary` does.
+    pub(crate) fn flight_key(&self, salt: &[u8]) -> CacheKey {
+        if !self.asked.has_authorization && salt.is_empty() {
+            return self.key.clone();
+        }
+        let mut bytes = self.key.bytes.to_vec();
+        if self.asked.has_authorization {
+            // A hash that cannot be forged: whoever has the same one has the same credentials.
+            let mut credentials = blake3::Hasher::new();
+            for line in self.fields.get_all(AUTHORIZATION) {
+                credentials.update(&(line.len() as u64).to_le_bytes());
+                credentials.update(line.as_bytes());
+            }
+            bytes.push(1);
+            bytes.extend_from_slice(credentials.finalize().as_bytes());
+        } else {
+            bytes.push(0);
+        }
+        bytes.extend_from_slice(salt);
+        self.shared.hasher().key(&bytes)
+    }
+
+    /// Where pass markers lie for the flight of `key`: answers to cookies may be unshareable where
+    /// others are not.
+    pub(crate) fn pass_key(&self, key: &CacheKey) -> KeyHash {
+        let has_cookie =
+            self.asked.has_cookie && self.asked.has_credentials(&self.settings, &self.rules);
+        key.hash ^ KeyHash::from(has_cookie)
+    }
+
+    /// Makes the upstream's request of the client's.
+    pub(crate) fn prepare(&mut self, mut request: Request) -> Request {
+        self.born = self.shared.purges().now();
+        if self.asked.directives.no_store || self.asked.is_overriding {
+            return request;
+        }
+        let fields = request.headers_mut();
+        let Some(kept) = self.stored.as_ref().filter(|_| !self.asked.is_head) else {
+            if !self.asked.has_range {
+                validate::ask_identity(fields);
+            }
+            return request;
+        };
+        let is_short = kept.stored.length() <= self.settings.range_fill_max;
+        if !self.asked.has_range || is_short {
+            validate::ask_identity(fields);
+            validate::ask_whole(fields);
+        }
+        self.validates = validate::ask_about(fields, &kept.stored);
+        request
+    }
+
+    /// Does what follows from the upstream's answer. `flight` is there if others may share it.
+    pub(crate) fn finish(
+        self,
+        result: Result<Response>,
+        flight: Option<Flight>,
+    ) -> Result<Response> {
+        let now = self.shared.clock().now();
+        match result {
+            Err(error) => self.failed(error, flight, now),
+            Ok(answer) if self.validates && answer.status() == StatusCode::NOT_MODIFIED => {
+                Ok(self.confirmed(&answer, flight, now))
+            }
+            Ok(answer) if answer.status().is_server_error() => {
+                match self.stand_in(Some(answer.status()), now) {
+                    Some(stale) => {
+                        tell(flight.as_ref(), || {
+                            Outcome::Failed(Failure::Status(answer.status()))
+                        });
+                        Ok(stale)
+                    }
+                    None => Ok(self.answered(answer, flight, now)),
+                }
+            }
+            Ok(answer) => Ok(self.answered(answer, flight, now)),
+        }
+    }
+
+    /// What is stored, in place of an error, if anything permits it.
+    pub(crate) fn stand_in(&self, status: Option<StatusCode>, now: Now) -> Option<Response> {
+        let kept = self.stored.as_ref()?;
+        let candidate = kept.candidate(now);
+        may_stand_in(&self.asked, candidate, &self.settings, &self.rules).then(|| {
+            self.note(status, Err(Reason::StaleIfError), now);
+            let status = CacheStatus {
+                outcome: CacheOutcome::HitStale,
+                fwd_status: status,
+                stored: false,
+                collapsed: false,
+                ttl: Some(candidate.ttl()),
+                reason: Some(Reason::StaleIfError),
+            };
+            replay(&kept.stored, self.asked.is_head, now, status)
+        })
+    }
+
+    fn failed(self, error: Error, flight: Option<Flight>, now: Now) -> Result<Response> {
+        if error.side() != Side::Upstream {
+            return Err(error);
+        }
+        tell(flight.as_ref(), || {
+            Outcome::Failed(Failure::Error(error.kind()))
+        });
+        if let Some(stale) = self.stand_in(None, now) {
+            return Ok(stale);
+        }
+        self.note(None, Err(Reason::UpstreamFailed), now);
+        Err(error)
+    }
+
+    /// A 304 about what is stored: its fields take those of the 304, and it is fresh anew.
+    fn confirmed(self, answer: &Response, flight: Option<Flight>, now: Now) -> Response {
+        let kept = self
+            .stored
+            .as_ref()
+            .expect("only what is stored is validated");
+        let merged = validate::merged(&kept.stored.fields, answer.headers());
+        let storing = self.storing(kept.stored.status, &merged, Some(kept.stored.length()), now);
+        let freshened = storing.and_then(|storing| {
+            let origin = self.origin(now);
+            let freshened = Arc::new(kept.stored.freshened(&merged, storing, origin));
+            self.put(&freshened, Some(&kept.stored)).map(|()| freshened)
+        });
+        let stored = freshened.as_ref().map(|_| ()).map_err(|reason| *reason);
+        self.note(Some(StatusCode::NOT_MODIFIED), stored, now);
+        let status = |ttl| CacheStatus {
+            outcome: CacheOutcome::Revalidated,
+            fwd_status: Some(StatusCode::NOT_MODIFIED),
+            stored: stored.is_ok(),
+            collapsed: false,
+            ttl,
+            reason: Some(stored.err().unwrap_or(self.reason)),
+        };
+        match freshened {
+            Ok(freshened) => {
+                self.offer(flight, &freshened, now, || {
+                    Outcome::Stored(freshened.clone())
+                });
+                let ttl = freshened.candidate(now, false).ttl();
+                replay(&freshened, self.asked.is_head, now, status(Some(ttl)))
+            }
+            Err(reason) => {
+                self.unshared(reason, StatusCode::NOT_MODIFIED, flight.as_ref(), now);
+                let mut response = Response::new(Body::segments(kept.stored.body.clone()));
+                *response.status_mut() = kept.stored.status;
+                *response.headers_mut() = merged;
+                annotate(&mut response, status(None));
+                response
+            }
+        }
+    }
+
+    /// A full answer.
+    fn answered(self, answer: Response, flight: Option<Flight>, now: Now) -> Response {
+        let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
+        match self.storing(answer.status(), answer.headers(), declared, now) {
+            Err(reason) => self.refused(answer, reason, flight, now),
+            Ok(storing) => {
+                if answer.body().is_end_stream() || !answer.body().is_stream() {
+                    self.keep_whole(answer, storing, flight, now)
+                } else {
+                    self.keep_arriving(answer, storing, declared, flight, now)
+                }
+            }
+        }
+    }
+
+    fn storing(
+        &self,
+        status: StatusCode,
+        fields: &HeaderMap,
+        length: Option<u64>,
+        now: Now,
+    ) -> Result<Storing, Reason> {
+        let exchange = Exchange {
+            asked: &self.asked,
+            request: &self.fields,
+            status,
+            fields,
+            length,
+            times: Times {
+                requested: self.requested.wall,
+                received: now.wall,
+            },
+        };
+        storable(exchange, &self.settings, &self.rules)
+    }
+
+    /// Passes an answer on that is for this client alone.
+    fn refused(
+        self,
+        mut answer: Response,
+        reason: Reason,
+        flight: Option<Flight>,
+        now: Now,
+    ) -> Response {
+        self.unshared(reason, answer.status(), flight.as_ref(), now);
+        self.note(Some(answer.status()), Err(reason), now);
+        let status = self.status(answer.status(), Err(reason), None);
+        annotate(&mut answer, status);
+        answer
+    }
+
+    /// Stores an answer whose content is here already.
+    fn keep_whole(
+        self,
+        answer: Response,
+        storing: Storing,
+        flight: Option<Flight>,
+        now: Now,
+    ) -> Response {
+        let (mut head, body) = answer.into_parts();
+        let content = body.as_whole().cloned();
+        let is_whole = content.as_ref().is_some_and(|content| {
+            declared_length(&head.headers).is_none_or(|length| length == content.len() as u64)
+        });
+        let without_cookie = storing.is_cookie_stripped;
+        let stored = if is_whole {
+            let stored =
+                StoredResponse::head(head.status, &head.headers, storing, self.origin(now));
+            self.keep(&stored, content.into_iter().collect())
+        } else {
+            Err(Reason::Incomplete)
+        };
+        self.note(
+            Some(head.status),
+            stored.as_ref().map(|_| ()).map_err(|reason| *reason),
+            now,
+        );
+        if without_cookie {
+            head.headers.remove(SET_COOKIE);
+        }
+        let mut answer = Response::from_parts(head, body);
+        match stored {
+            Ok(stored) => {
+                self.offer(flight, &stored, now, || Outcome::Stored(stored.clone()));
+                let ttl = stored.candidate(now, false).ttl();
+                let status = self.status(answer.status(), Ok(()), Some(ttl));
+                *answer.body_mut() = Body::segments(stored.body.clone());
+                annotate(&mut answer, status);
+                crate::facts::of_response(&mut answer).stored = Some(stored);
+            }
+            Err(reason) => {
+                self.unshared(reason, answer.status(), flight.as_ref(), now);
+                let status = self.status(answer.status(), Err(reason), None);
+                annotate(&mut answer, status);
+            }
+        }
+        answer
+    }
+
+    /// Stores an answer as its content arrives, and lets others share it meanwhile.
+    fn keep_arriving(
+        self,
+        answer: Response,
+        storing: Storing,
+        declared: Option<u64>,
+        flight: Option<Flight>,
+        now: Now,
+    ) -> Response {
+        let (mut head, body) = answer.into_parts();
+        let without_cookie = storing.is_cookie_stripped;
+        let origin = self.origin(now);
+        let stored = Arc::new(StoredResponse::head(
+            head.status,
+            &head.headers,
+            storing,
+            origin,
+        ));
+        let ttl = stored.candidate(now, false).ttl();
+        let status = self.status(head.status, Ok(()), Some(ttl));
+        self.note(Some(head.status), Ok(()), now);
+        let bounds = self.shared.bounds(self.settings.max_body);
+        let tasks = self.shared.tasks().clone();
+        let reader = Fill::start(body, declared, stored.clone(), bounds, tasks, |fill| {
+            let flight = self.offer(flight, &stored, now, || Outcome::Filling(fill.clone()));
+            Box::new(move |content| self.filled(&stored, content, flight))
+        });
+        if without_cookie {
+            head.headers.remove(SET_COOKIE);
+        }
+        let mut answer = Response::from_parts(head, Body::stream(reader));
+        annotate(&mut answer, status);
+        answer
+    }
+
+    /// The end of a fill.
+    fn filled(
+        self,
+        head: &StoredResponse,
+        content: Result<Vec<Bytes>, Reason>,
+        flight: Option<Flight>,
+    ) {
+        let stored = content.and_then(|content| self.keep(head, content));
+        match stored {
+            Ok(stored) => tell(flight.as_ref(), || Outcome::Stored(stored)),
+            Err(reason) => {
+                let now = self.shared.clock().now();
+                self.note(Some(head.status), Err(reason), now);
+                self.unshared(reason, head.status, flight.as_ref(), now);
+            }
+        }
+    }
+
+    /// Lets others share what is stored, if it answers a request without being validated first; if
+    /// not, waiting for it would be in vain, now and next time. Gives the flight back if it goes on.
+    fn offer(
+        &self,
+        flight: Option<Flight>,
+        stored: &StoredResponse,
+        now: Now,
+        outcome: impl FnOnce() -> Outcome,
+    ) -> Option<Flight> {
+        let found = Found::Stored(stored.candidate(now, false));
+        let decision = decide(&Asked::default(), found, &self.settings, &self.rules);
+        let is_shareable = matches!(decision, Decision::Serve | Decision::ServeStale { .. });
+        if let Some(pass) = self.pass {
+            if is_shareable {
+                self.shared.flights().clear_pass(pass);
+            } else {
+                self.shared.flights().mark_pass(pass, now);
+            }
+        }
+        let outcome = if is_shareable {
+            outcome()
+        } else {
+            Outcome::Alone
+        };
+        tell(flight.as_ref(), || outcome);
+        flight.filter(|_| is_shareable)
+    }
+
+    /// Stores `head` with `content`.
+    fn keep(
+        &self,
+        head: &StoredResponse,
+        content: Vec<Bytes>,
+    ) -> Result<Arc<StoredResponse>, Reason> {
+        let length: u64 = content.iter().map(|piece| piece.len() as u64).sum();
+        if length > self.shared.bounds(self.settings.max_body).most {
+            return Err(Reason::TooLarge);
+        }
+        let stored = Arc::new(head.with_body(content));
+        let replaced = self.stored.as_ref().map(|kept| &kept.stored);
+        self.put(&stored, replaced)?;
+        Ok(stored)
+    }
+
+    /// Stores, unless the URL was purged since the upstream was asked.
+    fn put(
+        &self,
+        stored: &Arc<StoredResponse>,
+        replaced: Option<&Arc<StoredResponse>>,
+    ) -> Result<(), Reason> {
+        if self.is_purged() {
+            return Err(Reason::Purged);
+        }
+        let store = self.shared.store();
+        let most = self.settings.variants;
+        store.put(&self.key, self.anchor.as_ref(), stored, replaced, most);
+        if self.is_purged() {
+            store.remove(self.uri_key());
+            return Err(Reason::Purged);
+        }
+        self.shared.counts().stored.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn is_purged(&self) -> bool {
+        self.shared.purges().has_since(self.born, self.uri_key())
+    }
+
+    /// Whether `shared` was asked for before the URL was purged, and this request came after.
+    pub(crate) fn is_older_than_purge(&self, shared: &StoredResponse) -> bool {
+        self.shared.purges().has_since(shared.born, self.uri_key())
+    }
+
+    fn uri_key(&self) -> KeyHash {
+        self.anchor
+            .as_ref()
+            .map_or(self.key.hash, |anchor| anchor.hash)
+    }
+
+    /// What follows for others from an answer that is not stored.
+    fn unshared(&self, reason: Reason, status: StatusCode, flight: Option<&Flight>, now: Now) {
+        let says_nothing_about_others = matches!(
+            reason,
+            Reason::NotModified | Reason::Cookie | Reason::Purged | Reason::Incomplete
+        );
+        if let Some(pass) = self.pass.filter(|_| is_lasting(reason)) {
+            self.shared.flights().mark_pass(pass, now);
+        }
+        tell(flight, || {
+            if says_nothing_about_others {
+                Outcome::Again
+            } else {
+                Outcome::Alone
+            }
+        });
+        if let Some(kept) = &self.stored
+            && condemns(reason)
+            && !status.is_server_error()
+            && !kept.candidate(now).is_fresh()
+        {
+            // The upstream has another answer now, which may not be stored; the old one, stale, is
+            // not to come back in any window.
+            self.shared.store().remove_one(&kept.stored);
+        }
+    }
+
+    fn origin(&self, now: Now) -> Origin {
+        Origin {
+            key: self.key.hash,
+            born: self.born,
+            received: now,
+            is_authorized: self.asked.has_authorization,
+        }
+    }
+
+    /// For an answer of the upstream; what stands against storing it outranks why it was asked.
+    fn status(
+        &self,
+        status: StatusCode,
+        stored: Result<(), Reason>,
+        ttl: Option<i64>,
+    ) -> CacheStatus {
+        let asked = (self.reason != Reason::NothingStored).then_some(self.reason);
+        CacheStatus {
+            outcome: CacheOutcome::Fwd(self.fwd),
+            fwd_status: Some(status),
+            stored: stored.is_ok(),
+            collapsed: false,
+            ttl,
+            reason: stored.err().or(asked),
+        }
+    }
+
+    /// The answer from what another request's forwarding brought.
+    pub(crate) fn shared_answer(&self, fill: &Arc<Fill>, now: Now) -> Option<Response> {
+        let body = if self.asked.is_head {
+            Body::empty()
+        } else {
+            Body::stream(fill.reader()?)
+        };
+        let status = self.collapsed(&fill.head, now);
+        Some(replay_head(&fill.head, now, status, body))
+    }
+
+    /// The answer from what another request's forwarding stored.
+    pub(crate) fn shared_whole(&self, stored: &Arc<StoredResponse>, now: Now) -> Response {
+        let status = self.collapsed(stored, now);
+        replay(stored, self.asked.is_head, now, status)
+    }
+
+    fn collapsed(&self, stored: &StoredResponse, now: Now) -> CacheStatus {
+        self.shared
+            .counts()
+            .collapsed
+            .fetch_add(1, Ordering::Relaxed);
+        CacheStatus {
+            outcome: CacheOutcome::Fwd(self.fwd),
+            fwd_status: None,
+            stored: false,
+            collapsed: true,
+            ttl: Some(stored.candidate(now, false).ttl()),
+            reason: None,
+        }
+    }
+
+    fn note(&self, status: Option<StatusCode>, stored: Result<(), Reason>, now: Now) {
+        self.shared.verdicts().note(Verdict {
+            key: self.key.hash,
+            at: now.wall,
+            forwarded: self.reason,
+            status,
+            stored,
+        });
+    }
+}
+
+/// Whether an error says nothing about the one request that met it, so that those who wait for the
+/// same thing need not find it out one by one.
+pub(crate) fn is_of_upstream(kind: ErrorKind) -> bool {
+    use ErrorKind as K;
+    matches!(
+        kind,
+        K::DnsTimeout
+            | K::DnsError
+            | K::DestinationUnavailable
+            | K::ConnectionRefused
+            | K::ConnectionTimeout
+            | K::ConnectionLimitReached
+            | K::TlsProtocolError
+            | K::TlsCertificateError
+    )
+}
+
+fn tell(flight: Option<&Flight>, outcome: impl FnOnce() -> Outcome) {
+    if let Some(flight) = flight {
+        flight.tell(outcome());
+    }
+}
+
+/// `Content-Length`, where it is one number.
+fn declared_length(fields: &HeaderMap) -> Option<u64> {
+    fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether the next answer to a request like this one will not be stored either.
+fn is_lasting(reason: Reason) -> bool {
+    condemns(reason) || matches!(reason, Reason::Cookie | Reason::Authorization)
+}
+
+/// Whether a reason lies in the response itself.
+fn condemns(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoStore
+            | Reason::Private
+            | Reason::SetCookie
+            | Reason::VaryStar
+            | Reason::VaryPersonal
+            | Reason::VaryTooMany
+            | Reason::NoLifetime
+            | Reason::AlreadyStale
+            | Reason::Status
+            | Reason::TooLarge
+            | Reason::LiveStream
+    )
+}

@@ -1,0 +1,252 @@
+//! What all routes and cores share: the store, the requests in flight, what was purged and decided lately.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+
+use bytes::Bytes;
+use config::cache::CacheSettings;
+use http::Uri;
+use tokio_util::task::TaskTracker;
+
+use crate::cache::collapse::Flights;
+use crate::cache::fill::Bounds;
+use crate::cache::invalidate::PurgeLog;
+use crate::cache::key::{CacheKey, KeyHasher, KeyRules, Target};
+use crate::cache::store::memory::MemoryStore;
+use crate::cache::stored::StoredResponse;
+use crate::cache::verdicts::Verdicts;
+use crate::clock::Clock;
+use crate::content_coding::Coding;
+use crate::content_coding::coded_copies::InProgress;
+use crate::facts::Scheme;
+use crate::metrics::Metrics;
+
+/// The cache behind all routes on all cores; a handle.
+#[derive(Clone, Debug)]
+pub struct SharedCache(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    store: MemoryStore,
+    flights: Arc<Flights>,
+    purges: PurgeLog,
+    verdicts: Verdicts,
+    hasher: KeyHasher,
+    /// The rules that routes make keys by; a purge has to know them all. Those of routes that a
+    /// reload has taken away vanish with their last layer.
+    rules: RwLock<Vec<Weak<KeyRules>>>,
+    bounds: Bounds,
+    clock: Clock,
+    tasks: TaskTracker,
+    copies: InProgress,
+    counts: Counts,
+}
+
+/// Counted off the hit path only.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) stored: AtomicU64,
+    pub(crate) collapsed: AtomicU64,
+    pub(crate) validated_in_background: AtomicU64,
+}
+
+/// Numbers about the cache, for metrics and the dashboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Figures {
+    /// Keys with something stored.
+    pub entries: u64,
+    /// Bytes of memory they hold, all overhead counted.
+    pub bytes: u64,
+    /// What they may hold.
+    pub budget: u64,
+    /// Bytes of content that is being received and may be stored.
+    pub filling: u64,
+    /// Requests in flight that others may follow.
+    pub flights: u64,
+    /// Responses stored so far, freshened ones included.
+    pub stored: u64,
+    /// Entries that left for want of room so far.
+    pub evicted: u64,
+    /// Entries removed by purges and invalidation so far.
+    pub purged: u64,
+    /// Answers shared with another request's forwarding so far.
+    pub collapsed: u64,
+    /// Background validations so far.
+    pub validated_in_background: u64,
+}
+
+/// What a purge does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purge {
+    /// Removes.
+    Hard,
+    /// Marks as stale, so that the next use validates.
+    Soft,
+}
+
+impl SharedCache {
+    /// An empty cache of at most `memory` bytes, all overhead counted.
+    pub fn new(memory: u64, clock: Clock, tasks: TaskTracker, _metrics: &Metrics) -> Self {
+        let bounds = Bounds {
+            // One response may be half of the cache, and what is being received a quarter more.
+            most: memory / 2,
+            held: Arc::default(),
+            most_held: (memory / 4).max(LEAST_HELD),
+        };
+        Self(Arc::new(Shared {
+            store: MemoryStore::new(memory),
+            flights: Arc::new(Flights::new(clock.now())),
+            purges: PurgeLog::new(),
+            verdicts: Verdicts::new(),
+            hasher: KeyHasher::new(),
+            rules: RwLock::default(),
+            bounds,
+            clock,
+            tasks,
+            copies: InProgress::default(),
+            counts: Counts::default(),
+        }))
+    }
+
+    /// Keeps a coded copy with the response that it is a copy of, and accounts for it. Nothing
+    /// happens if that response is no longer stored.
+    pub fn keep_coded(&self, stored: &Arc<StoredResponse>, coding: Coding, content: Bytes) {
+        self.0.store.keep_coded(stored, coding, content);
+    }
+
+    /// What is being coded now: copies and answers.
+    pub(crate) fn copies(&self) -> &InProgress {
+        &self.0.copies
+    }
+
+    /// Purges all that is stored for one URL, however many keys it has: how many responses that
+    /// were, as far as it is known. What is being fetched meanwhile is not stored.
+    pub fn purge_uri(&self, scheme: Scheme, authority: &str, uri: &Uri, purge: Purge) -> usize {
+        self.purge_target(Target::new(scheme, authority.as_bytes(), uri), purge)
+    }
+
+    /// Removes everything and gives its memory back: how many keys that were.
+    pub fn purge_all(&self) -> usize {
+        self.0.purges.note_all();
+        self.0.store.remove_all()
+    }
+
+    /// Numbers about the cache, as of now.
+    pub fn figures(&self) -> Figures {
+        let shared = &*self.0;
+        shared.store.settle();
+        let store = shared.store.figures();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Figures {
+            entries: store.entries,
+            bytes: store.bytes,
+            budget: store.budget,
+            filling: count(&shared.bounds.held),
+            flights: shared.flights.count() as u64,
+            stored: count(&shared.counts.stored),
+            evicted: store.evicted,
+            purged: store.purged,
+            collapsed: count(&shared.counts.collapsed),
+            validated_in_background: count(&shared.counts.validated_in_background),
+        }
+    }
+
+    /// Where whatever is done for the cache in the background is tracked.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.0.tasks
+    }
+
+    /// The clock by which stored responses age.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The key rules of `settings`, the same for all routes and cores that have equal ones.
+    pub(crate) fn rules(&self, settings: &CacheSettings) -> Arc<KeyRules> {
+        let rules = KeyRules::of(settings);
+        let mut known = self.0.rules.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|rules| rules.strong_count() > 0);
+        let same = known
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|known| known.is_same(&rules));
+        same.unwrap_or_else(|| {
+            let rules = Arc::new(rules);
+            known.push(Arc::downgrade(&rules));
+            rules
+        })
+    }
+
+    /// See [`purge_uri`](Self::purge_uri).
+    pub(crate) fn purge_target(&self, target: Target<'_>, purge: Purge) -> usize {
+        let known: Vec<Arc<KeyRules>> = {
+            let known = self.0.rules.read().unwrap_or_else(PoisonError::into_inner);
+            known.iter().filter_map(Weak::upgrade).collect()
+        };
+        let mut key = Vec::new();
+        let mut count = 0;
+        for rules in known {
+            self.write_uri_key(&rules, target, &mut key);
+            let hash = self.0.hasher.hash(&key);
+            let sequence = self.0.purges.note(hash);
+            count += match purge {
+                Purge::Hard => self.0.store.remove(hash),
+                Purge::Soft => self.0.store.mark_stale(hash, sequence),
+            };
+        }
+        count
+    }
+
+    /// The key that a URL is purged by: its one key, or the anchor of its many.
+    fn write_uri_key(&self, rules: &KeyRules, target: Target<'_>, key: &mut Vec<u8>) {
+        if rules.is_projected() {
+            rules.write_anchor(target, key);
+        } else {
+            rules.write_plain(target, key);
+        }
+    }
+
+    /// The key by which what `target` has is purged together, where it has many keys.
+    pub(crate) fn anchor(&self, rules: &KeyRules, target: Target<'_>) -> Option<CacheKey> {
+        rules.is_projected().then(|| {
+            let mut key = Vec::new();
+            rules.write_anchor(target, &mut key);
+            self.0.hasher.key(&key)
+        })
+    }
+
+    pub(crate) fn store(&self) -> &MemoryStore {
+        &self.0.store
+    }
+
+    pub(crate) fn flights(&self) -> &Arc<Flights> {
+        &self.0.flights
+    }
+
+    pub(crate) fn purges(&self) -> &PurgeLog {
+        &self.0.purges
+    }
+
+    pub(crate) fn verdicts(&self) -> &Verdicts {
+        &self.0.verdicts
+    }
+
+    pub(crate) fn hasher(&self) -> KeyHasher {
+        self.0.hasher
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.0.counts
+    }
+
+    /// The bounds of one fill on a route that stores bodies of up to `most` bytes.
+    pub(crate) fn bounds(&self, most: u64) -> Bounds {
+        Bounds {
+            most: most.min(self.0.bounds.most),
+            ..self.0.bounds.clone()
+        }
+    }
+}
+
+/// However small the cache, this much may be received at once.
+const LEAST_HELD: u64 = 16 << 20;

@@ -1,0 +1,387 @@
+//! The tier in memory: stored responses by key, bounded by the bytes that they really hold.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use moka::notification::RemovalCause;
+use moka::ops::compute::Op;
+
+use crate::cache::invalidate::Sequence;
+use crate::cache::key::{CacheKey, KeyHash};
+use crate::cache::stored::{COUNTS, StoredResponse, block};
+use crate::content_coding::Coding;
+
+/// All that is stored under one key: up to `variants` responses, told apart by `Vary`. One lookup
+/// finds identity content, variants and coded copies.
+#[derive(Debug)]
+struct Entry {
+    /// Compared on every hit: two keys may have one hash.
+    key: Box<[u8]>,
+    content: Content,
+    /// Where the URL has many keys: what must still be there for this one to be valid.
+    anchor: Option<AnchorLink>,
+    /// What was born before this is stale by a soft purge.
+    purged: Sequence,
+    weight: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    /// Latest first.
+    Responses(Arc<[Arc<StoredResponse>]>),
+    /// Stands for a URL that has many keys (by configured fields and cookies). Removing it makes all
+    /// of them invalid at once, without knowing them; if it is evicted, they are purged for nothing,
+    /// never kept wrongly.
+    Anchor(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct AnchorLink {
+    key: KeyHash,
+    id: u64,
+}
+
+/// What a lookup found.
+#[derive(Debug)]
+pub(crate) enum Lookup {
+    Nothing,
+    /// This many, none for this request's values of the nominated fields.
+    OtherVariant(usize),
+    Stored {
+        stored: Arc<StoredResponse>,
+        /// Whether a soft purge has marked it stale.
+        is_purged: bool,
+        /// How many are stored under the key.
+        variants: usize,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct MemoryStore {
+    entries: moka::sync::Cache<KeyHash, Arc<Entry>, PassThrough>,
+    removed: Arc<Removed>,
+    anchors: AtomicU64,
+}
+
+/// Entries that left, by cause; written by moka's listener.
+#[derive(Debug, Default)]
+struct Removed {
+    for_size: AtomicU64,
+    purged: AtomicU64,
+}
+
+/// Numbers about the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoreFigures {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) budget: u64,
+    pub(crate) evicted: u64,
+    pub(crate) purged: u64,
+}
+
+impl MemoryStore {
+    /// An empty store of at most `budget` bytes.
+    pub(crate) fn new(budget: u64) -> Self {
+        let removed = Arc::<Removed>::default();
+        let count = removed.clone();
+        let entries = moka::sync::Cache::builder()
+            .max_capacity(budget)
+            .weigher(|_, entry: &Arc<Entry>| entry.weight)
+            .eviction_listener(move |_, _, cause| count.one(cause))
+            .build_with_hasher(PassThrough::default());
+        Self {
+            entries,
+            removed,
+            anchors: AtomicU64::new(0),
+        }
+    }
+
+    /// What is stored under `key` (whose hash is `hash`) for a request with these fields.
+    pub(crate) fn lookup(&self, hash: KeyHash, key: &[u8], request: &HeaderMap) -> Lookup {
+        let Some((entry, purged)) = self.valid(hash, key) else {
+            return Lookup::Nothing;
+        };
+        let responses = entry.responses();
+        match responses
+            .iter()
+            .find(|stored| stored.selection.matches(request))
+        {
+            None => Lookup::OtherVariant(responses.len()),
+            Some(stored) => Lookup::Stored {
+                stored: stored.clone(),
+                is_purged: stored.born < purged,
+                variants: responses.len(),
+            },
+        }
+    }
+
+    /// The entry of `key`, unless it was purged together with its URL; and since when what it has is stale.
+    fn valid(&self, hash: KeyHash, key: &[u8]) -> Option<(Arc<Entry>, Sequence)> {
+        let entry = self.entries.get(&hash)?;
+        if *entry.key != *key {
+            return None;
+        }
+        let Some(link) = entry.anchor else {
+            let purged = entry.purged;
+            return Some((entry, purged));
+        };
+        let anchor = self.entries.get(&link.key)?;
+        let is_anchored = matches!(anchor.content, Content::Anchor(id) if id == link.id);
+        let purged = entry.purged.max(anchor.purged);
+        is_anchored.then_some((entry, purged))
+    }
+
+    /// Stores `stored`, in place of `replaced` and of whatever answers the same requests. `anchor` is
+    /// the key of its URL, where that has many keys.
+    pub(crate) fn put(
+        &self,
+        key: &CacheKey,
+        anchor: Option<&CacheKey>,
+        stored: &Arc<StoredResponse>,
+        replaced: Option<&Arc<StoredResponse>>,
+        most: usize,
+    ) {
+        let anchor = anchor.map(|anchor| self.anchored(anchor));
+        let is_replaced = |old: &Arc<StoredResponse>| {
+            old.selection == stored.selection
+                || replaced.is_some_and(|replaced| Arc::ptr_eq(old, replaced))
+        };
+        self.entries.entry(key.hash).and_compute_with(|old| {
+            let old = old.map(moka::Entry::into_value);
+            let old = old.filter(|old| old.key == key.bytes && old.anchor == anchor);
+            let kept = old.iter().flat_map(|old| old.responses().iter());
+            let responses = std::iter::once(stored)
+                .chain(kept.filter(|old| !is_replaced(old)))
+                .take(most.max(1))
+                .cloned()
+                .collect();
+            let purged = old
+                .as_ref()
+                .map_or_else(Sequence::default, |old| old.purged);
+            Op::Put(Arc::new(Entry::new(
+                key.bytes.clone(),
+                Content::Responses(responses),
+                anchor,
+                purged,
+            )))
+        });
+    }
+
+    /// A link to the anchor `key`, which is made if it is not there.
+    fn anchored(&self, key: &CacheKey) -> AnchorLink {
+        let is_ours = |entry: &Entry| entry.key == key.bytes;
+        let anchor = match self.entries.get(&key.hash).filter(|entry| is_ours(entry)) {
+            Some(anchor) => anchor,
+            None => {
+                let id = self.anchors.fetch_add(1, Ordering::Relaxed);
+                let made = || {
+                    let content = Content::Anchor(id);
+                    Arc::new(Entry::new(
+                        key.bytes.clone(),
+                        content,
+                        None,
+                        Sequence::default(),
+                    ))
+                };
+                self.entries
+                    .entry(key.hash)
+                    .and_compute_with(|old| match old {
+                        Some(old) if is_ours(old.value()) => Op::Nop,
+                        _ => Op::Put(made()),
+                    })
+                    .into_entry()
+                    .map_or_else(made, moka::Entry::into_value)
+            }
+        };
+        let id = match anchor.content {
+            Content::Anchor(id) => id,
+            Content::Responses(_) => u64::MAX,
+        };
+        AnchorLink { key: key.hash, id }
+    }
+
+    /// Adds a coded copy to whatever is stored with the same content, and weighs it anew. Nothing
+    /// happens, and nothing comes back, if that is gone.
+    pub(crate) fn keep_coded(&self, of: &StoredResponse, coding: Coding, content: Bytes) {
+        self.entries.entry(of.key).and_compute_with(|old| {
+            let Some(old) = old.map(moka::Entry::into_value) else {
+                return Op::Nop;
+            };
+            let is_stored = old
+                .responses()
+                .iter()
+                .any(|stored| stored.shares_copies(of));
+            if is_stored && of.add_coded(coding, content) {
+                Op::Put(Arc::new(old.again(old.content.clone(), old.purged)))
+            } else {
+                Op::Nop
+            }
+        });
+    }
+
+    /// Removes one response, if it is still stored.
+    pub(crate) fn remove_one(&self, gone: &Arc<StoredResponse>) {
+        self.entries.entry(gone.key).and_compute_with(|old| {
+            let Some(old) = old.map(moka::Entry::into_value) else {
+                return Op::Nop;
+            };
+            let responses = old.responses().iter();
+            let left: Arc<[_]> = responses
+                .filter(|stored| !Arc::ptr_eq(stored, gone))
+                .cloned()
+                .collect();
+            if left.len() == old.responses().len() {
+                Op::Nop
+            } else if left.is_empty() {
+                Op::Remove
+            } else {
+                Op::Put(Arc::new(old.again(Content::Responses(left), old.purged)))
+            }
+        });
+    }
+
+    /// Removes what is stored under `key`: how many responses that were, as far as it is known.
+    pub(crate) fn remove(&self, key: KeyHash) -> usize {
+        match self.entries.remove(&key) {
+            None => 0,
+            Some(entry) => entry.responses().len().max(1),
+        }
+    }
+
+    /// Marks what is stored under `key`, and was born before `purged`, as stale.
+    pub(crate) fn mark_stale(&self, key: KeyHash, purged: Sequence) -> usize {
+        let mut marked = 0;
+        self.entries.entry(key).and_compute_with(|old| match old {
+            None => Op::Nop,
+            Some(old) => {
+                let old = old.into_value();
+                marked = old.responses().len().max(1);
+                Op::Put(Arc::new(old.again(old.content.clone(), purged)))
+            }
+        });
+        marked
+    }
+
+    /// Removes everything and gives the memory back.
+    pub(crate) fn remove_all(&self) -> usize {
+        self.entries.run_pending_tasks();
+        let count = self.entries.entry_count();
+        self.entries.invalidate_all();
+        // Maintenance works in batches; each call does one.
+        for _ in 0..=count / 64 {
+            self.entries.run_pending_tasks();
+            if self.entries.entry_count() == 0 {
+                break;
+            }
+        }
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn figures(&self) -> StoreFigures {
+        StoreFigures {
+            entries: self.entries.entry_count(),
+            bytes: self.entries.weighted_size(),
+            budget: self.entries.policy().max_capacity().unwrap_or(u64::MAX),
+            evicted: self.removed.for_size.load(Ordering::Relaxed),
+            purged: self.removed.purged.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Brings [`figures`](Self::figures) up to date: moka counts with a delay.
+    pub(crate) fn settle(&self) {
+        self.entries.run_pending_tasks();
+    }
+}
+
+impl Entry {
+    fn new(key: Box<[u8]>, content: Content, anchor: Option<AnchorLink>, purged: Sequence) -> Self {
+        let mut entry = Self {
+            key,
+            content,
+            anchor,
+            purged,
+            weight: 0,
+        };
+        entry.weight = entry.weigh();
+        entry
+    }
+
+    /// The same entry with other content.
+    fn again(&self, content: Content, purged: Sequence) -> Self {
+        Self::new(self.key.clone(), content, self.anchor, purged)
+    }
+
+    fn responses(&self) -> &[Arc<StoredResponse>] {
+        match &self.content {
+            Content::Responses(responses) => responses,
+            Content::Anchor(_) => &[],
+        }
+    }
+
+    fn weigh(&self) -> u32 {
+        let responses = self.responses();
+        let list = block(COUNTS + size_of_val(responses));
+        let stored: usize = responses.iter().map(|stored| stored.weight()).sum();
+        let weight =
+            NODE + block(size_of::<Self>() + COUNTS) + block(self.key.len()) + list + stored;
+        u32::try_from(weight).unwrap_or(u32::MAX)
+    }
+}
+
+impl Removed {
+    fn one(&self, cause: RemovalCause) {
+        match cause {
+            RemovalCause::Size | RemovalCause::Expired => &self.for_size,
+            RemovalCause::Explicit => &self.purged,
+            RemovalCause::Replaced => return,
+        }
+        .fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Keys are hashes already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PassThrough(u64);
+
+impl BuildHasher for PassThrough {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        Self(0)
+    }
+}
+
+impl Hasher for PassThrough {
+    fn write(&mut self, bytes: &[u8]) {
+        // Never used for `u128`; right for any other key nevertheless.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, hash: u128) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the low half is a hash too"
+        )]
+        let low = hash as u64;
+        self.0 = low;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// What moka itself holds for an entry: bucket, key, counters and places in its two queues;
+/// measured as resident memory against accounted bytes.
+const NODE: usize = 320;
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

@@ -1,0 +1,149 @@
+use http::{HeaderMap, StatusCode};
+
+use super::*;
+use crate::clock::Clock;
+
+fn stored(key: KeyHash, content: Vec<u8>) -> Arc<StoredResponse> {
+    let now = Clock::system().now();
+    let mut stored = StoredResponse::fixed(StatusCode::OK, HeaderMap::new(), content.into(), now);
+    stored.key = key;
+    Arc::new(stored)
+}
+
+fn key(hash: KeyHash, bytes: &str) -> CacheKey {
+    CacheKey {
+        hash,
+        bytes: bytes.as_bytes().into(),
+    }
+}
+
+#[test]
+fn a_key_of_the_same_hash_finds_nothing() {
+    let store = MemoryStore::new(1 << 20);
+    store.put(&key(1, "a"), None, &stored(1, vec![]), None, 4);
+    let nothing = HeaderMap::new();
+    assert!(matches!(
+        store.lookup(1, b"a", &nothing),
+        Lookup::Stored { variants: 1, .. }
+    ));
+    assert!(matches!(store.lookup(1, b"b", &nothing), Lookup::Nothing));
+    store.put(&key(1, "b"), None, &stored(1, vec![]), None, 4);
+    assert!(matches!(store.lookup(1, b"a", &nothing), Lookup::Nothing));
+    assert!(matches!(
+        store.lookup(1, b"b", &nothing),
+        Lookup::Stored { variants: 1, .. }
+    ));
+}
+
+#[test]
+fn the_budget_holds() {
+    let store = MemoryStore::new(1 << 20);
+    for index in 0..2000_u128 {
+        let hash = index.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        store.put(
+            &key(hash, &index.to_string()),
+            None,
+            &stored(hash, vec![0; 2048]),
+            None,
+            4,
+        );
+    }
+    store.settle();
+    let figures = store.figures();
+    assert!(figures.bytes <= 1 << 20, "{figures:?}");
+    assert!(figures.evicted > 1000, "{figures:?}");
+}
+
+#[test]
+fn keys_of_one_url_go_with_their_anchor() {
+    let store = MemoryStore::new(1 << 20);
+    let (anchor, nothing) = (key(9, "url"), HeaderMap::new());
+    for hash in 1..4 {
+        let stored = stored(hash, vec![]);
+        store.put(&key(hash, "a"), Some(&anchor), &stored, None, 4);
+    }
+    assert!(matches!(
+        store.lookup(1, b"a", &nothing),
+        Lookup::Stored { .. }
+    ));
+    assert_eq!(store.remove(9), 1);
+    for hash in 1..4 {
+        assert!(matches!(
+            store.lookup(hash, b"a", &nothing),
+            Lookup::Nothing
+        ));
+    }
+    store.put(&key(1, "a"), Some(&anchor), &stored(1, vec![]), None, 4);
+    assert!(matches!(
+        store.lookup(1, b"a", &nothing),
+        Lookup::Stored { variants: 1, .. }
+    ));
+    assert!(matches!(store.lookup(2, b"a", &nothing), Lookup::Nothing));
+}
+
+#[test]
+fn removing_one_leaves_its_siblings() {
+    let store = MemoryStore::new(1 << 20);
+    let nothing = HeaderMap::new();
+    let one = stored(1, vec![]);
+    store.put(&key(1, "a"), None, &one, None, 4);
+    store.remove_one(&stored(1, vec![]));
+    assert!(matches!(
+        store.lookup(1, b"a", &nothing),
+        Lookup::Stored { .. }
+    ));
+    store.remove_one(&one);
+    assert!(matches!(store.lookup(1, b"a", &nothing), Lookup::Nothing));
+}
+
+/// Run alone: `cargo test -p middleware --lib -- --ignored --exact --nocapture
+/// cache::store::memory::tests::accounted_bytes_are_close_to_resident_ones`
+#[test]
+#[ignore = "measures the whole process, so it must run alone"]
+fn accounted_bytes_are_close_to_resident_ones() {
+    let store = MemoryStore::new(1 << 30);
+    let before = resident();
+    for index in 0..50_000_u128 {
+        let hash = index.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let mut fields = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "text/html; charset=utf-8"),
+            ("cache-control", "public, max-age=3600"),
+            ("etag", "\"0123456789abcdef\""),
+            ("last-modified", "Thu, 01 Jan 2015 00:00:00 GMT"),
+            ("date", "Thu, 01 Jan 2026 00:00:00 GMT"),
+            ("vary", "Accept-Encoding"),
+            ("x-frame-options", "deny"),
+            ("x-custom-name", "something"),
+        ] {
+            fields.insert(name, http::HeaderValue::from_static(value));
+        }
+        let now = Clock::system().now();
+        let mut stored = StoredResponse::fixed(StatusCode::OK, fields, vec![1; 2048].into(), now);
+        stored.key = hash;
+        let key = key(hash, &format!("a key as long as keys usually are {index}"));
+        store.put(&key, None, &Arc::new(stored), None, 4);
+    }
+    store.settle();
+    let (resident, figures) = (resident() - before, store.figures());
+    println!(
+        "resident {resident}, accounted {}, {figures:?}",
+        figures.bytes
+    );
+    assert_eq!(figures.entries, 50_000);
+    let ratio = resident as f64 / figures.bytes as f64;
+    assert!((0.9..1.1).contains(&ratio), "{ratio}");
+    store.remove_all();
+    assert_eq!(store.figures().bytes, 0);
+}
+
+#[cfg(target_os = "linux")]
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[cfg(not(target_os = "linux"))]
+fn resident() -> u64 {
+    0
+}

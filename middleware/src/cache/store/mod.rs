@@ -1,0 +1,3 @@
+//! Where stored responses lie. Memory is the first tier and the only one yet.
+
+pub(crate) mod memory;

@@ -1,0 +1,8 @@
+//! The service as a whole, over a scripted upstream.
+
+mod background;
+mod collapsing;
+mod filling;
+mod invalidation;
+mod reuse;
+mod validation;
