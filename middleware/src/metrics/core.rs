@@ -18,7 +18,7 @@ use super::catalogue::{
 };
 use super::counter::{Histogram, HistogramTotal, add_alone};
 use super::exposition::Gathered;
-use super::label::{MethodLabel, Outcome, code_label, lookup_label, reason_label, registered};
+use super::label::{MethodLabel, Outcome, code_label, lookup_label, registered};
 use super::mix::Mixed;
 use super::route_label::{Found, KnownNames, RouteIndex, RouteNames};
 use super::{Metrics, lock};
@@ -347,7 +347,7 @@ impl Series {
         }
         let mut lookups: BTreeMap<_, u64> = BTreeMap::new();
         for (key, count) in &self.lookups {
-            let reason = key.reason.map_or_else(String::new, reason_label);
+            let reason = key.reason.map_or("", Reason::name);
             let result = lookup_label(key.outcome);
             *lookups.entry((result, reason)).or_default() += count.load(Ordering::Relaxed);
         }
