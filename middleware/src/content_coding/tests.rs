@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::content_coding::coded_copies::Seat;
 use crate::content_coding::coder::decoded;
 use crate::content_coding::encode::Effort;
-use crate::facts::of_response;
+use crate::facts::{CacheOutcome, CacheStatus, Fwd, of_response};
 use crate::metrics::Event;
 use crate::{Body, ErrorKind};
 
@@ -133,12 +133,25 @@ fn response(fields: &[(&'static str, &'static str)], body: impl Into<Body>) -> R
     response
 }
 
-/// A response that replays `stored`.
+/// A response that replays `stored`: a hit.
 fn replay(stored: &Arc<StoredResponse>) -> Response {
+    replay_as(CacheOutcome::Hit, stored)
+}
+
+fn replay_as(outcome: CacheOutcome, stored: &Arc<StoredResponse>) -> Response {
     let mut response = Response::new(Body::segments(stored.body.clone()));
     *response.status_mut() = stored.status;
     *response.headers_mut() = stored.fields.clone();
-    of_response(&mut response).stored = Some(stored.clone());
+    let facts = of_response(&mut response);
+    facts.stored = Some(stored.clone());
+    facts.cache = Some(CacheStatus {
+        outcome,
+        fwd_status: None,
+        stored: true,
+        collapsed: false,
+        ttl: None,
+        reason: None,
+    });
     response
 }
 
@@ -458,6 +471,20 @@ async fn coded_copies_are_made_once_for_each_stored_response_and_used_again() {
     // What is stored was never touched.
     assert_eq!(kept.fields[ETAG], "\"a\"");
     assert!(!kept.fields.contains_key(VARY));
+}
+
+#[tokio::test]
+async fn a_miss_makes_no_copy() {
+    let house = House::new();
+    let stored = stored(&[], &[text(5000)]);
+    house.keep(&stored);
+    let mut layer = house.over(move |_| replay_as(CacheOutcome::Fwd(Fwd::UriMiss), &stored));
+    for _ in 0..2 {
+        let got = layer.call(accepting("br")).await.unwrap();
+        assert_eq!(coding_of(&got), Some(Coding::Br));
+        house.copies_made().await;
+    }
+    assert_eq!(house.copies(), 0);
 }
 
 #[tokio::test]
