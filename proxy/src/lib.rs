@@ -21,9 +21,9 @@ use std::time::Duration;
 use std::{io, thread};
 
 use config::Settings;
-use middleware::cache::SharedCache;
+use middleware::cache::{Figures, SharedCache};
 use middleware::clock::Clock;
-use middleware::metrics::Metrics;
+use middleware::metrics::{Metrics, Sampled};
 use middleware::request_log::AccessLog;
 use tokio::runtime;
 use tokio::time::timeout;
@@ -110,6 +110,7 @@ fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared,
         tasks.clone(),
         &metrics,
     );
+    observe(&cache, &metrics);
     Ok(Shared {
         clock,
         tasks,
@@ -120,6 +121,17 @@ fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared,
         cache,
         upstreams,
     })
+}
+
+/// Has every scrape ask the cache how full it is.
+fn observe(cache: &SharedCache, metrics: &Metrics) {
+    let gauge = |what, of: fn(Figures) -> u64| {
+        let cache = cache.clone();
+        metrics.observe(what, move || of(cache.figures()) as f64);
+    };
+    gauge(Sampled::CacheBudget, |figures| figures.budget);
+    gauge(Sampled::CacheAccounted, |figures| figures.bytes);
+    gauge(Sampled::CacheEntries, |figures| figures.entries);
 }
 
 /// A Pillion that listens. Dropping it ends it at once; [`stop`](Self::stop) does so with care.

@@ -35,7 +35,7 @@ impl Fetched {
 
     /// The content after its coding is undone, by the field `Content-Encoding`.
     pub fn decoded(&self) -> Vec<u8> {
-        crate::client::decode(self.header("content-encoding"), &self.body)
+        decode(self.header("content-encoding"), &self.body)
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) struct Origin {
 
 impl StoredResponse {
     /// A response of `fields` and `content` that is fresh for good; for tests of what lies above the cache.
-    pub fn fixed(status: StatusCode, fields: HeaderMap, content: Vec<Bytes>, now: Now) -> Self {
+    pub fn fixed(status: StatusCode, fields: HeaderMap, content: Bytes, now: Now) -> Self {
         let terms = Terms {
             lifetime: Duration::from_secs(1 << 31),
             source: Source::MaxAge,
@@ -88,7 +88,7 @@ impl StoredResponse {
             received: now,
             is_authorized: false,
         };
-        Self::head(status, &fields, storing, origin).with_body(content)
+        Self::head(status, &fields, storing, origin).with_body(vec![content])
     }
 
     /// The head of a response whose content is still to come.

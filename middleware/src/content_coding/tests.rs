@@ -159,7 +159,7 @@ fn stored(fields: &[(&'static str, &'static str)], body: &[Bytes]) -> Arc<Stored
     Arc::new(StoredResponse::fixed(
         StatusCode::OK,
         response(fields, Body::empty()).headers().clone(),
-        body.to_vec(),
+        body.concat().into(),
         Clock::system().now(),
     ))
 }

@@ -153,6 +153,8 @@ impl<S: Inner> Service<Request> for Forwarding<S> {
             };
             // A response with that many fields has no room for ours; it is passed on without.
             response.headers_mut().try_append(VIA, entry.clone()).ok();
+            // The version is each connection's own (RFC 9112 §2.3): an old app makes no old client.
+            *response.version_mut() = Version::HTTP_11;
             Ok(response)
         })
     }

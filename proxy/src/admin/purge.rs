@@ -5,6 +5,7 @@ use http::StatusCode;
 use http::request::Parts;
 use http::uri::Authority;
 use middleware::cache::Purge;
+use middleware::metrics::Event;
 use serde::Deserialize;
 use serde_json::json;
 use tracing::info;
@@ -29,6 +30,7 @@ pub(super) fn purge(admin: &Admin, head: &Parts, content: &Bytes) -> Reply {
             (target.to_string(), count)
         }
     };
+    admin.shared.metrics.count(Event::Purge);
     info!(what, count, "Purged.");
     if reply::wants_text(&head.headers) {
         let responses = if count == 1 { "response" } else { "responses" };

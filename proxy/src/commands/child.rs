@@ -213,14 +213,16 @@ mod tests {
     #[tokio::test]
     async fn who_listens_accepts() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let transport = Transport::Tcp {
+        accepts(&Transport::Tcp {
             host: "localhost".into(),
-            port,
+            port: listener.local_addr().unwrap().port(),
             tls: false,
-        };
-        accepts(&transport).await;
-        drop(listener);
-        assert!(!connects(&transport).await);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn nobody_listens_at_a_socket_that_is_not_there() {
+        assert!(!connects(&Transport::Unix("/no/such/socket".into())).await);
     }
 }

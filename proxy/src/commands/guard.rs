@@ -10,13 +10,13 @@ use std::future::pending;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::pin::Pin;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{self, Pid, Signal, WaitOptions};
-use middleware::clock::timer_now;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::family;
 use super::signals::Signals;
@@ -85,9 +85,9 @@ async fn watch(args: &Args) -> io::Result<u8> {
         }
         let signal = tokio::select! {
             signal = signals.next() => signal,
-            () = passed(deadline) => break,
+            () = passed(&mut deadline) => break,
         };
-        match (signal, deadline) {
+        match (signal, &deadline) {
             (Signal::CHILD, _) => {}
             (Signal::TERM, None) => deadline = Some(app.ask_to_end()),
             // Whoever asks twice does not want to wait.
@@ -123,11 +123,11 @@ impl App {
     }
 
     /// Sends the polite signal, and says when it is time for the other one.
-    fn ask_to_end(&self) -> Instant {
+    fn ask_to_end(&self) -> Pin<Box<Sleep>> {
         self.tell(Signal::TERM);
         // A stopped process would not hear it.
         self.tell(Signal::CONT);
-        timer_now() + GRACE
+        Box::pin(sleep(GRACE))
     }
 
     /// Collects the dead; breaks when nobody is left.
@@ -161,18 +161,17 @@ impl App {
         }
     }
 
-    /// Kills what has not gone by itself.
+    /// Kills what has not gone by itself. A process that even this does not end waits for hardware;
+    /// nobody can do more.
     async fn kill(&mut self, signals: &mut Signals) {
-        let give_up = timer_now() + KILL_TIME;
-        while self.reap().is_continue() {
-            self.tell(Signal::KILL);
-            let again = give_up.min(timer_now() + KILL_PAUSE);
-            let woken = timeout_at(again, signals.next()).await;
-            // A process that even this does not end waits for hardware; nobody can do more.
-            if woken.is_err() && timer_now() >= give_up {
-                return;
+        let all_gone = async {
+            while self.reap().is_continue() {
+                self.tell(Signal::KILL);
+                // Whether somebody died or not, the list of those to kill is made again.
+                let _woken = timeout(KILL_PAUSE, signals.next()).await;
             }
-        }
+        };
+        let _given_up = timeout(KILL_TIME, all_gone).await;
     }
 
     /// As a shell puts it: the exit code, or 128 and the signal's number.
@@ -187,9 +186,9 @@ impl App {
     }
 }
 
-async fn passed(deadline: Option<Instant>) {
+async fn passed(deadline: &mut Option<Pin<Box<Sleep>>>) {
     match deadline {
-        Some(deadline) => sleep_until(deadline).await,
+        Some(deadline) => deadline.await,
         None => pending().await,
     }
 }

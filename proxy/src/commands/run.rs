@@ -152,6 +152,8 @@ async fn supervise(running: Running, app: Option<App>) -> Result<u8, Failure> {
     let mut signals = Signals::listen(listened.iter().copied())
         .map_err(|error| Failure::new(format!("Signals cannot be listened to ({error}).")))?;
     let (settings, readiness) = (running.settings().clone(), running.readiness());
+    let clock = running.shared().clock.clone();
+    let begun = clock.now().mono;
     let mut child = None;
     let mut early = None;
     match &app {
@@ -165,11 +167,8 @@ async fn supervise(running: Running, app: Option<App>) -> Result<u8, Failure> {
     }
     let mut getting_ready = pin!(async {
         match early {
-            Some((app, guard, hold)) => Some(waiting::for_child(app, guard, hold).await),
-            None => {
-                waiting::for_others(&settings).await;
-                None
-            }
+            Some((app, guard, hold)) => waiting::for_child(app, guard, hold).await,
+            None => waiting::for_others(&settings).await,
         }
     });
     let mut is_ready = false;
@@ -182,12 +181,12 @@ async fn supervise(running: Running, app: Option<App>) -> Result<u8, Failure> {
                 other => obey(other, &running, child.as_ref()),
             },
             code = ended(&mut child) => break Some(code),
-            took = &mut getting_ready, if !is_ready => {
+            () = &mut getting_ready, if !is_ready => {
                 is_ready = true;
                 readiness.announce_ready();
-                if let Some(took) = took {
-                    let seconds = took.as_secs_f64();
-                    info!("The app accepts connections, {seconds:.1} s after its start.");
+                if child.is_some() {
+                    let took = clock.now().mono - begun;
+                    info!("The app accepts connections, {took:.1?} after its start.");
                 }
             }
         }

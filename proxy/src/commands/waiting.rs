@@ -6,20 +6,18 @@ use std::time::Duration;
 use config::Settings;
 use proxy::upstream::Hold;
 use rustix::process::Pid;
-use middleware::clock::timer_now;
-use tokio::time::{interval_at, sleep};
+use tokio::time::{interval, sleep};
 use tracing::warn;
 
 use super::banner::upstream_url;
 use super::run::App;
 use super::{child, family};
 
-/// Returns when the app behind `guard` accepts connections, lets the requests go that came early,
-/// and says how long it took. The app's end is not noticed here.
-pub(crate) async fn for_child(app: &App, guard: Pid, hold: Hold) -> Duration {
-    let begun = timer_now();
+/// Returns when the app behind `guard` accepts connections, and lets the requests go that came
+/// early. Its end is not noticed here.
+pub(crate) async fn for_child(app: &App, guard: Pid, hold: Hold) {
     let mut accepting = pin!(child::accepts(&app.transport));
-    let mut looks = interval_at(begun + FIRST_LOOK, LOOK_PAUSE);
+    let mut looks = interval(LOOK_PAUSE);
     let mut long = pin!(sleep(LONG));
     let (mut is_elsewhere, mut is_late) = (false, false);
     loop {
@@ -38,7 +36,6 @@ pub(crate) async fn for_child(app: &App, guard: Pid, hold: Hold) -> Duration {
         }
     }
     hold.release();
-    begun.elapsed()
 }
 
 /// Whether the app was found to listen, but not where it was told to.
@@ -73,8 +70,6 @@ pub(crate) async fn for_others(settings: &Settings) {
     }
 }
 
-/// When an app should be up that is not told to do much.
-const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// Between two looks for where the app listens.
 const LOOK_PAUSE: Duration = Duration::from_secs(3);
 /// When the longest start should be over.
