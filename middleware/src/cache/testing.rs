@@ -71,9 +71,12 @@ pub(crate) fn asked_at(
 /// An upstream that does what a test says, and remembers what it was asked.
 #[derive(Clone)]
 pub(crate) struct Leaf {
-    answer: Arc<dyn Fn(usize, &Request) -> ResponseFuture + Send + Sync>,
+    answer: Arc<Script>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
+
+/// What the upstream does with its first, second, … request.
+type Script = dyn Fn(usize, &Request) -> ResponseFuture + Send + Sync;
 
 /// One request as the upstream saw it.
 #[derive(Clone, Debug)]
