@@ -171,8 +171,7 @@ async fn a_port_in_use_is_one_clear_sentence() {
     let loaded = config::load(Some(&file), &config::Overrides::default(), &|_| None)
         .unwrap_or_else(|problems| panic!("{problems}"));
     let error = proxy::start(loaded.settings, middleware::clock::Clock::system())
-        .err()
-        .expect("the port is in use")
+        .expect_err("the port is in use")
         .to_string();
     assert!(
         error.contains(&proxy.address.to_string()) && error.contains("in use"),

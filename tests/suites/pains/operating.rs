@@ -12,8 +12,7 @@ fn pain_19_every_typo_is_named_with_its_line_and_the_nearest_key() {
     let text = "[upstream.app]\nurl = \"http://127.0.0.1:3000\"\nconections = 4\n\n[cache]\nmax_bdy = \"1MiB\"\n\n[content_codng]\n";
     std::fs::write(&file, text).expect("a writable folder");
     let problems = config::load(Some(&file), &config::Overrides::default(), &|_| None)
-        .err()
-        .expect("three typos")
+        .expect_err("three typos")
         .to_string();
     for (typo, line, key) in [
         ("conections", 3, "connections"),
