@@ -78,9 +78,6 @@ pub(crate) struct Leaf {
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
-/// What the upstream does with its first, second, … request.
-type Script = dyn Fn(usize, &Request) -> ResponseFuture + Send + Sync;
-
 /// One request as the upstream saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
