@@ -93,7 +93,7 @@ impl UpstreamSettings {
             stream_idle: Duration::from_secs(3600),
             keep_alive: Duration::from_secs(55),
             queue: 1024,
-            fields_count: 128,
+            fields_count: 100,
             tls: UpstreamTls::default(),
         }
     }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
@@ -112,6 +112,27 @@ impl fmt::Display for RequestId {
         }
     }
 }
+
+impl RequestId {
+    /// As a field's value; `None` if what was kept cannot be one.
+    pub fn value(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Kept(id) => HeaderValue::from_str(id).ok(),
+            Self::Made(id) => HeaderValue::from_bytes(&hex::<32>(*id)).ok(),
+        }
+    }
+}
+
+/// The last `N` hexadecimal digits of `number`. By hand: the formatting machinery costs more than
+/// all else that a hit does with a request's name.
+pub(crate) fn hex<const N: usize>(number: u128) -> [u8; N] {
+    std::array::from_fn(|place| {
+        let nibble = (number >> (4 * (N - 1 - place))) & 0xf;
+        HEX[nibble as usize]
+    })
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Names the request, on both sides.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

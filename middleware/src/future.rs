@@ -1,7 +1,7 @@
 //! The one future of the pipeline: an answer that is there already, or one that is to come.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::{Response, Result};
 
@@ -12,10 +12,12 @@ use crate::{Response, Result};
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture(State);
 
+type Boxed = Pin<Box<dyn Future<Output = Result<Response>> + Send>>;
+
 enum State {
     // Boxing the small case would cost the hit path what this type exists to save.
     Ready(Option<Result<Response>>),
-    Pending(Pin<Box<dyn Future<Output = Result<Response>> + Send>>),
+    Pending(Boxed),
 }
 
 impl ResponseFuture {
@@ -38,7 +40,10 @@ impl ResponseFuture {
             State::Ready(result) => Self::ready(change(
                 result.expect("a ready future is mapped before it is polled"),
             )),
-            State::Pending(future) => Self::boxed(async move { change(future.await) }),
+            State::Pending(future) => Self(State::Pending(Box::pin(Mapped {
+                future,
+                change: Some(change),
+            }))),
         }
     }
 
@@ -70,5 +75,28 @@ impl Future for ResponseFuture {
             ),
             State::Pending(future) => future.as_mut().poll(cx),
         }
+    }
+}
+
+/// An answer to come, and what is done with it then. By hand, since an async block would keep a
+/// place for the answer as well.
+struct Mapped<F> {
+    future: Boxed,
+    /// `None` once it is done.
+    change: Option<F>,
+}
+
+// The future inside is pinned by its own box; a closure is not.
+impl<F> Unpin for Mapped<F> {}
+
+impl<F: FnOnce(Result<Response>) -> Result<Response>> Future for Mapped<F> {
+    type Output = Result<Response>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.future.as_mut().poll(cx));
+        let change = self.change.take();
+        Poll::Ready(change.expect("a future is not polled after it is done")(
+            result,
+        ))
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http::header::{
     AGE, CONNECTION, CONTENT_LENGTH, DATE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -19,6 +19,8 @@ use crate::cache::storable::{Storing, Terms};
 use crate::cache::vary::Selection;
 use crate::clock::Now;
 use crate::content_coding::Coding;
+use crate::content_coding::reading::Reading;
+use crate::facts::X_REQUEST_ID;
 use crate::fields::cache_status::CACHE_STATUS;
 use crate::fields::http_date;
 
@@ -27,13 +29,16 @@ use crate::fields::http_date;
 pub struct StoredResponse {
     /// Final status.
     pub status: StatusCode,
-    /// Fields to replay, none of a connection's own. `Age` and `Cache-Status` are placeholders: they
-    /// are set anew in every answer, and a map that has them already does not grow for that.
+    /// Fields to replay, none of a connection's own. `Age`, `Cache-Status`, `X-Request-Id` and, where
+    /// the upstream sent none, `Via` are placeholders: they are set anew in every answer, and a map
+    /// that has them already does not grow for that.
     pub fields: HeaderMap,
     /// The content as it came, in memory of its own (never a slice of a read buffer).
     pub body: Arc<[Bytes]>,
     /// The same content in our codings; shared with the stored response that a validation made of this one.
     coded: Arc<CodedCopies>,
+    /// What its fields mean for coding, read when first asked for.
+    reading: OnceLock<Reading>,
     /// What decides about reuse.
     pub(crate) terms: Terms,
     /// Which requests it answers, of those with its key.
@@ -111,6 +116,7 @@ impl StoredResponse {
             born: origin.born,
             key: origin.key,
             is_authorized: origin.is_authorized,
+            reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
         }
     }
@@ -132,6 +138,7 @@ impl StoredResponse {
             body,
             coded: Arc::default(),
             selection: self.selection.clone(),
+            reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
             ..*self
         }
@@ -151,6 +158,11 @@ impl StoredResponse {
             },
             ..head
         }
+    }
+
+    /// What its fields mean for coding.
+    pub(crate) fn reading(&self) -> Reading {
+        *self.reading.get_or_init(|| Reading::of(&self.fields))
     }
 
     /// The copy in `coding`, if it was made.
@@ -252,7 +264,7 @@ fn own_fields(fields: &HeaderMap, without: &[HeaderName], received: SystemTime) 
     let mut values = BytesMut::with_capacity(kept().map(|(_, value)| value.len()).sum());
     kept().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
     let mut values = values.freeze();
-    let mut own = HeaderMap::with_capacity(fields.len() + 3);
+    let mut own = HeaderMap::with_capacity(fields.len() + 5);
     for (name, value) in kept() {
         let copy = HeaderValue::from_maybe_shared(values.split_to(value.len()));
         if let Ok(mut copy) = copy {
@@ -266,6 +278,10 @@ fn own_fields(fields: &HeaderMap, without: &[HeaderName], received: SystemTime) 
         own.insert(DATE, http_date::format(received));
     }
     own.insert(AGE, HeaderValue::from_static("0"));
+    own.insert(X_REQUEST_ID, HeaderValue::from_static(""));
+    if !own.contains_key(VIA) {
+        own.insert(VIA, HeaderValue::from_static(""));
+    }
     if !own.contains_key(CACHE_STATUS) {
         own.insert(CACHE_STATUS, HeaderValue::from_static("pillion"));
     }

@@ -288,7 +288,7 @@ fn content(head: &Parts, asked: &Asked, body: &Body) -> Content {
     };
     Content {
         status: head.status,
-        read: Reading::of(&head.headers),
+        read: stored.map_or_else(|| Reading::of(&head.headers), |stored| stored.reading()),
         length,
         shared: stored.is_some() || being_stored,
     }

@@ -11,7 +11,7 @@
 
 use http::HeaderName;
 
-use crate::facts::TraceParent;
+use crate::facts::{TraceParent, hex as hex_of};
 
 /// The field.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -45,8 +45,13 @@ pub fn write(trace: &TraceParent) -> String {
         span_id,
         sampled,
     } = trace;
-    let flags = u8::from(*sampled);
-    format!("00-{trace_id:032x}-{span_id:016x}-{flags:02x}")
+    let mut text = String::with_capacity(LENGTH);
+    text.push_str("00-");
+    text.extend(hex_of::<32>(*trace_id).map(char::from));
+    text.push('-');
+    text.extend(hex_of::<16>(u128::from(*span_id)).map(char::from));
+    text.push_str(if *sampled { "-01" } else { "-00" });
+    text
 }
 
 /// Lower-case hexadecimal digits only, as the grammar has it.

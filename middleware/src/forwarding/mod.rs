@@ -152,7 +152,11 @@ impl<S: Inner> Service<Request> for Forwarding<S> {
                 _ => one_one,
             };
             // A response with that many fields has no room for ours; it is passed on without.
-            response.headers_mut().try_append(VIA, entry.clone()).ok();
+            match response.headers_mut().get_mut(VIA) {
+                // A stored response keeps a place for it.
+                Some(place) if place.is_empty() => *place = entry.clone(),
+                _ => drop(response.headers_mut().try_append(VIA, entry.clone())),
+            }
             // The version is each connection's own (RFC 9112 §2.3): an old app makes no old client.
             *response.version_mut() = Version::HTTP_11;
             Ok(response)

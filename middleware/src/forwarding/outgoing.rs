@@ -15,6 +15,8 @@ use crate::fields::{forwarded, via};
 /// is rewritten. What fields of these names are still there came from a trusted peer, and are
 /// continued; an untrusted peer's were removed by the layer.
 pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts, received: Version) {
+    // Grown once, not field by field; a map that cannot is refused by the upstream.
+    headers.try_reserve(OWN_FIELDS).ok();
     let host = headers.get(HOST).cloned();
     if let Some(name) = &facts.pseudonym
         && let Some(entry) = via::entry(received, name)
@@ -42,8 +44,7 @@ pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts, received: V
     if !headers.contains_key(&X_FORWARDED_HOST) {
         set(headers, X_FORWARDED_HOST, host);
     }
-    let id = HeaderValue::try_from(facts.id.to_string()).ok();
-    set(headers, X_REQUEST_ID, id);
+    set(headers, X_REQUEST_ID, facts.id.value());
     if let Some(trace) = &facts.trace {
         let parent = HeaderValue::try_from(traceparent::write(trace)).ok();
         set(headers, TRACEPARENT, parent);
@@ -81,6 +82,8 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
     headers.try_append(name, value).ok();
 }
 
+/// How many fields are written at most.
+const OWN_FIELDS: usize = 7;
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

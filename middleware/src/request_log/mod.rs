@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 use http_body::Body as _;
 use tower::{Layer, Service};
 
@@ -52,8 +52,8 @@ pub use self::writer::AccessLog;
 use self::record::{Asked, Record};
 use self::watched::Watched;
 use crate::clock::Clock;
+use crate::facts::ResponseFacts;
 use crate::facts::X_REQUEST_ID;
-use crate::facts::{RequestId, ResponseFacts};
 use crate::metrics::{CoreMetrics, Finished};
 use crate::{Body, Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
@@ -158,8 +158,8 @@ impl Books {
         let mut response = result?;
         let after = self.since(&asked);
         let id = match &facts_of(&response).told {
-            Some(told) => id_value(&told.id),
-            None => id_value(&asked.id),
+            Some(told) => told.id.value(),
+            None => asked.id.value(),
         };
         if let Some(id) = id {
             // A stored answer may carry the name of the request that it was made for.
@@ -286,21 +286,6 @@ impl Head {
 }
 
 /// The value of `X-Request-Id`.
-fn id_value(id: &RequestId) -> Option<HeaderValue> {
-    match id {
-        RequestId::Kept(id) => HeaderValue::from_str(id).ok(),
-        RequestId::Made(id) => {
-            // By hand: the formatting machinery costs more than all else that this layer does.
-            let mut digits = [0; 32];
-            for (place, digit) in digits.iter_mut().enumerate() {
-                let nibble = (id >> (124 - 4 * place)) & 0xf;
-                *digit = HEX[nibble as usize];
-            }
-            HeaderValue::from_bytes(&digits).ok()
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     /// All of it was handed on.
@@ -311,6 +296,5 @@ enum Ending {
     Aborted,
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
 /// What nginx logs for a client that went away before it was answered.
 const CLIENT_CLOSED: u16 = 499;

@@ -10,7 +10,10 @@ use http_body_util::{BodyExt as _, StreamBody};
 use tower::service_fn;
 
 use super::writer::Target;
+use http::HeaderValue;
+
 use super::*;
+use crate::facts::RequestId;
 use crate::facts::{
     self, CacheOutcome, CacheStatus, Peer, RequestFacts, Scheme, Told, UpstreamTiming,
 };
