@@ -4,6 +4,7 @@
 use http::header::{FORWARDED, HOST, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
+use super::scan::{Class, classify};
 use crate::facts::{RequestFacts, X_REQUEST_ID};
 use crate::fields::traceparent::{self, TRACEPARENT};
 use crate::fields::{forwarded, via};
@@ -50,6 +51,23 @@ pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts, received: V
     }
 }
 
+/// Removes from a trailer section what must not stand in one (RFC 9110 §6.5.1), in either direction:
+/// a recipient that merges trailers into the header section would obey what this layer took away or
+/// decided, and a cache or a browser what nobody checked.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    let forbidden: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str();
+            classify(name) != Class::Plain || NO_TRAILERS.contains(&name)
+        })
+        .cloned()
+        .collect();
+    for name in forbidden {
+        trailers.remove(name);
+    }
+}
+
 /// The members of all lines of `name`, ready for one more, which `extend` adds.
 fn joined(
     headers: &HeaderMap,
@@ -81,6 +99,36 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
     headers.try_append(name, value).ok();
 }
 
+/// Beside framing, routing, and what is said of the client: authentication, control, and what the
+/// content is (RFC 9110 §6.5.1); caching, and what a browser keeps.
+const NO_TRAILERS: [&str; 26] = [
+    "age",
+    "authorization",
+    "cache-control",
+    "cdn-cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-location",
+    "content-range",
+    "content-security-policy",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "expires",
+    "if-match",
+    "if-none-match",
+    "if-range",
+    "location",
+    "origin",
+    "range",
+    "set-cookie",
+    "status",
+    "strict-transport-security",
+    "trailer",
+    "vary",
+    "www-authenticate",
+];
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
