@@ -339,7 +339,7 @@ async fn an_upstreams_ambiguous_framing_becomes_one_or_none() {
         let answer: &'static [u8] = Box::leak(answer.into_bytes().into_boxed_slice());
         let upstream = RawUpstream::replying(answer).await;
         let proxy = before(&upstream, "").await;
-        let ask = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let ask = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
         let seen = text(&raw_exchange(proxy.address, ask).await).to_ascii_lowercase();
         let (fields, _) = seen.split_once("\r\n\r\n").expect("an answer");
         assert_eq!(seen.matches("http/1.1 ").count(), 1, "{about}: {seen}");
@@ -543,4 +543,61 @@ async fn a_slow_head_is_told_so_and_silence_is_not() {
         .await
         .expect("a clean close");
     assert!(answer.contains("okHTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test]
+async fn content_that_nobody_reads_is_not_the_next_request() {
+    let upstream =
+        Upstream::start(async |_| reply(200).header("cache-control", "max-age=60").body("ok"))
+            .await;
+    let proxy = Proxy::before(&upstream).await;
+    proxy.get("/cached").await;
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    let length = smuggled.len();
+    let large = 1 << 20;
+    for head in [
+        "GET /cached HTTP/1.1\r\nHost: a\r\n",
+        "HEAD /cached HTTP/1.1\r\nHost: a\r\n",
+        "TRACE / HTTP/1.1\r\nHost: a\r\n",
+        "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n",
+        "OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n",
+        "GET /cached HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n",
+    ] {
+        for content in [
+            format!("Content-Length: {length}\r\n\r\n{smuggled}"),
+            format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{smuggled}\r\n0\r\n\r\n"),
+            format!("Content-Length: {large}\r\n\r\n{smuggled}"),
+        ] {
+            let raw = format!("{head}{content}");
+            raw_exchange(proxy.address, raw.as_bytes()).await;
+        }
+    }
+    let seen = upstream.seen();
+    let smuggled = seen.iter().find(|seen| seen.target.contains("smuggled"));
+    assert!(smuggled.is_none(), "{smuggled:?}");
+}
+
+#[tokio::test]
+async fn content_of_a_get_does_not_choose_what_others_are_answered() {
+    // Some apps read parameters from it ("fat GET"), which no cache key knows of.
+    let upstream = Upstream::start(async |seen: Seen| {
+        let content = [b"read ", &seen.body[..]].concat();
+        reply(200)
+            .header("cache-control", "max-age=60")
+            .body(content)
+    })
+    .await;
+    let proxy = Proxy::before(&upstream).await;
+    for framed in [
+        "Content-Length: 4\r\n\r\nevil",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\nevil\r\n0\r\n\r\n",
+    ] {
+        let raw = format!(
+            "GET /page HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{framed}",
+            proxy.address
+        );
+        let answer = text(&raw_exchange(proxy.address, raw.as_bytes()).await);
+        assert!(answer.ends_with("read evil"), "{answer}");
+        assert_eq!(proxy.get("/page").await.text(), "read ");
+    }
 }

@@ -132,3 +132,39 @@ const NO_TRAILERS: [&str; 26] = [
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailers_decide_nothing() {
+        // RFC 9110 §6.5.1: "a sender MUST NOT generate a trailer field unless the sender knows the
+        // corresponding header field name's definition permits sending it as a trailer".
+        let mut trailers = HeaderMap::new();
+        let names = NO_TRAILERS.into_iter().chain([
+            "connection",
+            "content-length",
+            "host",
+            "proxy-authorization",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+            "via",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-request-id",
+        ]);
+        for name in names.chain(["grpc-status", "grpc-message", "x-checksum", "digest"]) {
+            trailers.append(name, HeaderValue::from_static("1"));
+            trailers.append(name, HeaderValue::from_static("2"));
+        }
+        strip_trailers(&mut trailers);
+        let mut left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(
+            left,
+            ["digest", "grpc-message", "grpc-status", "x-checksum"]
+        );
+    }
+}

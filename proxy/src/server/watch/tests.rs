@@ -139,3 +139,90 @@ fn streams_are_told_from_the_rest() {
     watch.finish(true, true);
     assert!(!watch.has_only_streams());
 }
+
+#[test]
+fn a_stream_that_is_never_read_ends_the_connection_whatever_moves_beside_it() {
+    let watch = Watch::default();
+    watch.open(true);
+    let busy_for = |seconds: u64| {
+        for _ in 0..seconds {
+            watch.begin(false);
+            watch.note_written();
+            watch.finish(false, true);
+            look(&watch, 1);
+        }
+        watch.order()
+    };
+    watch.begin(false);
+    watch.set_stalled(None, Some(watch.age()));
+    assert_eq!(busy_for(59), Order::Stay);
+    assert_eq!(
+        busy_for(1),
+        Order::Leave,
+        "its next requests may go elsewhere"
+    );
+    assert_eq!(busy_for(59), Order::Leave);
+    assert_eq!(busy_for(1), Order::Cut);
+}
+
+#[test]
+fn pings_do_not_keep_an_unused_connection() {
+    let watch = Watch::default();
+    watch.open(true);
+    watch.begin(false);
+    watch.finish(false, true);
+    look(&watch, 1);
+    for _ in 0..60 {
+        watch.note_written();
+        look(&watch, 1);
+    }
+    assert_eq!(watch.order(), Order::Leave);
+}
+
+#[test]
+fn who_takes_back_half_of_many_requests_is_sent_away_and_then_cut() {
+    let request = |watch: &Watch, whole: bool| {
+        watch.begin(false);
+        watch.finish(false, whole);
+    };
+    for http2 in [false, true] {
+        let watch = Watch::default();
+        watch.open(http2);
+        (1..CANCELLED).for_each(|_| request(&watch, false));
+        assert_eq!(watch.order(), Order::Stay);
+        request(&watch, false);
+        let expected = if http2 { Order::Leave } else { Order::Stay };
+        assert_eq!(watch.order(), expected);
+        (0..CANCELLED).for_each(|_| request(&watch, false));
+        let expected = if http2 { Order::Cut } else { Order::Stay };
+        assert_eq!(watch.order(), expected);
+    }
+    let watch = Watch::default();
+    watch.open(true);
+    for _ in 0..2 * CANCELLED {
+        (0..3).for_each(|_| request(&watch, true));
+        request(&watch, false);
+    }
+    assert_eq!(watch.order(), Order::Stay, "a quarter is a busy browser");
+}
+
+#[test]
+fn only_a_head_that_has_begun_is_worth_a_word() {
+    for (http2, begun, blocked, told) in [
+        (false, true, false, true),
+        (false, false, false, false),
+        (true, true, false, false),
+        (false, true, true, false),
+    ] {
+        let watch = Watch::default();
+        watch.open(http2);
+        if begun {
+            watch.note_read();
+        }
+        if blocked {
+            watch.note_blocked();
+        }
+        assert_eq!(look(&watch, 10), Order::Cut);
+        assert_eq!(watch.owes_timeout(), told, "{http2} {begun} {blocked}");
+    }
+}
