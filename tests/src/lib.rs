@@ -11,6 +11,7 @@
 
 pub mod binary;
 pub mod client;
+pub mod frames;
 pub mod proxy;
 pub mod raw;
 pub mod tls;

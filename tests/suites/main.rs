@@ -8,6 +8,7 @@ mod content_coding;
 mod etag;
 mod forwarding;
 mod framing;
+mod hostile;
 mod house;
 mod limits;
 mod listen;

@@ -86,7 +86,7 @@ const ALWAYS: [HeaderName; 9] = [
 
 /// Fields that naming does not remove: framing and target, who asks, what is asked, what a cache or
 /// a browser decides by.
-const END_TO_END: [&str; 61] = [
+const END_TO_END: [&str; 66] = [
     // Framing and target.
     "content-length",
     "expect",
@@ -95,9 +95,13 @@ const END_TO_END: [&str; 61] = [
     "trailer",
     // Who asks, and through whom.
     "authorization",
+    "cf-connecting-ip",
+    "client-ip",
     "cookie",
+    "fastly-client-ip",
     "forwarded",
     "from",
+    "front-end-https",
     "origin",
     "referer",
     "traceparent",
@@ -106,6 +110,7 @@ const END_TO_END: [&str; 61] = [
     "user-agent",
     "via",
     "x-client-ip",
+    "x-cluster-client-ip",
     "x-csrf-token",
     "x-http-method-override",
     "x-original-url",

@@ -55,7 +55,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tower::{Layer, Service};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-pub use self::outgoing::write_outgoing;
+pub use self::outgoing::{strip_trailers, write_outgoing};
 
 use self::outgoing::X_FORWARDED_FOR;
 use self::scan::{Class, Found, classify};

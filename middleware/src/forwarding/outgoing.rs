@@ -4,6 +4,7 @@
 use http::header::{FORWARDED, HOST, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
+use super::scan::{Class, classify};
 use crate::facts::{RequestFacts, X_REQUEST_ID};
 use crate::fields::traceparent::{self, TRACEPARENT};
 use crate::fields::{forwarded, via};
@@ -51,6 +52,23 @@ pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts, received: V
     }
 }
 
+/// Removes from a trailer section what must not stand in one (RFC 9110 §6.5.1), in either direction:
+/// a recipient that merges trailers into the header section would obey what this layer took away or
+/// decided, and a cache or a browser what nobody checked.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    let forbidden: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str();
+            classify(name) != Class::Plain || NO_TRAILERS.contains(&name)
+        })
+        .cloned()
+        .collect();
+    for name in forbidden {
+        trailers.remove(name);
+    }
+}
+
 /// The members of all lines of `name`, ready for one more, which `extend` adds.
 fn joined(
     headers: &HeaderMap,
@@ -84,6 +102,72 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
 
 /// How many fields are written at most.
 const OWN_FIELDS: usize = 7;
+/// Beside framing, routing, and what is said of the client: authentication, control, and what the
+/// content is (RFC 9110 §6.5.1); caching, and what a browser keeps.
+const NO_TRAILERS: [&str; 26] = [
+    "age",
+    "authorization",
+    "cache-control",
+    "cdn-cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-location",
+    "content-range",
+    "content-security-policy",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "expires",
+    "if-match",
+    "if-none-match",
+    "if-range",
+    "location",
+    "origin",
+    "range",
+    "set-cookie",
+    "status",
+    "strict-transport-security",
+    "trailer",
+    "vary",
+    "www-authenticate",
+];
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailers_decide_nothing() {
+        // RFC 9110 §6.5.1: "a sender MUST NOT generate a trailer field unless the sender knows the
+        // corresponding header field name's definition permits sending it as a trailer".
+        let mut trailers = HeaderMap::new();
+        let names = NO_TRAILERS.into_iter().chain([
+            "connection",
+            "content-length",
+            "host",
+            "proxy-authorization",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+            "via",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-request-id",
+        ]);
+        for name in names.chain(["grpc-status", "grpc-message", "x-checksum", "digest"]) {
+            trailers.append(name, HeaderValue::from_static("1"));
+            trailers.append(name, HeaderValue::from_static("2"));
+        }
+        strip_trailers(&mut trailers);
+        let mut left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(
+            left,
+            ["digest", "grpc-message", "grpc-status", "x-checksum"]
+        );
+    }
+}

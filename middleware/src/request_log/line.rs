@@ -117,6 +117,11 @@ impl<'a> Entry<'a> {
     fn write_words(&self, line: &mut Vec<u8>) {
         let milliseconds = self.duration * 1e3;
         let host = self.host.as_deref().unwrap_or("");
+        // Of a request that was refused for it, perhaps: it must not look like the words behind it.
+        let host = match host.contains([' ', '"']) {
+            true => Cow::Owned(quoted(host)),
+            false => Cow::Borrowed(host),
+        };
         write!(
             line,
             "{} {} {:<11} {milliseconds:>9.3}ms {:>9}B {:<6} {host}{}",
@@ -184,7 +189,7 @@ fn printable(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('"', "\\\""))
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// `2026-11-21T03:15:21.123Z`; what lies before 1970 is written as 1970.

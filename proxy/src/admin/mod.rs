@@ -156,9 +156,12 @@ async fn serve(opened: Opened, admin: Arc<Admin>, ended: CancellationToken) {
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let place = places.clone().acquire_owned().await;
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            next = next => next,
             () = ended.cancelled() => return,
         };
         match accepted {
@@ -190,7 +193,16 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, admin: Arc<Admin>
         .max_headers(FIELDS)
         .max_buf_size(HEADER_SIZE)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = conversation.await {
+    let mut conversation = std::pin::pin!(conversation);
+    let ended = match timeout(LONGEST, &mut conversation).await {
+        Ok(ended) => ended,
+        // Who does not read its answers would otherwise hold its place for ever.
+        Err(_) => {
+            conversation.as_mut().graceful_shutdown();
+            timeout(GOODBYE, conversation).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
         debug!(%error, "A connection to the admin listener ended early.");
     }
 }
@@ -321,6 +333,10 @@ const RESOURCES: &[Resource] = &[
 const CONNECTIONS: usize = 64;
 /// For a request's head; also what an unused connection is kept for.
 const HEADER_TIME: Duration = Duration::from_secs(10);
+/// What a connection is kept for, requests or not.
+const LONGEST: Duration = Duration::from_secs(300);
+/// For the answer that is under way then.
+const GOODBYE: Duration = Duration::from_secs(10);
 /// Of a request's head, in bytes.
 const HEADER_SIZE: usize = 32 << 10;
 /// Header fields of a request.

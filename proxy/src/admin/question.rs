@@ -44,11 +44,12 @@ impl Target {
         if authority.as_str().contains('@') {
             return Err(wrong(&"with credentials"));
         }
-        let path = uri.path_and_query().cloned();
+        // Read again as it prints: an empty path that a fragment follows is `/`, but not equal to it.
+        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
         Ok(Self {
             scheme,
             authority: authority.clone(),
-            path: path.unwrap_or_else(|| PathAndQuery::from_static("/")),
+            path: path.parse().map_err(|error| wrong(&error))?,
         })
     }
 }
@@ -123,6 +124,7 @@ mod tests {
             ),
             ("https://example.com", Ok("https://example.com/")),
             ("localhost:8080/page", Ok("http://localhost:8080/page")),
+            ("localhost#part", Ok("http://localhost/")),
             ("//x", Ok("http://127.0.0.1:8080//x")),
             ("http://localhost/page#part", Ok("http://localhost/page")),
             ("ftp://example.com/", Err(())),

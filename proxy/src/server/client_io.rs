@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use middleware::metrics::{Level, Metrics, Raised};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -93,6 +93,19 @@ impl ClientIo {
         Ok(())
     }
 
+    /// A client whose head came too slowly is told so, if its socket takes that at once: most that
+    /// stand here are no clients at all, and nobody waits for them.
+    fn tell_timeout(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut transport = Pin::new(&mut self.transport);
+        let written = transport.as_mut().poll_write(&mut cx, TIMEOUT);
+        if matches!(written, Poll::Ready(Ok(_))) {
+            // To be polled once is enough for what fits into the socket.
+            drop(transport.as_mut().poll_flush(&mut cx));
+            drop(transport.poll_shutdown(&mut cx));
+        }
+    }
+
     fn mark_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(_)) => self.watch.note_written(),
@@ -100,6 +113,14 @@ impl ClientIo {
             Poll::Ready(Err(_)) => {}
         }
         written
+    }
+}
+
+impl Drop for ClientIo {
+    fn drop(&mut self) {
+        if self.watch.owes_timeout() {
+            self.tell_timeout();
+        }
     }
 }
 
@@ -227,6 +248,9 @@ impl AsyncWrite for Transport {
     }
 }
 
+/// RFC 9110 §15.5.9.
+const TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 /// How much a client may send after our answer. Enough for one that writes a whole upload before it
 /// reads; the time bounds it as well.
 const LINGER_BYTES: usize = 16 << 20;

@@ -13,6 +13,7 @@ pub mod listen;
 pub mod proxy_protocol;
 mod service;
 pub mod socket;
+mod stalls;
 mod systemd;
 #[cfg(test)]
 mod tests;

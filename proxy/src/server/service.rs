@@ -62,6 +62,7 @@ impl<S: Inner> hyper::service::Service<http::Request<Incoming>> for Service<S> {
         let in_flight = InFlight {
             watch: self.watch.clone(),
             is_stream: false,
+            is_whole: false,
         };
         let mut request = request.map(|content| {
             if has_content {
@@ -117,10 +118,13 @@ impl Future for Answer {
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        // Content that is at hand is no work for anybody, whether it is taken or not.
+        in_flight.is_whole = !response.body().is_stream();
         Poll::Ready(Ok(response.map(|body| Relayed {
             body,
             in_flight,
-            given: false,
+            rest: Bytes::new(),
+            stalled: None,
         })))
     }
 }
@@ -150,6 +154,8 @@ fn has_no_end(status: StatusCode, fields: &HeaderMap) -> bool {
 struct InFlight {
     watch: Arc<Watch>,
     is_stream: bool,
+    /// Whether the answer came to its end, rather than being let go before.
+    is_whole: bool,
 }
 
 impl InFlight {
@@ -161,7 +167,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.watch.finish(self.is_stream);
+        self.watch.finish(self.is_stream, self.is_whole);
     }
 }
 
@@ -171,15 +177,39 @@ impl Drop for InFlight {
 pub(crate) struct Relayed {
     body: Body,
     in_flight: InFlight,
-    /// Whether HTTP has taken bytes and not come back for more: it has no room for them.
-    given: bool,
+    /// HTTP/2: what is left of a frame that is given in pieces.
+    rest: Bytes,
+    /// Since when HTTP has taken bytes and not come back for more: it has no room for them.
+    stalled: Option<u32>,
 }
 
 impl Relayed {
-    fn set_given(&mut self, given: bool) {
-        if self.given != given {
-            self.given = given;
-            self.in_flight.watch.set_stalled(given);
+    fn set_stalled(&mut self, stalled: bool) {
+        let watch = &self.in_flight.watch;
+        let now = stalled.then(|| watch.age());
+        if self.stalled != now {
+            watch.set_stalled(self.stalled, now);
+            self.stalled = now;
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.rest.is_empty() {
+            return Pin::new(&mut self.body).poll_frame(cx);
+        }
+        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest)))))
+    }
+
+    /// HTTP/2 takes whole frames whatever the client reads, and keeps them where nobody sees whether
+    /// it does: so they are given in pieces, of which it holds one.
+    fn cut(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(mut data) if data.len() > PIECE => {
+                self.rest = data.split_off(PIECE);
+                Frame::data(data)
+            }
+            Ok(data) => Frame::data(data),
+            Err(trailers) => trailers,
         }
     }
 }
@@ -192,25 +222,39 @@ impl HttpBody for Relayed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        let more_to_give =
-            matches!(&polled, Poll::Ready(Some(Ok(_)))) && !self.body.is_end_stream();
-        self.set_given(more_to_give);
+        let http2 = self.in_flight.watch.speaks_http2();
+        let polled = match self.poll_next(cx) {
+            Poll::Ready(Some(Ok(frame))) if http2 => Poll::Ready(Some(Ok(self.cut(frame)))),
+            polled => polled,
+        };
+        let given = matches!(polled, Poll::Ready(Some(Ok(_))));
+        let over = self.is_end_stream();
+        self.in_flight.is_whole |= over || (polled.is_ready() && !given);
+        // HTTP/2 may have no room for the last piece either; it drops us when it had.
+        self.set_stalled(given && (http2 || !over));
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let mut hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        if rest > 0 {
+            if let Some(upper) = hint.upper() {
+                hint.set_upper(upper.saturating_add(rest));
+            }
+            hint.set_lower(hint.lower().saturating_add(rest));
+        }
+        hint
     }
 }
 
 impl Drop for Relayed {
     fn drop(&mut self) {
-        self.set_given(false);
+        self.set_stalled(false);
     }
 }
 
@@ -286,6 +330,8 @@ impl RequestIds {
     }
 }
 
+/// What HTTP/2 is given at once: its clients' first window takes two of them.
+const PIECE: usize = 32 << 10;
 /// Media types of content without an end of its own.
 const ENDLESS: [&str; 5] = [
     "text/event-stream",

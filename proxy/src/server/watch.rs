@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::server::stalls::Stalls;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
@@ -20,8 +22,10 @@ pub(crate) struct Watch {
     streams: AtomicU32,
     /// Request contents that are not all here yet.
     receiving: AtomicU32,
+    /// HTTP/2: requests that the client took back before they were answered.
+    cancelled: AtomicU32,
     /// Answers of which HTTP took a part and wants no more for now: the client does not read.
-    stalled: AtomicU32,
+    stalls: Stalls,
     /// Bytes came that no request was made of yet.
     head_begun: AtomicBool,
     /// A request's content was let go before its end, so the client may still be sending it.
@@ -42,6 +46,8 @@ pub(crate) struct Watch {
     handed_over: AtomicBool,
     /// The socket is closed. Set last; the warden forgets it then.
     closed: AtomicBool,
+    /// The client is let go in the middle of a head, and can be told so.
+    owes_timeout: AtomicBool,
     /// An [`Order`], only ever raised.
     order: AtomicU8,
     /// Whom to wake for an order: the task that drives the connection, later the tunnel's.
@@ -55,6 +61,8 @@ struct Seen {
     phase: AtomicU8,
     served: AtomicU32,
     waited_ms: AtomicU32,
+    /// The connection's age, by all looks together; wraps.
+    age_ms: AtomicU32,
 }
 
 /// What a connection is told to do; a later one includes those before.
@@ -139,7 +147,10 @@ impl Watch {
     }
 
     /// Its answer is handed over, or given up.
-    pub(crate) fn finish(&self, stream: bool) {
+    pub(crate) fn finish(&self, stream: bool, whole: bool) {
+        if !whole && self.speaks_http2() {
+            self.note_cancelled();
+        }
         let left = self.in_flight.fetch_sub(1, Relaxed) - 1;
         if stream {
             self.streams.fetch_sub(1, Relaxed);
@@ -148,6 +159,21 @@ impl Watch {
             // The end that was held may be seen now; HTTP does not look again by itself.
             self.wake();
         }
+    }
+
+    /// Who resets streams as fast as they are opened makes us and the upstream work for nothing
+    /// (rapid reset, CVE-2023-44487). HTTP counts those that it has not looked at yet; here, the
+    /// others. A browser that merely has much to cancel goes on by another connection.
+    fn note_cancelled(&self) {
+        let cancelled = self.cancelled.fetch_add(1, Relaxed) + 1;
+        if cancelled < CANCELLED || cancelled < self.served.load(Relaxed) / 2 {
+            return;
+        }
+        self.give(if cancelled < 2 * CANCELLED {
+            Order::Leave
+        } else {
+            Order::Cut
+        });
     }
 
     /// Its answer turned out to have no end of its own.
@@ -163,13 +189,14 @@ impl Watch {
         }
     }
 
-    /// HTTP took a part of an answer, or came back for more.
-    pub(crate) fn set_stalled(&self, stalled: bool) {
-        if stalled {
-            self.stalled.fetch_add(1, Relaxed);
-        } else {
-            self.stalled.fetch_sub(1, Relaxed);
-        }
+    /// HTTP took a part of an answer (`Some` of now), or came back for more, since it did so last.
+    pub(crate) fn set_stalled(&self, before: Option<u32>, now: Option<u32>) {
+        self.stalls.change(before, now);
+    }
+
+    /// The time that stalls are told in.
+    pub(crate) fn age(&self) -> u32 {
+        self.seen.age_ms.load(Relaxed)
     }
 
     /// HTTP begins, in this version.
@@ -218,6 +245,11 @@ impl Watch {
         !self.is_handed_over()
             && !self.http2.load(Relaxed)
             && (self.content_left.load(Relaxed) || self.head_begun.load(Relaxed))
+    }
+
+    /// Whether a client that is let go is to be told that its head came too slowly.
+    pub(crate) fn owes_timeout(&self) -> bool {
+        self.owes_timeout.load(Relaxed)
     }
 
     pub(crate) fn linger(&self) {
@@ -291,9 +323,13 @@ impl Watch {
         let wrote = self.wrote.swap(false, Relaxed);
         let changed = self.seen.phase.swap(phase as u8, Relaxed) != phase as u8;
         let answered = self.seen.served.swap(served, Relaxed) != served;
-        // Owing a head, an HTTP/2 client could make us write by asking for PINGs to be answered.
-        let moved = changed || answered || (wrote && phase != Phase::Head);
+        // Owing a head, or anything at all, an HTTP/2 client could make us write by asking for PINGs
+        // to be answered.
+        let proves_nothing = phase == Phase::Head || (phase == Phase::Idle && self.speaks_http2());
+        let moved = changed || answered || (wrote && !proves_nothing);
         let passed = u32::try_from(passed.as_millis()).unwrap_or(u32::MAX);
+        self.seen.age_ms.fetch_add(passed, Relaxed);
+        self.judge_stalls(deadlines);
         let waited = if moved {
             0
         } else {
@@ -309,9 +345,29 @@ impl Watch {
         };
         let overdue = Duration::from_millis(waited.into()) >= limit && self.order() < order;
         overdue.then(|| {
+            let in_a_head = phase == Phase::Head && self.head_begun.load(Relaxed);
+            let can_be_told = self.opened.load(Relaxed)
+                && !self.speaks_http2()
+                && !self.write_blocked.load(Relaxed);
+            self.owes_timeout.store(in_a_head && can_be_told, Relaxed);
             self.give(order);
             phase
         })
+    }
+
+    /// One stream that is never read holds an answer, and with it an upstream's connection, whatever
+    /// moves on the streams beside it. First the client is asked to take its next requests elsewhere.
+    fn judge_stalls(&self, deadlines: &Deadlines) {
+        if !self.speaks_http2() {
+            // There the phase says it all: nothing else can move.
+            return;
+        }
+        let idle = u32::try_from(deadlines.idle.as_millis()).unwrap_or(u32::MAX);
+        match self.stalls.longest(self.age()) {
+            Some(longest) if longest >= idle.saturating_mul(2) => self.give(Order::Cut),
+            Some(longest) if longest >= idle => self.give(Order::Leave),
+            _ => {}
+        }
     }
 
     fn phase(&self) -> Phase {
@@ -326,7 +382,7 @@ impl Watch {
                 } else {
                     Phase::HalfClosed
                 }
-            } else if self.write_blocked.load(Relaxed) || self.stalled.load(Relaxed) > 0 {
+            } else if self.write_blocked.load(Relaxed) || !self.stalls.is_empty() {
                 Phase::Blocked
             } else {
                 Phase::Answering
@@ -350,150 +406,10 @@ const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// How long the upstream may take to read the last of a content whose client has half-closed: it is
 /// in our hands already, or it will never come, and only the upstream's reading shows which.
 const BROKEN_OFF: Duration = Duration::from_secs(1);
+/// Requests that an HTTP/2 client may take back, if they are half of all, before it is sent away.
+const CANCELLED: u32 = 256;
 /// How long a client may take to notice that we have closed.
 const LINGER: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DEADLINES: Deadlines = Deadlines {
-        head: Duration::from_secs(10),
-        idle: Duration::from_secs(60),
-    };
-
-    fn look(watch: &Watch, seconds: u64) -> Order {
-        watch.look(Duration::from_secs(seconds), &DEADLINES);
-        watch.order()
-    }
-
-    #[test]
-    fn a_silent_connection_is_cut_after_the_head_s_time() {
-        let watch = Watch::default();
-        assert_eq!(look(&watch, 5), Order::Stay);
-        assert_eq!(look(&watch, 4), Order::Stay);
-        assert_eq!(look(&watch, 1), Order::Cut);
-    }
-
-    #[test]
-    fn bytes_do_not_extend_the_head_s_time() {
-        let watch = Watch::default();
-        for _ in 0..9 {
-            watch.note_read();
-            watch.note_written();
-            assert_eq!(look(&watch, 1), Order::Stay);
-        }
-        assert_eq!(look(&watch, 1), Order::Cut);
-    }
-
-    #[test]
-    fn an_idle_connection_leaves_and_is_cut_if_it_does_not() {
-        let watch = Watch::default();
-        watch.begin(false);
-        watch.finish(false);
-        assert_eq!(
-            look(&watch, 100),
-            Order::Stay,
-            "the first look only sees that it is idle"
-        );
-        assert_eq!(look(&watch, 59), Order::Stay);
-        assert_eq!(look(&watch, 1), Order::Leave);
-        assert_eq!(look(&watch, 1), Order::Leave, "a phase of its own");
-        assert_eq!(look(&watch, 10), Order::Cut);
-    }
-
-    #[test]
-    fn a_second_head_has_its_own_time() {
-        let watch = Watch::default();
-        watch.begin(false);
-        watch.finish(false);
-        look(&watch, 1);
-        look(&watch, 50);
-        watch.note_read();
-        assert_eq!(look(&watch, 9), Order::Stay);
-        assert_eq!(look(&watch, 10), Order::Cut);
-    }
-
-    #[test]
-    fn a_stop_waits_a_moment_for_a_first_request() {
-        let watch = Watch::default();
-        watch.give(Order::Leave);
-        let moment = Duration::from_millis(125);
-        watch.look(moment, &DEADLINES);
-        assert_eq!(watch.order(), Order::Leave);
-        watch.look(moment, &DEADLINES);
-        assert_eq!(watch.order(), Order::Cut);
-
-        let watch = Watch::default();
-        watch.open(false);
-        watch.give(Order::Leave);
-        assert_eq!(look(&watch, 9), Order::Leave, "it has begun its request");
-    }
-
-    #[test]
-    fn an_answer_may_take_its_time_but_its_reader_may_not() {
-        let watch = Watch::default();
-        watch.begin(false);
-        look(&watch, 1);
-        assert_eq!(look(&watch, 100_000), Order::Stay);
-        watch.note_blocked();
-        look(&watch, 1);
-        assert_eq!(look(&watch, 59), Order::Stay);
-        watch.note_written();
-        watch.note_blocked();
-        assert_eq!(look(&watch, 59), Order::Stay, "bytes went");
-        assert_eq!(look(&watch, 60), Order::Cut);
-    }
-
-    #[test]
-    fn a_half_closed_client_gets_its_answer() {
-        let watch = Watch::default();
-        watch.begin(false);
-        assert!(watch.hold_end());
-        look(&watch, 1);
-        watch.note_written();
-        assert_eq!(look(&watch, 10), Order::Stay);
-        assert_eq!(look(&watch, 10), Order::Cut);
-    }
-
-    #[test]
-    fn an_end_within_content_is_soon_taken_for_what_it_is() {
-        let watch = Watch::default();
-        watch.begin(true);
-        assert!(watch.hold_end());
-        look(&watch, 1);
-        assert_eq!(look(&watch, 1), Order::Cut);
-
-        let watch = Watch::default();
-        watch.begin(true);
-        assert!(watch.hold_end());
-        look(&watch, 1);
-        watch.received(true);
-        assert_eq!(look(&watch, 1), Order::Stay);
-        assert_eq!(look(&watch, 9), Order::Stay);
-        watch.finish(false);
-        assert!(!watch.hold_end(), "no answer is owed any more");
-    }
-
-    #[test]
-    fn orders_are_only_raised() {
-        let watch = Watch::default();
-        watch.give(Order::Cut);
-        watch.give(Order::Leave);
-        assert_eq!(watch.order(), Order::Cut);
-    }
-
-    #[test]
-    fn streams_are_told_from_the_rest() {
-        let watch = Watch::default();
-        watch.begin(false);
-        assert!(!watch.has_only_streams());
-        watch.is_stream();
-        assert!(watch.has_only_streams());
-        watch.begin(false);
-        assert!(!watch.has_only_streams());
-        watch.finish(false);
-        watch.finish(true);
-        assert!(!watch.has_only_streams());
-    }
-}
+mod tests;

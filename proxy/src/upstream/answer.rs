@@ -12,6 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use middleware::fields::hop_by_hop;
 use middleware::fields::stream::is_live_stream;
+use middleware::forwarding::strip_trailers;
 use middleware::{Body, Error, ErrorKind, Result};
 
 use super::failure;
@@ -139,7 +140,12 @@ pub(super) async fn body(
             lease.give_back(now);
             return Ok(frame.into_data().map_or_else(|_| Body::empty(), Body::from));
         }
-        Poll::Ready(Some(Ok(frame))) => Some(frame),
+        Poll::Ready(Some(Ok(mut frame))) => {
+            if let Some(trailers) = frame.trailers_mut() {
+                strip_trailers(trailers);
+            }
+            Some(frame)
+        }
     };
     Ok(Body::stream(AnswerBody {
         first,
@@ -212,8 +218,11 @@ impl HttpBody for AnswerBody {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => this.fail(failure::of_body(error)),
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 this.waiting_since = None;
+                if let Some(trailers) = frame.trailers_mut() {
+                    strip_trailers(trailers);
+                }
                 if this.incoming.is_end_stream() {
                     this.complete();
                 }

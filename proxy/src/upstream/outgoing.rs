@@ -1,6 +1,8 @@
 //! The request as the upstream gets it: target, `Host`, framing.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use http_body::Body as _;
@@ -28,6 +30,7 @@ pub(super) fn frame(
     let awaited = expects_continue(&head.headers)
         .then(|| body.await_continue())
         .flatten();
+    join_cookies(&mut head.headers);
     head.version = Version::HTTP_11;
     let mut request = Request::from_parts(head, body);
     match awaited {
@@ -43,6 +46,19 @@ pub(super) fn frame(
         None => {}
     }
     Ok((request, watch))
+}
+
+/// Joins the lines that an HTTP/2 client may split its cookies into: "these MUST be concatenated …
+/// before being passed into a non-HTTP/2 context" (RFC 9113 §8.2.3), where some servers read one alone.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (lines.next(), lines.next()) else {
+        return;
+    };
+    let lines = [first, second].into_iter().chain(lines);
+    let lines: Vec<_> = lines.map(HeaderValue::as_bytes).collect();
+    let joined = HeaderValue::from_bytes(&lines.join(&b"; "[..]));
+    headers.insert(COOKIE, joined.expect("parts of field values make one"));
 }
 
 /// A length without content would make the upstream take the next request for it.

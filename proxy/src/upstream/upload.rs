@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use middleware::clock::Clock;
+use middleware::forwarding::strip_trailers;
 use middleware::{Body, Error, ErrorKind, Result, Side};
 use tokio::time::Sleep;
 
@@ -189,7 +190,12 @@ impl Upload {
             let given_up = Error::client(ErrorKind::ConnectionTerminated);
             return Poll::Ready((!self.ended).then_some(Err(given_up)));
         };
-        let polled = Pin::new(&mut *body).poll_frame(cx);
+        let mut polled = Pin::new(&mut *body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            strip_trailers(trailers);
+        }
         let ends = body.is_end_stream();
         progress.moved = self.state.clock.mono();
         progress.starved = polled.is_pending();
