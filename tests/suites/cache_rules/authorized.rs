@@ -7,7 +7,7 @@ const COOKIE: Fields = &[("cookie", "session=1")];
 
 /// One table for both: what is said, and whether an answer to credentials may be everybody's.
 fn table(credentials: Fields, rows: &[(&'static str, Fields, bool)]) -> Vec<Case> {
-    let case = |(rule, fields, shared): &(_, Fields, bool)| {
+    let case = |(rule, fields, shared): &(&'static str, Fields, bool)| {
         let case = if *shared {
             reused(rule, fields)
         } else {

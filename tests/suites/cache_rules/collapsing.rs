@@ -284,8 +284,10 @@ async fn a_429_to_one_does_not_end_what_was_stored_for_all() {
 async fn a_leader_that_goes_away_passes_nothing_of_its_own_on() {
     let held = Held::new(|seen| personal(seen, "private, max-age=60")).await;
     let mut client = held.proxy.client().await;
-    let mut leader =
-        Box::pin(client.exchange(request(Method::GET, "/", &[("cookie", "leader")], "")));
+    let mut leader = Box::pin(async move {
+        let asks = request(Method::GET, "/", &[("cookie", "leader")], "");
+        client.exchange(asks).await
+    });
     tokio::select! {
         _ = &mut leader => panic!("the upstream holds it"),
         () = held.upstream.wait_for(1) => {}
@@ -293,7 +295,6 @@ async fn a_leader_that_goes_away_passes_nothing_of_its_own_on() {
     let follower = held.proxy.get_with("/", &[("cookie", "follower")]);
     let leave = async {
         drop(leader);
-        drop(client);
         held.gate.add_permits(1000);
     };
     let (answer, ()) = tokio::join!(follower, leave);

@@ -248,10 +248,10 @@ impl Says {
     }
 }
 
+/// By what the upstream knows: tags that Pillion made for what came without one are news to it.
 fn is_conditional(seen: &Seen) -> bool {
-    ["if-none-match", "if-modified-since"]
-        .iter()
-        .any(|name| seen.headers.contains_key(*name))
+    let tag = seen.header("if-none-match");
+    !(tag.is_empty() || tag.starts_with("W/\"~")) || seen.headers.contains_key("if-modified-since")
 }
 
 fn is_conditional_by(fields: Fields) -> bool {

@@ -165,7 +165,7 @@ async fn cache_status_says_what_was_done() {
     world.says(503, &[], "");
     let error = told(&[]).await;
     assert!(
-        error.contains("hit") && error.contains("ttl=-") && error.contains("stale-if-error"),
+        error.contains("fwd=stale; fwd-status=503; ttl=-") && error.contains("stale-if-error"),
         "{error}"
     );
 }

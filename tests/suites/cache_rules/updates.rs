@@ -11,14 +11,15 @@ async fn updated(stored: Fields, confirmed: Fields) -> (tests::Fetched, tests::F
             reply.header(name, value)
         })
     };
-    let upstream = Upstream::start(async move |seen: Seen| -> Answer {
-        if seen.header("if-none-match").is_empty() && seen.header("if-modified-since").is_empty() {
-            with(200, stored)
+    let upstream = Upstream::start(move |seen: Seen| {
+        let asks = seen.header("if-none-match").to_owned() + seen.header("if-modified-since");
+        let answer: Answer = match asks.is_empty() {
+            true => with(200, stored)
                 .header("cache-control", "max-age=10")
-                .body("content")
-        } else {
-            with(304, confirmed).empty()
-        }
+                .body("content"),
+            false => with(304, confirmed).empty(),
+        };
+        async { answer }
     })
     .await;
     let proxy = Proxy::before(&upstream).await;
