@@ -73,7 +73,7 @@ pub(crate) fn merged(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap 
     let keeps_tag = is_strengthened(stored, not_modified);
     for name in not_modified
         .keys()
-        .filter(|name| !OF_CONTENT.contains(name) && !(keeps_tag && *name == ETAG))
+        .filter(|name| !(OF_CONTENT.contains(name) || keeps_tag && *name == ETAG))
     {
         let mut lines = not_modified.get_all(name).iter();
         if let Some(first) = lines.next() {
