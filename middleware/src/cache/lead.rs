@@ -88,4 +88,4 @@ impl Drop for Leading {
 /// How long a validation in the background, or a request whose client has gone, may take.
 pub(crate) const BACKGROUND: Duration = Duration::from_secs(30);
 /// Between two validations in the background of one stored response.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);

@@ -5,6 +5,37 @@
 //! validates, follows another request or forwards. What is done with the upstream's answer is in
 //! `errand` and `keep`, how requests share one in `collapse`, `lead`, `follow` and `fill`, where
 //! responses lie in `store`.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use middleware::cache::{CacheLayer, SharedCache};
+//! use middleware::clock::Clock;
+//! use middleware::facts::{Peer, RequestFacts, RequestId, Scheme};
+//! use middleware::metrics::Metrics;
+//! use middleware::{Body, ResponseFuture};
+//! use tower::{Layer, Service, service_fn};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let app = service_fn(|_| {
+//!     let page = http::Response::builder().header("cache-control", "max-age=60");
+//!     ResponseFuture::ready(Ok(page.body(Body::from("hello")).unwrap()))
+//! });
+//! let (clock, tasks) = (Clock::system(), tokio_util::task::TaskTracker::new());
+//! let shared = SharedCache::new(1 << 20, clock.clone(), tasks, &Metrics::new());
+//! let mut cache = CacheLayer::new(Arc::default(), shared).layer(app);
+//! let request = || {
+//!     let from = Peer::Ip("127.0.0.1:5000".parse().unwrap());
+//!     http::Request::get("/")
+//!         .header("host", "example.com")
+//!         .extension(RequestFacts::new(clock.now(), RequestId::Made(7), from, Scheme::Http))
+//!         .body(Body::empty())
+//!         .unwrap()
+//! };
+//! cache.call(request()).await.unwrap();
+//! let again = cache.call(request()).await.unwrap();
+//! assert_eq!(again.headers()["cache-status"], "pillion; hit; ttl=60");
+//! # });
+//! ```
 
 mod collapse;
 mod decide;
@@ -41,7 +72,7 @@ use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
 use crate::cache::invalidate::{Changed, Sequence, has_worked, is_unsafe};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
-use crate::cache::lead::{BACKGROUND, Leading, background};
+use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay};
 use crate::cache::store::memory::Lookup;
@@ -262,7 +293,8 @@ impl<S: Inner + Clone> Cache<S> {
         let why = (Fwd::Stale, Reason::Stale);
         let mut errand = self.errand(&request, asked, hash, now, why, Some(kept.clone()));
         let Joined::Lead(flight) = shared.flights().join(&errand.flight_key(&[])) else {
-            // Somebody is fetching it anyway.
+            // Somebody is fetching it anyway; if that comes to nothing, it is tried again soon.
+            kept.stored.put_off_validation(now, PAUSE);
             return;
         };
         shared
