@@ -36,7 +36,8 @@ use std::time::Duration;
 
 use config::etag::{EtagSettings, Strength};
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, ETAG, EXPIRES, IF_NONE_MATCH, LAST_MODIFIED, TRAILER,
+    CACHE_CONTROL, CONTENT_LENGTH, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+    TRAILER,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
@@ -92,7 +93,7 @@ impl<S: Inner> Service<Request> for Etag<S> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> ResponseFuture {
+    fn call(&mut self, mut request: Request) -> ResponseFuture {
         if !self.settings.enabled || request.method() != Method::GET {
             return self.inner.call(request);
         }
@@ -102,6 +103,7 @@ impl<S: Inner> Service<Request> for Etag<S> {
             .iter()
             .cloned()
             .collect();
+        make_way_for_date(request.headers_mut());
         let tagging = Tagging {
             settings: self.settings,
             usefulness: self.usefulness.clone(),
@@ -174,6 +176,20 @@ impl Tagging {
 
     fn learn(&self, useful: bool) {
         self.usefulness.learn(useful, self.settings.min_useful);
+    }
+}
+
+/// Leaves `If-None-Match` out if all its tags are ours and there is `If-Modified-Since`: an app must
+/// ignore the date beside a tag (RFC 9110 §13.1.3), and this tag it cannot know, so one that knows
+/// dates alone would send everything each time.
+fn make_way_for_date(fields: &mut HeaderMap) {
+    let is_ours = |member| matches!(member, entity_tag::Member::Tag(tag) if tag.is_made());
+    let has_only_ours = {
+        let mut tags = entity_tag::members(fields, &IF_NONE_MATCH);
+        tags.next().is_some_and(is_ours) && tags.all(is_ours)
+    };
+    if has_only_ours && fields.contains_key(IF_MODIFIED_SINCE) {
+        fields.remove(IF_NONE_MATCH);
     }
 }
 

@@ -185,6 +185,9 @@ impl Errand {
             .stored
             .as_ref()
             .expect("only what is stored is validated");
+        if !validate::is_about(&kept.stored.fields, answer.headers()) {
+            return self.misnamed(kept, flight, now);
+        }
         let merged = validate::merged(&kept.stored.fields, answer.headers());
         let storing = self.storing(kept.stored.status, &merged, Some(kept.stored.length()), now);
         let freshened = storing.and_then(|storing| {
@@ -219,6 +222,24 @@ impl Errand {
                 response
             }
         }
+    }
+
+    /// A 304 that names other content than it was asked about. This client gets what is stored, as it
+    /// is; the next one makes the upstream say all of it again.
+    fn misnamed(&self, kept: &Kept, flight: Option<Flight>, now: Now) -> Response {
+        let (reason, answered) = (Reason::OtherTag, StatusCode::NOT_MODIFIED);
+        self.shared.store().remove_one(&kept.stored);
+        self.note(Some(answered), Err(reason), now);
+        self.unshared(reason, answered, flight.as_ref(), now);
+        let status = CacheStatus {
+            outcome: CacheOutcome::Revalidated,
+            fwd_status: Some(answered),
+            stored: false,
+            collapsed: false,
+            ttl: None,
+            reason: Some(reason),
+        };
+        replay(&kept.stored, self.asked.is_head, now, status)
     }
 
     /// A full answer.

@@ -14,7 +14,7 @@ use crate::cache::fill::Fill;
 use crate::cache::key::KeyHash;
 use crate::cache::reason::Reason;
 use crate::cache::replay::annotate;
-use crate::cache::storable::Storing;
+use crate::cache::storable::{Storing, is_about_one_request};
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
 use crate::{Body, Response, Result, facts};
@@ -210,9 +210,15 @@ impl Errand {
     ) {
         let says_nothing_about_others = matches!(
             reason,
-            Reason::NotModified | Reason::Cookie | Reason::Purged | Reason::Incomplete
+            Reason::NotModified
+                | Reason::OtherTag
+                | Reason::Cookie
+                | Reason::Purged
+                | Reason::Incomplete
         );
-        if let Some(pass) = self.pass.filter(|_| is_lasting(reason)) {
+        // A 429 to one client is no news of what the others asked for.
+        let is_news = !is_about_one_request(status);
+        if let Some(pass) = self.pass.filter(|_| is_lasting(reason) && is_news) {
             self.shared.flights().mark_pass(pass, now);
         }
         tell(flight, || {
@@ -224,6 +230,7 @@ impl Errand {
         });
         if let Some(kept) = &self.stored
             && condemns(reason)
+            && is_news
             && !status.is_server_error()
             && !kept.candidate(now).is_fresh()
         {

@@ -201,6 +201,10 @@ reasons! {
     NotModified, "not-modified",
         "Nothing was stored, and the upstream answered the client's own precondition with 304.",
         None;
+    /// The 304 to a validation names another entity tag.
+    OtherTag, "other-tag",
+        "The upstream's 304 names another entity tag than the one it was asked about (RFC 9111 §4.3.4).",
+        Some("ETag: the same in a 304 as in the 200 that it stands for");
 }
 
 impl Reason {

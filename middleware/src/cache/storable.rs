@@ -129,8 +129,18 @@ fn kind_allows(exchange: Exchange<'_>, directives: &ResponseDirectives) -> Resul
     if status == StatusCode::NOT_MODIFIED {
         return Err(Reason::NotModified);
     }
-    if status.is_informational() || (directives.must_understand && !is_understood(status)) {
+    if status.is_informational()
+        || is_about_one_request(status)
+        || (directives.must_understand && !is_understood(status))
+    {
         return Err(Reason::Status);
+    }
+    // An error that the range may have caused is not for those who ask for the whole; these two are
+    // about the target alone.
+    let is_of_target = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
+    let is_error = status.is_client_error() || status.is_server_error();
+    if exchange.asked.has_range && is_error && !is_of_target {
+        return Err(Reason::PartialContent);
     }
     if is_live_stream(fields) {
         return Err(Reason::LiveStream);
@@ -138,13 +148,23 @@ fn kind_allows(exchange: Exchange<'_>, directives: &ResponseDirectives) -> Resul
     Ok(())
 }
 
+/// Statuses that tell of one request or its connection, so that an answer with one of them is
+/// neither for others nor news of the target. RFC 6585 forbids to store 428, 429, 431 and 511, RFC
+/// 8470 calls 425 no representation of anything; the others follow from what the client sent beside
+/// the URL. An upstream that puts a lifetime on all it says must not thereby lock everybody out.
+pub(crate) fn is_about_one_request(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        407 | 408 | 412 | 416 | 417 | 421 | 425 | 428 | 429 | 431 | 511
+    )
+}
+
 /// Statuses whose rules of caching we follow (RFC 9111 §5.2.2.3).
 fn is_understood(status: StatusCode) -> bool {
     freshness::is_heuristically_cacheable(status)
         || matches!(
             status.as_u16(),
-            201 | 202 | 205 | 302 | 303 | 307 | 400..=417 | 421 | 422 | 425 | 426 | 428 | 429
-                | 431 | 451 | 500 | 502..=505
+            201 | 202 | 205 | 302 | 303 | 307 | 400..=415 | 422 | 426 | 451 | 500 | 502..=505
         )
 }
 
@@ -218,8 +238,11 @@ impl Spoken {
         let has_credentials = exchange.asked.has_credentials(settings, rules);
         match (!has_credentials).then(heuristic).flatten() {
             Some(heuristic) => Ok(heuristic),
-            // `no-cache` without a lifetime is an upstream's word too: store and always validate.
-            None if directives.no_cache.is_all() => Ok((Duration::ZERO, Source::MaxAge)),
+            // `no-cache` without a lifetime is an upstream's word too: store and always validate, as
+            // far as RFC 9111 §3 lets this be stored without a lifetime.
+            None if directives.no_cache.is_all() && (is_plain || directives.public) => {
+                Ok((Duration::ZERO, Source::MaxAge))
+            }
             None if !is_plain => Err(Reason::Status),
             None => Err(Reason::NoLifetime),
         }

@@ -126,6 +126,56 @@ fn any_final_status_with_an_explicit_lifetime() {
 }
 
 #[test]
+fn what_tells_of_one_request_is_not_stored_whatever_it_says() {
+    for status in [407, 408, 412, 416, 417, 421, 425, 428, 429, 431, 511] {
+        let case = Case {
+            status: Some(status),
+            ..control("public, max-age=60")
+        };
+        assert_eq!(verdict(&case), Err(Reason::Status), "{status}");
+    }
+}
+
+#[test]
+fn an_error_that_a_range_may_have_caused_is_not_for_others() {
+    for (status, expected) in [
+        (200, Ok((60, Source::MaxAge))),
+        (404, Ok((60, Source::MaxAge))),
+        (301, Ok((60, Source::MaxAge))),
+        (400, Err(Reason::PartialContent)),
+        (500, Err(Reason::PartialContent)),
+        (206, Err(Reason::PartialContent)),
+    ] {
+        let case = Case {
+            status: Some(status),
+            asked: Asked {
+                has_range: true,
+                ..Asked::default()
+            },
+            ..control("max-age=60")
+        };
+        assert_eq!(verdict(&case), expected, "{status}");
+    }
+}
+
+#[test]
+fn no_cache_alone_stores_only_what_may_be_stored_without_a_lifetime() {
+    for (status, value, expected) in [
+        (404, "no-cache", Ok((0, Source::MaxAge))),
+        (500, "no-cache", Err(Reason::Status)),
+        (302, "no-cache", Err(Reason::Status)),
+        (302, "no-cache, public", Ok((0, Source::MaxAge))),
+        (500, "no-cache, max-age=60", Ok((60, Source::MaxAge))),
+    ] {
+        let case = Case {
+            status: Some(status),
+            ..response(&[("cache-control", value), ("etag", "\"a\"")])
+        };
+        assert_eq!(verdict(&case), expected, "{status} {value}");
+    }
+}
+
+#[test]
 fn without_a_lifetime_nothing_is_invented() {
     for fields in [
         vec![],

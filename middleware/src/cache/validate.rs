@@ -11,6 +11,7 @@ use crate::cache::key::KeyRules;
 use crate::cache::stored::StoredResponse;
 use crate::facts::RequestFacts;
 use crate::fields::cache_status::CACHE_STATUS;
+use crate::fields::entity_tag::EntityTag;
 use crate::{Body, Request};
 
 /// Asks for identity content, the one form from which all codings and ranges are made.
@@ -40,6 +41,26 @@ pub(crate) fn ask_whole(fields: &mut HeaderMap) {
     fields.remove(IF_RANGE);
 }
 
+/// Whether a 304 with these fields is about what is stored. Where both have a tag, it must be the same
+/// content's: a 304 that names another one must not change what is stored (RFC 9111 §4.3.4).
+pub(crate) fn is_about(stored: &HeaderMap, not_modified: &HeaderMap) -> bool {
+    match (tag_of(stored), tag_of(not_modified)) {
+        (Some(stored), Some(named)) => stored.is_weakly(named),
+        _ => true,
+    }
+}
+
+/// Whether the 304 calls by a strong tag what is stored under the same tag, but weak: what was stored
+/// may be other bytes than the ones that it means, and ranges of the two must not be joined.
+fn is_strengthened(stored: &HeaderMap, not_modified: &HeaderMap) -> bool {
+    let is_weak = |fields| tag_of(fields).map(EntityTag::is_weak);
+    is_weak(stored) == Some(true) && is_weak(not_modified) == Some(false)
+}
+
+fn tag_of(fields: &HeaderMap) -> Option<EntityTag<'_>> {
+    EntityTag::parse(fields.get(ETAG)?.as_bytes())
+}
+
 /// The stored fields as a 304 changes them (RFC 9111 §3.2, §4.3.4): its lines replace those of the
 /// same name, except for what describes content that it does not have.
 pub(crate) fn merged(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
@@ -49,9 +70,10 @@ pub(crate) fn merged(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap 
     merged.remove(CACHE_STATUS);
     // Freshness starts anew: a 304 without Date is as old as its receipt (RFC 9110 §6.6.1).
     merged.remove(DATE);
+    let keeps_tag = is_strengthened(stored, not_modified);
     for name in not_modified
         .keys()
-        .filter(|name| !OF_CONTENT.contains(name))
+        .filter(|name| !(OF_CONTENT.contains(name) || keeps_tag && *name == ETAG))
     {
         let mut lines = not_modified.get_all(name).iter();
         if let Some(first) = lines.next() {

@@ -48,6 +48,42 @@ fn fields_of_a_304_replace_stored_ones_and_those_it_omits_stay() {
 }
 
 #[test]
+fn a_304_that_names_other_content_is_not_about_what_is_stored() {
+    for (kept, named, expected) in [
+        (Some("\"a\""), Some("\"a\""), true),
+        (Some("\"a\""), Some("W/\"a\""), true),
+        (Some("W/\"a\""), Some("\"a\""), true),
+        (Some("\"a\""), Some("\"b\""), false),
+        (Some("W/\"a\""), Some("W/\"b\""), false),
+        (Some("\"a\""), None, true),
+        (None, Some("\"b\""), true),
+        (Some("unquoted"), Some("\"b\""), true),
+    ] {
+        let of = |tag: Option<&'static str>| {
+            let lines: Vec<_> = tag.into_iter().map(|tag| ("etag", tag)).collect();
+            fields(&lines)
+        };
+        assert_eq!(
+            is_about(&of(kept), &of(named)),
+            expected,
+            "{kept:?} {named:?}"
+        );
+    }
+}
+
+#[test]
+fn a_304_may_weaken_a_tag_and_never_strengthens_it() {
+    for (kept, named, expected) in [
+        ("\"a\"", "W/\"a\"", "W/\"a\""),
+        ("W/\"a\"", "\"a\"", "W/\"a\""),
+        ("\"a\"", "\"a\"", "\"a\""),
+    ] {
+        let merged = merged(&fields(&[("etag", kept)]), &fields(&[("etag", named)]));
+        assert_eq!(merged["etag"], expected, "{kept} {named}");
+    }
+}
+
+#[test]
 fn stored_validators_go_verbatim() {
     for tag in ["\"a\"", "W/\"a\"", "unquoted", "w/\"a\"", "W\\\"a\""] {
         let stored = stored(&[("etag", tag)]);

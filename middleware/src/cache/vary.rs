@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName};
 
 use crate::cache::key::KeyRules;
 use crate::cache::reason::Reason;
+use crate::fields::list::{self, Quotes};
 
 /// The nominated fields and the values that the request had which a response answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,11 +127,7 @@ fn normal_value<'a>(name: &HeaderName, request: &'a HeaderMap) -> Option<Cow<'a,
     }
     let mut joined = Vec::with_capacity(first.len());
     for line in request.get_all(name) {
-        for member in line.as_bytes().split(|byte| *byte == b',') {
-            let member = member.trim_ascii();
-            if member.is_empty() {
-                continue;
-            }
+        for member in list::split(line.as_bytes(), Quotes::Escaping) {
             if !joined.is_empty() {
                 joined.push(b',');
             }
@@ -258,6 +255,14 @@ mod tests {
             );
         }
         assert!(Selection::default().matches(&stored));
+        let quoted = fields(&[("x-b", "1"), ("x-b", "\"2, 3\"")]);
+        let selection = Selection::of(vec![HeaderName::from_static("x-b")], &quoted);
+        assert!(selection.matches(&quoted));
+        let other = fields(&[("x-b", "1"), ("x-b", "\"2,3\"")]);
+        assert!(
+            !selection.matches(&other),
+            "spaces within quotes may mean something"
+        );
     }
 
     proptest! {

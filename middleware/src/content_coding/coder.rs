@@ -21,7 +21,7 @@ use crate::content_coding::negotiate::{self, Choice, Content, Decision};
 use crate::content_coding::reading::{Asked, Reading};
 use crate::content_coding::recoded::Recoded;
 use crate::content_coding::{Coding, decode, guard, head, not_modified};
-use crate::facts::{CacheOutcome, ResponseFacts};
+use crate::facts::{CacheOutcome, CacheStatus, ResponseFacts};
 use crate::fields::entity_tag;
 use crate::metrics::{Event, Metrics};
 use crate::{Body, Error, ErrorKind, Response, ResponseFuture, Side};
@@ -272,7 +272,9 @@ impl Answer {
 fn content(head: &Parts, asked: &Asked, body: &Body) -> Content {
     let facts = head.extensions.get::<ResponseFacts>();
     let stored = facts.and_then(|facts| facts.stored.as_ref());
-    let being_stored = facts.is_some_and(|facts| facts.cache.is_some_and(|cache| cache.stored));
+    // What others share while it is being stored is for everybody too.
+    let is_shared = |cache: CacheStatus| cache.stored || cache.collapsed;
+    let being_stored = facts.is_some_and(|facts| facts.cache.is_some_and(is_shared));
     let declared = || {
         head.headers
             .get(CONTENT_LENGTH)?

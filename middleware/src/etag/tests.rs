@@ -279,3 +279,26 @@ async fn what_caches_may_reuse_is_no_sample() {
         );
     }
 }
+
+#[test]
+fn a_tag_of_ours_makes_way_for_a_date_that_the_app_knows() {
+    const OURS: &str = "W/\"~00112233445566778899aabbccddeeff\"";
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let both = format!("{OURS}, \"theirs\"");
+    for (tags, date, kept) in [
+        (OURS, Some(DATE), false),
+        (OURS, None, true),
+        (&*both, Some(DATE), true),
+        ("\"theirs\"", Some(DATE), true),
+        ("*", Some(DATE), true),
+        ("", Some(DATE), true),
+    ] {
+        let mut fields = HeaderMap::new();
+        fields.insert(IF_NONE_MATCH, HeaderValue::from_str(tags).expect("a value"));
+        if let Some(date) = date {
+            fields.insert(IF_MODIFIED_SINCE, HeaderValue::from_static(date));
+        }
+        make_way_for_date(&mut fields);
+        assert_eq!(fields.contains_key(IF_NONE_MATCH), kept, "{tags} {date:?}");
+    }
+}
