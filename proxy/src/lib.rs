@@ -222,8 +222,10 @@ impl Running {
         cores.remove_files();
         self.signals.exit.cancel();
         let beside = std::mem::take(&mut self.beside);
+        let access_log = self.shared.access_log.clone();
         let ended = tokio::task::spawn_blocking(move || {
             cores.join();
+            access_log.flush();
             // A thread that panicked has said so already.
             beside.into_iter().for_each(|thread| drop(thread.join()));
         });

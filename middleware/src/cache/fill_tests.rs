@@ -96,15 +96,11 @@ async fn nobody_joins_once_the_beginning_is_gone() {
     let (reader, _, _) = start(body, 4, 1000);
     let fill = reader.fill.clone();
     sender.send(Ok("12345".into())).unwrap();
-    let task = tokio::task::LocalSet::new();
-    let reading = task.run_until(async {
-        let reading = tokio::task::spawn_local(read(reader));
-        settle().await;
-        assert!(fill.reader().is_none());
-        drop(sender);
-        reading.await.unwrap()
-    });
-    assert_eq!(reading.await, 5);
+    let reading = TaskTracker::new().spawn(read(reader));
+    settle().await;
+    assert!(fill.reader().is_none());
+    drop(sender);
+    assert_eq!(reading.await.unwrap(), 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,20 +108,16 @@ async fn a_reader_that_waits_is_woken_by_whatever_another_read() {
     let (sender, body) = streamed();
     let (one, told, _) = start(body, 1000, 1000);
     let two = one.fill.reader().unwrap();
-    let tasks = tokio::task::LocalSet::new();
-    tasks
-        .run_until(async {
-            let readers = [one, two].map(|reader| tokio::task::spawn_local(read(reader)));
-            settle().await;
-            for _ in 0..3 {
-                sender.send(Ok("12345".into())).unwrap();
-                settle().await;
-            }
-            drop(sender);
-            for reader in readers {
-                assert_eq!(reader.await.unwrap(), 15);
-            }
-        })
-        .await;
+    let tasks = TaskTracker::new();
+    let readers = [one, two].map(|reader| tasks.spawn(read(reader)));
+    settle().await;
+    for _ in 0..3 {
+        sender.send(Ok("12345".into())).unwrap();
+        settle().await;
+    }
+    drop(sender);
+    for reader in readers {
+        assert_eq!(reader.await.unwrap(), 15);
+    }
     assert_eq!(*told.lock().unwrap(), Some(Ok(15)));
 }

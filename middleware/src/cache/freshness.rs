@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use config::cache::CacheSettings;
 use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::fields::cache_control::{MOST_SECONDS, ResponseDirectives, delta_seconds};
+use crate::fields::http_date;
 
 /// When a response was asked for and when its head arrived.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +64,8 @@ pub(crate) fn explicit_lifetime(
         return None;
     }
     // Expires − Date, even where Date is wrong; an Expires that cannot be read is in the past.
-    let lifetime = only_date(fields, &EXPIRES).map_or(Duration::ZERO, |expires| {
-        let from = only_date(fields, &DATE).unwrap_or(received);
+    let lifetime = only_date(fields, &EXPIRES, received).map_or(Duration::ZERO, |expires| {
+        let from = only_date(fields, &DATE, received).unwrap_or(received);
         capped(expires.duration_since(from).unwrap_or_default())
     });
     Some((lifetime, Source::Expires))
@@ -82,8 +83,8 @@ pub(crate) fn heuristic_lifetime(
     if !heuristic.enabled || !(public || is_heuristically_cacheable(status)) {
         return None;
     }
-    let modified = only_date(fields, &LAST_MODIFIED)?;
-    let date = only_date(fields, &DATE).unwrap_or(received);
+    let modified = only_date(fields, &LAST_MODIFIED, received)?;
+    let date = only_date(fields, &DATE, received).unwrap_or(received);
     let unchanged = capped(date.duration_since(modified).unwrap_or_default());
     let fraction = heuristic.fraction.clamp(0.0, 1.0);
     let lifetime = unchanged.mul_f64(fraction).min(heuristic.max);
@@ -100,7 +101,7 @@ pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
 
 /// The corrected initial age (RFC 9111 §4.2.3).
 pub(crate) fn initial_age(fields: &HeaderMap, times: Times) -> Duration {
-    let apparent = only_date(fields, &DATE)
+    let apparent = only_date(fields, &DATE, times.received)
         .and_then(|date| times.received.duration_since(date).ok())
         .unwrap_or_default();
     let delay = times
@@ -120,26 +121,12 @@ pub(crate) fn received_age(fields: &HeaderMap) -> Duration {
         .unwrap_or_default()
 }
 
-/// A date by HTTP's three formats (RFC 9110 §5.6.7).
-pub(crate) fn parse_date(value: &HeaderValue) -> Option<SystemTime> {
-    httpdate::parse_http_date(value.to_str().ok()?).ok()
-}
-
-/// A date as HTTP writes it.
-pub(crate) fn date_value(time: SystemTime) -> HeaderValue {
-    // Our own clock may stand anywhere; what HTTP cannot write is written as its first moment.
-    let first = SystemTime::UNIX_EPOCH;
-    let last = first + Duration::from_secs(253_402_300_799);
-    HeaderValue::from_str(&httpdate::fmt_http_date(time.clamp(first, last)))
-        .expect("a date is visible ASCII")
-}
-
 /// The date in a field that has exactly one line; several lines are no date.
-fn only_date(fields: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
+fn only_date(fields: &HeaderMap, name: &HeaderName, now: SystemTime) -> Option<SystemTime> {
     let mut lines = fields.get_all(name).iter();
     let first = lines.next()?;
     match lines.next() {
-        None => parse_date(first),
+        None => http_date::parse(first.as_bytes(), now),
         Some(_) => None,
     }
 }

@@ -1,3 +1,4 @@
+use http::HeaderValue;
 use http::header::CACHE_CONTROL;
 use proptest::prelude::*;
 
@@ -25,7 +26,7 @@ fn date(after: i64) -> String {
     } else {
         start() + Duration::from_secs(after.unsigned_abs())
     };
-    httpdate::fmt_http_date(time)
+    http_date::format(time).to_str().unwrap().to_owned()
 }
 
 fn lifetime_of(lines: &[(HeaderName, &str)]) -> Option<(u64, Source)> {
@@ -100,9 +101,29 @@ fn an_expires_that_cannot_be_read_is_in_the_past() {
         vec![(EXPIRES, "-1")],
         vec![(EXPIRES, "")],
         vec![(EXPIRES, "tomorrow")],
+        vec![(EXPIRES, "Thu, 01 Jan 2099 00:00:00 UTC")],
+        vec![(EXPIRES, "Thu, 01 Jan 99 00:00:00 GMT")],
+        vec![(EXPIRES, "Thu 01 Jan 2099 00:00:00 GMT")],
+        vec![(EXPIRES, "Thu,  01 Jan 2099 00:00:00 GMT")],
+        vec![(EXPIRES, "Thu, 01-Jan-2099 00:00:00 GMT")],
+        vec![(EXPIRES, "Thu, 01 Jan 2099 00.00.00 GMT")],
+        vec![(EXPIRES, "Thu, 01 Jan 2099 0:00:00 GMT")],
         vec![(EXPIRES, &*one), (EXPIRES, &*two)],
     ] {
         assert_eq!(lifetime_of(&lines), Some((0, Source::Expires)), "{lines:?}");
+    }
+}
+
+#[test]
+fn every_form_of_date_counts_in_any_letter_case() {
+    for expires in [
+        "Thu, 01 Jan 2099 00:00:00 GMT",
+        "thu, 01 jan 2099 00:00:00 gmt",
+        "Thu Jan  1 00:00:00 2099",
+        "Thursday, 01-Jan-70 00:00:00 GMT",
+    ] {
+        let lifetime = lifetime_of(&[(EXPIRES, expires)]).unwrap();
+        assert!(lifetime.0 > 1_000_000_000, "{expires}");
     }
 }
 
@@ -178,7 +199,7 @@ proptest! {
         received in any::<u32>(),
     ) {
         let time = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let written = date_value(time(date.unsigned_abs()));
+        let written = http_date::format(time(date.unsigned_abs()));
         let mut fields = fields(&[(AGE, &age)]);
         fields.insert(DATE, written.clone());
         fields.insert(EXPIRES, written);

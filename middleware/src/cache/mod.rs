@@ -3,16 +3,51 @@
 //! What may be stored, how long it is fresh and whether it answers a request are pure functions, one
 //! file each. This file holds the service: it looks a request up, asks [`decide`], and answers,
 //! validates, follows another request or forwards. What is done with the upstream's answer is in
-//! `errand`, how requests share one in `collapse` and `fill`, where responses lie in `store`.
+//! `errand` and `keep`, how requests share one in `collapse`, `lead`, `follow` and `fill`, where
+//! responses lie in `store`.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use middleware::cache::{CacheLayer, SharedCache};
+//! use middleware::clock::Clock;
+//! use middleware::facts::{Peer, RequestFacts, RequestId, Scheme};
+//! use middleware::metrics::Metrics;
+//! use middleware::{Body, ResponseFuture};
+//! use tower::{Layer, Service, service_fn};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let app = service_fn(|_| {
+//!     let page = http::Response::builder().header("cache-control", "max-age=60");
+//!     ResponseFuture::ready(Ok(page.body(Body::from("hello")).unwrap()))
+//! });
+//! let (clock, tasks) = (Clock::system(), tokio_util::task::TaskTracker::new());
+//! let shared = SharedCache::new(1 << 20, clock.clone(), tasks, &Metrics::new());
+//! let mut cache = CacheLayer::new(Arc::default(), shared).layer(app);
+//! let request = || {
+//!     let from = Peer::Ip("127.0.0.1:5000".parse().unwrap());
+//!     http::Request::get("/")
+//!         .header("host", "example.com")
+//!         .extension(RequestFacts::new(clock.now(), RequestId::Made(7), from, Scheme::Http))
+//!         .body(Body::empty())
+//!         .unwrap()
+//! };
+//! cache.call(request()).await.unwrap();
+//! let again = cache.call(request()).await.unwrap();
+//! assert_eq!(again.headers()["cache-status"], "pillion; hit; ttl=60");
+//! # });
+//! ```
 
 mod collapse;
 mod decide;
 mod errand;
 pub mod explain;
 mod fill;
+mod follow;
 mod freshness;
 mod invalidate;
+mod keep;
 mod key;
+mod lead;
 pub mod reason;
 mod replay;
 mod shared;
@@ -23,27 +58,24 @@ mod validate;
 mod vary;
 mod verdicts;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use config::cache::CacheSettings;
-use http_body_util::BodyExt;
-use tokio::sync::watch;
-use tokio::time::timeout;
+use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
-use crate::cache::collapse::{Failure, Flight, Joined, Outcome};
+use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
-use crate::cache::errand::{Errand, Kept, is_of_upstream};
-use crate::cache::invalidate::{Sequence, also_changed, has_worked, is_unsafe};
+use crate::cache::errand::{Errand, Kept};
+use crate::cache::follow::Attempt;
+use crate::cache::invalidate::{Changed, Sequence, has_worked, is_unsafe};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
+use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay};
 use crate::cache::store::memory::Lookup;
-use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
@@ -104,14 +136,6 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
         let now = facts::of_request(&request).received;
         self.serve(request, now, Attempt::default())
     }
-}
-
-/// How often a request has tried to share another's answer, and what it learned by it.
-#[derive(Default)]
-struct Attempt {
-    count: u8,
-    /// This request's values of the fields that `Vary` turned out to name.
-    salt: Vec<u8>,
 }
 
 impl<S: Inner + Clone> Cache<S> {
@@ -249,102 +273,7 @@ impl<S: Inner + Clone> Cache<S> {
         let request = errand.prepare(request);
         match self.inner.call(request).try_ready() {
             Ok(result) => ResponseFuture::ready(errand.finish(result, Some(flight))),
-            Err(answer) => ResponseFuture::boxed(Leading {
-                rest: Some((answer, errand, flight)),
-                is_handed_over: false,
-            }),
-        }
-    }
-
-    /// Waits for the head of another request's answer, but no longer than `collapse_wait`.
-    fn follow(
-        &self,
-        request: Request,
-        mut errand: Errand,
-        mut outcome: watch::Receiver<Outcome>,
-        attempt: Attempt,
-    ) -> ResponseFuture {
-        let mut this = self.clone();
-        ResponseFuture::boxed(async move {
-            let told = timeout(errand.settings.collapse_wait, async {
-                let told = outcome
-                    .wait_for(|outcome| !matches!(outcome, Outcome::Pending))
-                    .await;
-                told.map_or(Outcome::Again, |told| told.clone())
-            });
-            let told = told.await;
-            let now = errand.shared.clock().now();
-            let next = match told {
-                Ok(told) => this.share(&errand, told, request.headers(), attempt, now),
-                Err(_elapsed) => {
-                    errand.reason = Reason::CollapseTimeout;
-                    Next::Alone
-                }
-            };
-            match next {
-                Next::Answer(answer) => answer,
-                Next::Alone => this.alone(request, errand).await,
-                Next::Again(attempt) => {
-                    drop(errand);
-                    this.serve(request, now, attempt).await
-                }
-            }
-        })
-    }
-
-    /// What a follower makes of what it was told.
-    fn share(
-        &self,
-        errand: &Errand,
-        told: Outcome,
-        request: &http::HeaderMap,
-        attempt: Attempt,
-        now: Now,
-    ) -> Next {
-        let mut again = Attempt {
-            count: attempt.count + 1,
-            salt: attempt.salt,
-        };
-        let head = match &told {
-            Outcome::Stored(stored) => Some(&**stored),
-            Outcome::Filling(fill) => Some(&*fill.head),
-            _ => None,
-        };
-        if let Some(head) = head {
-            if !head.selection.matches(request) {
-                again.salt = head.selection.written_for(request);
-                return Next::Again(again);
-            }
-            let found = Found::Stored(head.candidate(now, false));
-            let is_reusable = matches!(
-                decide(&errand.asked, found, &errand.settings, &errand.rules),
-                Decision::Serve | Decision::ServeStale { .. }
-            );
-            if !is_reusable || errand.is_older_than_purge(head) {
-                return Next::Again(again);
-            }
-        }
-        match told {
-            Outcome::Stored(stored) => Next::Answer(Ok(errand.shared_whole(&stored, now))),
-            Outcome::Filling(fill) => match errand.shared_answer(&fill, now) {
-                Some(answer) => Next::Answer(Ok(answer)),
-                None => Next::Again(again),
-            },
-            Outcome::Alone => Next::Alone,
-            Outcome::Again | Outcome::Pending => Next::Again(again),
-            Outcome::Failed(failure) => {
-                let status = match failure {
-                    Failure::Status(status) => Some(status),
-                    Failure::Error(_) => None,
-                };
-                match (errand.stand_in(status, now), failure) {
-                    (Some(stale), _) => Next::Answer(Ok(stale)),
-                    (None, Failure::Error(kind)) if is_of_upstream(kind) => {
-                        Next::Answer(Err(Error::upstream(kind)))
-                    }
-                    (None, _) => Next::Alone,
-                }
-            }
+            Err(answer) => ResponseFuture::boxed(Leading::new(answer, errand, flight)),
         }
     }
 
@@ -356,15 +285,16 @@ impl<S: Inner + Clone> Cache<S> {
         }
         let request = validate::background_request(model, &kept.stored, rules);
         let asked = Asked {
-            has_authorization: request.headers().contains_key(http::header::AUTHORIZATION),
-            has_cookie: request.headers().contains_key(http::header::COOKIE),
+            has_authorization: request.headers().contains_key(AUTHORIZATION),
+            has_cookie: request.headers().contains_key(COOKIE),
             ..Asked::default()
         };
         let shared = shared.clone();
         let why = (Fwd::Stale, Reason::Stale);
         let mut errand = self.errand(&request, asked, hash, now, why, Some(kept.clone()));
         let Joined::Lead(flight) = shared.flights().join(&errand.flight_key(&[])) else {
-            // Somebody is fetching it anyway.
+            // Somebody is fetching it anyway; if that comes to nothing, it is tried again soon.
+            kept.stored.put_off_validation(now, PAUSE);
             return;
         };
         shared
@@ -377,105 +307,6 @@ impl<S: Inner + Clone> Cache<S> {
         shared
             .tasks()
             .spawn(background(answer, errand, flight, stored));
-    }
-}
-
-/// What a follower does next.
-enum Next {
-    Answer(Result<Response>),
-    Alone,
-    Again(Attempt),
-}
-
-/// A validation that no client waits for: its answer goes to the store only.
-async fn background(
-    answer: ResponseFuture,
-    errand: Errand,
-    flight: Flight,
-    stored: Arc<StoredResponse>,
-) {
-    let clock = errand.shared.clock().clone();
-    let validation = async {
-        if let Ok(answer) = errand.finish(answer.await, Some(flight)) {
-            let mut body = answer.into_body();
-            while let Some(Ok(_)) = body.frame().await {}
-        }
-    };
-    if timeout(BACKGROUND, validation).await.is_err() {
-        tracing::debug!("A validation in the background took too long and was given up.");
-    }
-    // If it worked, this one is not stored any more; if not, the next request tries again, but not
-    // every request of a busy site at once.
-    stored.put_off_validation(clock.now(), PAUSE);
-}
-
-/// A request that others may follow. If its own client goes away while others wait, a task goes on
-/// with it.
-struct Leading {
-    rest: Option<(ResponseFuture, Errand, Flight)>,
-    is_handed_over: bool,
-}
-
-impl Future for Leading {
-    type Output = Result<Response>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (answer, ..) = self
-            .rest
-            .as_mut()
-            .expect("a future is not polled after it is done");
-        let Poll::Ready(result) = Pin::new(answer).poll(cx) else {
-            return Poll::Pending;
-        };
-        let (_, errand, flight) = self.rest.take().expect("it was there a moment ago");
-        Poll::Ready(errand.finish(result, Some(flight)))
-    }
-}
-
-impl Drop for Leading {
-    fn drop(&mut self) {
-        let Some((answer, errand, flight)) = self.rest.take() else {
-            return;
-        };
-        let may_go_on = !self.is_handed_over && flight.has_followers();
-        if !may_go_on || tokio::runtime::Handle::try_current().is_err() {
-            return;
-        }
-        let tasks = errand.shared.tasks().clone();
-        let rest = Self {
-            rest: Some((answer, errand, flight)),
-            is_handed_over: true,
-        };
-        tasks.spawn(async move { drop(timeout(BACKGROUND, rest).await) });
-    }
-}
-
-/// The URL that an unsafe request is about.
-struct Changed {
-    scheme: facts::Scheme,
-    authority: Vec<u8>,
-    uri: http::Uri,
-}
-
-impl Changed {
-    fn of(request: &Request) -> Self {
-        let target = Target::of(request);
-        Self {
-            scheme: target.scheme,
-            authority: target.authority.to_vec(),
-            uri: request.uri().clone(),
-        }
-    }
-
-    fn invalidate(&self, response: &Response, shared: &SharedCache) {
-        let target = Target::new(self.scheme, &self.authority, &self.uri);
-        shared.purge_target(target, Purge::Hard);
-        for other in also_changed(target, response.headers()) {
-            if let Ok(uri) = other.parse() {
-                let target = Target::new(self.scheme, &self.authority, &uri);
-                shared.purge_target(target, Purge::Hard);
-            }
-        }
     }
 }
 
@@ -520,11 +351,6 @@ impl Lookup {
 
 /// How often a request tries to share another's answer before it goes by itself.
 const ATTEMPTS: u8 = 2;
-/// How long a validation in the background, or a request whose client has gone, may take.
-const BACKGROUND: Duration = Duration::from_secs(30);
-/// Between two validations in the background of one stored response.
-const PAUSE: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -39,11 +39,15 @@ pub(crate) fn replay_head(
     *response.status_mut() = stored.status;
     *response.headers_mut() = stored.fields.clone();
     let fields = response.headers_mut();
-    fields.insert(AGE, HeaderValue::from(stored.age(now).as_secs()));
-    if fields.get(CACHE_STATUS).is_some_and(is_placeholder) {
-        fields.insert(CACHE_STATUS, cache_status::member(&status));
-    } else {
-        cache_status::append(fields, &status);
+    let age = HeaderValue::from(stored.age(now).as_secs());
+    // Both have their places, so that the map neither grows nor is searched twice.
+    match fields.get_mut(AGE) {
+        Some(place) => *place = age,
+        None => drop(fields.try_insert(AGE, age)),
+    }
+    match fields.get_mut(CACHE_STATUS) {
+        Some(place) if is_placeholder(place) => *place = cache_status::member(&status),
+        _ => cache_status::append(fields, &status),
     }
     facts::of_response(&mut response).cache = Some(status);
     response

@@ -12,7 +12,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::cache::decide::Candidate;
-use crate::cache::freshness::{Source, date_value};
+use crate::cache::freshness::Source;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
 use crate::cache::storable::{Storing, Terms};
@@ -20,6 +20,7 @@ use crate::cache::vary::Selection;
 use crate::clock::Now;
 use crate::content_coding::Coding;
 use crate::fields::cache_status::CACHE_STATUS;
+use crate::fields::http_date;
 
 /// One stored response. Immutable but for the coded copies, which are added once each.
 #[derive(Debug)]
@@ -262,7 +263,7 @@ fn own_fields(fields: &HeaderMap, without: &[HeaderName], received: SystemTime) 
     }
     if !own.contains_key(DATE) {
         // RFC 9110 §6.6.1: a recipient with a clock that stores a response adds it.
-        own.insert(DATE, date_value(received));
+        own.insert(DATE, http_date::format(received));
     }
     own.insert(AGE, HeaderValue::from_static("0"));
     if !own.contains_key(CACHE_STATUS) {

@@ -68,15 +68,15 @@ pub(crate) fn asked_at(
     request
 }
 
+/// What a test's upstream does: the number of the request, from 1, and the request.
+type Script = dyn Fn(usize, &Request) -> ResponseFuture + Send + Sync;
+
 /// An upstream that does what a test says, and remembers what it was asked.
 #[derive(Clone)]
 pub(crate) struct Leaf {
     answer: Arc<Script>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
-
-/// What the upstream does with its first, second, … request.
-type Script = dyn Fn(usize, &Request) -> ResponseFuture + Send + Sync;
 
 /// One request as the upstream saw it.
 #[derive(Clone, Debug)]

@@ -61,10 +61,6 @@ pub(crate) fn merged(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap 
             drop(merged.try_append(name.clone(), line.clone()));
         }
     }
-    if !not_modified.contains_key(DATE) {
-        // It was sent just now: what is stored next gets the time of its receipt (RFC 9110 §6.6.1).
-        merged.remove(DATE);
-    }
     merged
 }
 

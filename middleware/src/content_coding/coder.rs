@@ -21,7 +21,7 @@ use crate::content_coding::negotiate::{self, Choice, Content, Decision};
 use crate::content_coding::reading::{Asked, Reading};
 use crate::content_coding::recoded::Recoded;
 use crate::content_coding::{Coding, decode, guard, head, not_modified};
-use crate::facts::ResponseFacts;
+use crate::facts::{CacheOutcome, ResponseFacts};
 use crate::fields::entity_tag;
 use crate::metrics::{Event, Metrics};
 use crate::{Body, Error, ErrorKind, Response, ResponseFuture, Side};
@@ -108,6 +108,7 @@ impl Coder {
             let found = coded_copies::find(stored, best);
             if let Some(missing) = found.missing
                 && !asked.is_head
+                && answer.is_hit()
                 && !answer.is_held_back(asked)
             {
                 let Tools { cache, metrics } = &*self.tools;
@@ -248,6 +249,14 @@ impl Answer {
     fn coded(mut self, coding: Coding, length: Option<usize>, body: Body) -> ResponseFuture {
         head::code(&mut self.head.headers, &self.read, coding, length);
         respond(self.head, body)
+    }
+
+    /// Whether what is stored was used again. Only then is a copy worth its time: most of what is
+    /// stored never is.
+    fn is_hit(&self) -> bool {
+        let facts = self.head.extensions.get::<ResponseFacts>();
+        let status = facts.and_then(|facts| facts.cache);
+        status.is_some_and(|status| !matches!(status.outcome, CacheOutcome::Fwd(_)))
     }
 
     /// Whether the layer above will answer 304 in place of this.

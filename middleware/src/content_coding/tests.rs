@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::pin::Pin;
 use std::slice;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,12 +24,16 @@ use tokio_util::task::TaskTracker;
 use tower::{Layer, Service};
 
 use super::*;
+use crate::cache::CacheLayer;
 use crate::cache::stored::StoredResponse;
 use crate::clock::Clock;
+use crate::conditional::ConditionalLayer;
 use crate::content_coding::coded_copies::Seat;
 use crate::content_coding::coder::decoded;
 use crate::content_coding::encode::Effort;
-use crate::facts::of_response;
+use crate::facts::{
+    CacheOutcome, CacheStatus, Fwd, Peer, RequestFacts, RequestId, Scheme, of_response,
+};
 use crate::metrics::Event;
 use crate::{Body, ErrorKind};
 
@@ -133,12 +138,25 @@ fn response(fields: &[(&'static str, &'static str)], body: impl Into<Body>) -> R
     response
 }
 
-/// A response that replays `stored`.
+/// A response that replays `stored`: a hit.
 fn replay(stored: &Arc<StoredResponse>) -> Response {
+    replay_as(CacheOutcome::Hit, stored)
+}
+
+fn replay_as(outcome: CacheOutcome, stored: &Arc<StoredResponse>) -> Response {
     let mut response = Response::new(Body::segments(stored.body.clone()));
     *response.status_mut() = stored.status;
     *response.headers_mut() = stored.fields.clone();
-    of_response(&mut response).stored = Some(stored.clone());
+    let facts = of_response(&mut response);
+    facts.stored = Some(stored.clone());
+    facts.cache = Some(CacheStatus {
+        outcome,
+        fwd_status: None,
+        stored: true,
+        collapsed: false,
+        ttl: None,
+        reason: None,
+    });
     response
 }
 
@@ -458,6 +476,80 @@ async fn coded_copies_are_made_once_for_each_stored_response_and_used_again() {
     // What is stored was never touched.
     assert_eq!(kept.fields[ETAG], "\"a\"");
     assert!(!kept.fields.contains_key(VARY));
+}
+
+#[tokio::test]
+async fn with_the_real_neighbours_a_page_is_fetched_and_copied_once() {
+    let house = House::new();
+    let asked_upstream = Arc::new(AtomicUsize::new(0));
+    let count = asked_upstream.clone();
+    let leaf = tower::service_fn(move |request: Request| {
+        count.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(request.headers()[ACCEPT_ENCODING], "identity");
+        let fields = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
+        ResponseFuture::ready(Ok(response(&fields, text(5000))))
+    });
+    let cache = CacheLayer::new(Arc::default(), house.cache.clone());
+    let coding = ContentCodingLayer::new(house.settings, house.cache.clone(), &house.metrics);
+    let conditional = ConditionalLayer::new(Default::default());
+    let mut stack = conditional.layer(coding.layer(cache.layer(leaf)));
+    let ask = |fields: &[(&'static str, &str)]| {
+        let mut request = request(Method::GET, fields);
+        let (now, id) = (house.cache.clock().now(), RequestId::Made(1));
+        let facts = RequestFacts::new(now, id, Peer::Unix, Scheme::Http);
+        request.extensions_mut().insert(facts);
+        let host = HeaderValue::from_static("a.test");
+        request.headers_mut().insert("host", host);
+        request
+    };
+    // A miss, a hit that starts the copy, and hits that use it; clients that decode nothing between.
+    for (accepted, expected) in [
+        ("br", Some("\"a~br\"")),
+        ("br, gzip", Some("\"a~br\"")),
+        ("br, zstd, gzip", Some("\"a~br\"")),
+        ("identity", Some("\"a\"")),
+        ("zstd", Some("\"a~zstd\"")),
+    ] {
+        let got = stack.call(ask(&[("accept-encoding", accepted)])).await;
+        let got = got.unwrap();
+        assert_eq!(tag(&got), expected, "{accepted}");
+        assert_eq!(content_of(got).await.unwrap(), text(5000));
+        house.copies_made().await;
+    }
+    assert_eq!(asked_upstream.load(Ordering::Relaxed), 1);
+    assert_eq!(house.metrics.total(Event::BrotliCopy), 1);
+    // Whatever form the client has, it is confirmed.
+    for known in ["\"a\"", "\"a~br\"", "\"a~gzip\"", "W/\"a\""] {
+        let fields = [("accept-encoding", "br"), ("if-none-match", known)];
+        let got = stack.call(ask(&fields)).await.unwrap();
+        assert_eq!(got.status(), StatusCode::NOT_MODIFIED, "{known}");
+        assert_eq!(tag(&got), Some("\"a~br\""));
+        assert_eq!(got.headers()[VARY], "accept-encoding");
+    }
+    // A part is one of identity content, and of no coded tag.
+    for (if_range, status) in [("\"a\"", 206), ("\"a~br\"", 200)] {
+        let fields = [
+            ("accept-encoding", "br"),
+            ("range", "bytes=0-9"),
+            ("if-range", if_range),
+        ];
+        let got = stack.call(ask(&fields)).await.unwrap();
+        assert_eq!((got.status().as_u16(), coding_of(&got)), (status, None));
+    }
+}
+
+#[tokio::test]
+async fn a_miss_makes_no_copy() {
+    let house = House::new();
+    let stored = stored(&[], &[text(5000)]);
+    house.keep(&stored);
+    let mut layer = house.over(move |_| replay_as(CacheOutcome::Fwd(Fwd::UriMiss), &stored));
+    for _ in 0..2 {
+        let got = layer.call(accepting("br")).await.unwrap();
+        assert_eq!(coding_of(&got), Some(Coding::Br));
+        house.copies_made().await;
+    }
+    assert_eq!(house.copies(), 0);
 }
 
 #[tokio::test]

@@ -1,4 +1,19 @@
 //! `Cache-Status` (RFC 9211): one member for what this cache did.
+//!
+//! ```
+//! use middleware::facts::{CacheOutcome, CacheStatus};
+//! use middleware::fields::cache_status;
+//!
+//! let status = CacheStatus {
+//!     outcome: CacheOutcome::Hit,
+//!     fwd_status: None,
+//!     stored: false,
+//!     collapsed: false,
+//!     ttl: Some(60),
+//!     reason: None,
+//! };
+//! assert_eq!(cache_status::member(&status), "pillion; hit; ttl=60");
+//! ```
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -1,4 +1,14 @@
 //! Targeted cache control (RFC 9213): `CDN-Cache-Control`, a dictionary of structured fields.
+//!
+//! ```
+//! use middleware::fields::targeted;
+//!
+//! let mut fields = http::HeaderMap::new();
+//! assert_eq!(targeted::of(&fields), None);
+//! fields.insert(targeted::CDN_CACHE_CONTROL, "max-age=60".parse().unwrap());
+//! let said = targeted::of(&fields).unwrap();
+//! assert_eq!(said.max_age, Some(std::time::Duration::from_secs(60)));
+//! ```
 
 use std::time::Duration;
 

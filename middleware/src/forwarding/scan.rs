@@ -57,7 +57,11 @@ impl Found {
 
 /// `name` is in lower case, as the map keeps it.
 pub(super) fn classify(name: &str) -> Class {
-    if name.contains('_') {
+    // The first letter acquits most fields of most requests.
+    if !matches!(name.as_bytes().first(), Some(first) if b"cfhkmptuvx".contains(first)) {
+        return Class::Plain;
+    }
+    if name.bytes().any(|byte| byte == b'_') {
         // CGI, WSGI and Rack write `-` and `_` alike, so what we remove or set could come back.
         return match class_of(&name.replace('_', "-")) {
             Class::Plain => Class::Plain,
@@ -68,7 +72,6 @@ pub(super) fn classify(name: &str) -> Class {
 }
 
 fn class_of(name: &str) -> Class {
-    // The first letter decides for most fields of most requests.
     match name.as_bytes().first() {
         Some(b'c') => match name {
             "connection" => Class::Connection,

@@ -18,7 +18,7 @@ use super::catalogue::{
 };
 use super::counter::{Histogram, HistogramTotal, add_alone};
 use super::exposition::Gathered;
-use super::label::{MethodLabel, Outcome, code_label, lookup_label, reason_label, registered};
+use super::label::{MethodLabel, Outcome, code_label, lookup_label, registered};
 use super::mix::Mixed;
 use super::route_label::{Found, KnownNames, RouteIndex, RouteNames};
 use super::{Metrics, lock};
@@ -42,11 +42,19 @@ struct Core {
 #[derive(Debug, Default)]
 struct Tables {
     names: KnownNames,
-    requests: HashMap<RequestKey, Arc<AtomicU64>, Mixed>,
+    requests: HashMap<RequestKey, Entry, Mixed>,
     outcomes: HashMap<(RouteIndex, Outcome), Arc<OutcomeSeries>, Mixed>,
     routes: HashMap<RouteIndex, Arc<RouteSeries>, Mixed>,
     lookups: HashMap<LookupKey, Arc<AtomicU64>, Mixed>,
     errors: HashMap<&'static str, Arc<AtomicU64>, Mixed>,
+}
+
+/// All that one kind of request counts into, found at once.
+#[derive(Debug)]
+struct Entry {
+    count: Arc<AtomicU64>,
+    by_outcome: Arc<OutcomeSeries>,
+    by_route: Arc<RouteSeries>,
 }
 
 /// Every core's series, for the scrape.
@@ -201,38 +209,21 @@ impl Tables {
             code: registered(finished.status),
             outcome,
         };
-        let count = series(&mut self.requests, key, |key, new| {
-            lock(all).requests.push((key, new))
-        });
-        add_alone(count, 1);
-
-        let by_outcome = self.outcomes.entry((route, outcome)).or_insert_with(|| {
-            let new = Arc::new(OutcomeSeries {
-                duration: Histogram::new(REQUEST_BOUNDS),
-                bytes: AtomicU64::new(0),
-            });
-            lock(all).outcomes.push(((route, outcome), new.clone()));
-            new
-        });
-        by_outcome.duration.record(finished.total);
-        add_alone(&by_outcome.bytes, finished.bytes);
-
-        let by_route = self.routes.entry(route).or_insert_with(|| {
-            let new = Arc::new(RouteSeries {
-                upstream: Histogram::new(REQUEST_BOUNDS),
-                overhead: Histogram::new(OVERHEAD_BOUNDS),
-            });
-            lock(all).routes.push((route, new.clone()));
-            new
-        });
+        let entry = match self.requests.get(&key) {
+            Some(entry) => entry,
+            None => self.open(key, all),
+        };
+        add_alone(&entry.count, 1);
+        entry.by_outcome.duration.record(finished.total);
+        add_alone(&entry.by_outcome.bytes, finished.bytes);
         let upstream = finished.upstream.map(|timing| timing.first_byte);
         if let Some(upstream) = upstream {
-            by_route.upstream.record(upstream);
+            entry.by_route.upstream.record(upstream);
         }
         let overhead = finished.head.saturating_sub(upstream.unwrap_or_default());
         // Waiting for another's forwarding is the upstream's time, which nobody measured here.
         if outcome != Outcome::Collapsed && outcome != Outcome::Error {
-            by_route.overhead.record(overhead);
+            entry.by_route.overhead.record(overhead);
         }
 
         if let Some(status) = finished.cache {
@@ -253,6 +244,34 @@ impl Tables {
             add_alone(count, 1);
         }
         overflow
+    }
+
+    /// Makes the series for `key` that are not there yet.
+    fn open(&mut self, key: RequestKey, all: &Mutex<Series>) -> &Entry {
+        let RequestKey { route, outcome, .. } = key;
+        let by_outcome = self.outcomes.entry((route, outcome)).or_insert_with(|| {
+            let new = Arc::new(OutcomeSeries {
+                duration: Histogram::new(REQUEST_BOUNDS),
+                bytes: AtomicU64::new(0),
+            });
+            lock(all).outcomes.push(((route, outcome), new.clone()));
+            new
+        });
+        let by_route = self.routes.entry(route).or_insert_with(|| {
+            let new = Arc::new(RouteSeries {
+                upstream: Histogram::new(REQUEST_BOUNDS),
+                overhead: Histogram::new(OVERHEAD_BOUNDS),
+            });
+            lock(all).routes.push((route, new.clone()));
+            new
+        });
+        let count = Arc::<AtomicU64>::default();
+        lock(all).requests.push((key, count.clone()));
+        self.requests.entry(key).or_insert(Entry {
+            count,
+            by_outcome: by_outcome.clone(),
+            by_route: by_route.clone(),
+        })
     }
 }
 
@@ -328,7 +347,7 @@ impl Series {
         }
         let mut lookups: BTreeMap<_, u64> = BTreeMap::new();
         for (key, count) in &self.lookups {
-            let reason = key.reason.map_or_else(String::new, reason_label);
+            let reason = key.reason.map_or("", Reason::name);
             let result = lookup_label(key.outcome);
             *lookups.entry((result, reason)).or_default() += count.load(Ordering::Relaxed);
         }

@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 
 use crate::ErrorKind;
-use crate::facts::{CacheOutcome, CacheStatus, Fwd, Reason};
+use crate::facts::{CacheOutcome, CacheStatus, Fwd};
 
 /// What became of a request: the closed set of the label `outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,16 +114,4 @@ pub(crate) fn lookup_label(outcome: CacheOutcome) -> &'static str {
         CacheOutcome::Fwd(Fwd::Stale) => "stale",
         CacheOutcome::Fwd(Fwd::Partial) => "partial",
     }
-}
-
-/// `NoStore` as `no-store`.
-pub(crate) fn reason_label(reason: Reason) -> String {
-    let mut label = String::new();
-    for letter in format!("{reason:?}").chars() {
-        if letter.is_ascii_uppercase() && !label.is_empty() {
-            label.push('-');
-        }
-        label.push(letter.to_ascii_lowercase());
-    }
-    label
 }

@@ -38,7 +38,7 @@ pub use self::catalogue::{Documented, Event, Level, Sampled};
 pub use self::core::{CoreMetrics, Finished, InFlight};
 pub use self::counter::{Counter, Gauge};
 pub use self::label::Outcome;
-pub(crate) use self::label::{lookup_label, reason_label};
+pub(crate) use self::label::lookup_label;
 pub use self::upstream::{OpenConnection, OpenTunnel, UpstreamMetrics};
 
 use self::catalogue::{BUILD_INFO, CONFIG_HASH, FAMILIES};

@@ -10,8 +10,8 @@ use http::{HeaderValue, Version};
 use serde::Serialize;
 
 use super::record::Record;
-use crate::facts::CacheStatus;
-use crate::metrics::{Outcome, lookup_label, reason_label};
+use crate::facts::Reason;
+use crate::metrics::{Outcome, lookup_label};
 
 /// Appends the line of `record`, end of line included.
 pub(super) fn write(line: &mut Vec<u8>, format: LogFormat, record: &Record) {
@@ -49,7 +49,7 @@ struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    reason: Option<&'static str>,
     /// Seconds that the upstream took until the head of its answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<f64>,
@@ -96,7 +96,7 @@ impl<'a> Entry<'a> {
                 .map(|client| client.to_string()),
             route: head.facts.route.as_deref(),
             cache: status.map(|status| lookup_label(status.outcome)),
-            reason: status.and_then(reason),
+            reason: status.and_then(|status| status.reason).map(Reason::name),
             upstream: upstream.map(|timing| rounded(timing.first_byte)),
             connect: upstream.and_then(|timing| timing.connect).map(rounded),
             retries: upstream.map_or(0, |timing| timing.retries),
@@ -132,7 +132,7 @@ impl<'a> Entry<'a> {
         word("error", self.error);
         word("aborted", self.aborted.then_some("true"));
         word("cache", self.cache.filter(|cache| *cache != self.outcome));
-        word("reason", self.reason.as_deref());
+        word("reason", self.reason);
         word("upstream", self.upstream.map(milliseconds).as_deref());
         word("connect", self.connect.map(milliseconds).as_deref());
         let retries = (self.retries > 0).then(|| self.retries.to_string());
@@ -143,10 +143,6 @@ impl<'a> Entry<'a> {
         word("trace", self.trace.as_deref());
         word("agent", self.agent.as_deref().map(quoted).as_deref());
     }
-}
-
-fn reason(status: CacheStatus) -> Option<String> {
-    status.reason.map(reason_label)
 }
 
 fn version(version: Version) -> &'static str {

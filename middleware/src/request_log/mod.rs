@@ -140,11 +140,12 @@ struct Unanswered {
 impl Drop for Unanswered {
     fn drop(&mut self) {
         if let Some(asked) = self.asked.take() {
-            let mut response = Response::new(Body::empty());
-            // Nobody gets this answer; the status is the one that others log for it.
-            *response.status_mut() =
-                StatusCode::from_u16(CLIENT_CLOSED).expect("three digits are a status");
-            let head = Head::of(&self.books, &asked, &mut response);
+            let head = Head {
+                // Nobody gets this answer; the status is the one that others log for it.
+                status: StatusCode::from_u16(CLIENT_CLOSED).expect("three digits are a status"),
+                facts: ResponseFacts::default(),
+                after: self.books.since(&asked),
+            };
             let total = head.after;
             self.books.finish(asked, head, 0, total, Ending::Aborted);
         }
@@ -155,23 +156,42 @@ impl Books {
     /// Names the answer, and enters it now or when its content is over.
     fn enter(self: &Arc<Self>, asked: Asked, result: Result<Response>) -> Result<Response> {
         let mut response = result?;
-        let head = Head::of(self, &asked, &mut response);
-        let id = head.facts.told.as_ref().map_or(&asked.id, |told| &told.id);
-        if let Some(id) = id_value(id) {
+        let after = self.since(&asked);
+        let id = match &facts_of(&response).told {
+            Some(told) => id_value(&told.id),
+            None => id_value(&asked.id),
+        };
+        if let Some(id) = id {
             // A stored answer may carry the name of the request that it was made for.
             response.headers_mut().try_insert(X_REQUEST_ID, id).ok();
         }
-        if response.body().is_stream() && asked.method != Method::HEAD {
+        let is_head = asked.method == Method::HEAD;
+        if response.body().is_stream() && !is_head {
+            let head = Head::take(&mut response, after);
             let (parts, body) = response.into_parts();
             let watched = Watched::new(self.clone(), asked, head, &parts.headers, body);
             return Ok(Response::from_parts(parts, Body::stream(watched)));
         }
-        let bytes = match asked.method {
-            Method::HEAD => 0,
-            _ => response.body().size_hint().lower(),
+        let bytes = if is_head {
+            0
+        } else {
+            response.body().size_hint().lower()
         };
-        let total = head.after;
-        self.finish(asked, head, bytes, total, Ending::Complete);
+        // The hit's way: counted where it lies, moved only if there is a line to write.
+        let (status, facts) = (response.status(), facts_of(&response));
+        self.metrics
+            .record(&finished(&asked, status, facts, after, after, bytes));
+        if self.log.is_wanted(status, Ending::Complete, &asked.id) {
+            let error = facts.error;
+            self.log.write(Record {
+                asked,
+                head: Head::take(&mut response, after),
+                bytes,
+                total: after,
+                error,
+                is_aborted: false,
+            });
+        }
         Ok(response)
     }
 
@@ -181,19 +201,10 @@ impl Books {
             Ending::Complete | Ending::Aborted => head.facts.error,
         };
         self.metrics.record(&Finished {
-            route: head.facts.route.as_deref(),
-            path: asked.uri.path(),
-            method: &asked.method,
-            status: head.status,
-            cache: head.facts.cache,
-            upstream: head.facts.upstream,
             error,
-            head: head.after,
-            total,
-            bytes,
+            ..finished(&asked, head.status, &head.facts, head.after, total, bytes)
         });
-        let is_failure = head.status.as_u16() >= 400 || ending != Ending::Complete;
-        if is_failure || self.log.samples(&asked.id) {
+        if self.log.is_wanted(head.status, ending, &asked.id) {
             self.log.write(Record {
                 asked,
                 head,
@@ -204,6 +215,47 @@ impl Books {
             });
         }
     }
+
+    /// How long ago the request arrived.
+    fn since(&self, asked: &Asked) -> Duration {
+        let now = self.clock.mono();
+        now.saturating_duration_since(asked.received.mono)
+    }
+}
+
+fn finished<'a>(
+    asked: &'a Asked,
+    status: StatusCode,
+    facts: &'a ResponseFacts,
+    after: Duration,
+    total: Duration,
+    bytes: u64,
+) -> Finished<'a> {
+    Finished {
+        route: facts.route.as_deref(),
+        path: asked.uri.path(),
+        method: &asked.method,
+        status,
+        cache: facts.cache,
+        upstream: facts.upstream,
+        error: facts.error,
+        head: after,
+        total,
+        bytes,
+    }
+}
+
+/// An answer that nobody told anything of has none.
+fn facts_of(response: &Response) -> &ResponseFacts {
+    static NONE: ResponseFacts = ResponseFacts {
+        cache: None,
+        upstream: None,
+        stored: None,
+        route: None,
+        error: None,
+        told: None,
+    };
+    response.extensions().get().unwrap_or(&NONE)
 }
 
 /// What is known of an answer when its head is there.
@@ -217,7 +269,7 @@ struct Head {
 
 impl Head {
     /// Takes the facts off `response`, but for the error, which the connection asks for.
-    fn of(books: &Books, asked: &Asked, response: &mut Response) -> Self {
+    fn take(response: &mut Response, after: Duration) -> Self {
         let mut facts = ResponseFacts::default();
         if let Some(told) = response.extensions_mut().get_mut::<ResponseFacts>() {
             std::mem::swap(&mut facts, told);
@@ -228,10 +280,7 @@ impl Head {
         Self {
             status: response.status(),
             facts,
-            after: books
-                .clock
-                .mono()
-                .saturating_duration_since(asked.received.mono),
+            after,
         }
     }
 }

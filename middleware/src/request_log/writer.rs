@@ -10,10 +10,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use config::request_log::{LogFormat, LogTarget, RequestLogSettings};
+use http::StatusCode;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::line;
 use super::record::Record;
+use super::{Ending, line};
 use crate::facts::RequestId;
 use crate::metrics::{Event, Metrics};
 
@@ -112,13 +113,16 @@ impl AccessLog {
         self.0.is_some()
     }
 
-    /// Whether a success of this name is among those that are logged: by its name, so that one
-    /// request has lines at every proxy or at none.
-    pub(super) fn samples(&self, id: &RequestId) -> bool {
+    /// Whether there is to be a line. Failures always have one; successes are chosen by name, so that
+    /// one request has lines at every proxy or at none.
+    pub(super) fn is_wanted(&self, status: StatusCode, ending: Ending, id: &RequestId) -> bool {
         let Some(desk) = &self.0 else {
             return false;
         };
-        desk.sample >= 1.0 || position(id) < desk.sample
+        status.as_u16() >= 400
+            || ending != Ending::Complete
+            || desk.sample >= 1.0
+            || position(id) < desk.sample
     }
 
     pub(super) fn write(&self, record: Record) {

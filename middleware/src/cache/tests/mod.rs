@@ -5,4 +5,5 @@ mod collapsing;
 mod filling;
 mod invalidation;
 mod reuse;
+mod speed;
 mod validation;

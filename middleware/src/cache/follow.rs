@@ -1,0 +1,122 @@
+//! Following: a request waits for the head of another one's answer and shares it, if it may.
+
+use http::HeaderMap;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::cache::Cache;
+use crate::cache::collapse::{Failure, Outcome};
+use crate::cache::decide::{Decision, Found, decide};
+use crate::cache::errand::{Errand, is_of_upstream};
+use crate::cache::reason::Reason;
+use crate::clock::Now;
+use crate::{Error, Inner, Request, Response, ResponseFuture, Result};
+
+/// How often a request has tried to share another's answer, and what it learned by it.
+#[derive(Default)]
+pub(crate) struct Attempt {
+    pub(crate) count: u8,
+    /// This request's values of the fields that `Vary` turned out to name.
+    pub(crate) salt: Vec<u8>,
+}
+
+impl<S: Inner + Clone> Cache<S> {
+    /// Waits for the head of another request's answer, but no longer than `collapse_wait`.
+    pub(crate) fn follow(
+        &self,
+        request: Request,
+        mut errand: Errand,
+        mut outcome: watch::Receiver<Outcome>,
+        attempt: Attempt,
+    ) -> ResponseFuture {
+        let mut this = self.clone();
+        ResponseFuture::boxed(async move {
+            let told = timeout(errand.settings.collapse_wait, async {
+                let told = outcome
+                    .wait_for(|outcome| !matches!(outcome, Outcome::Pending))
+                    .await;
+                told.map_or(Outcome::Again, |told| told.clone())
+            });
+            let told = told.await;
+            let now = errand.shared.clock().now();
+            let next = match told {
+                Ok(told) => this.share(&errand, told, request.headers(), attempt, now),
+                Err(_elapsed) => {
+                    errand.reason = Reason::CollapseTimeout;
+                    Next::Alone
+                }
+            };
+            match next {
+                Next::Answer(answer) => answer,
+                Next::Alone => this.alone(request, errand).await,
+                Next::Again(attempt) => {
+                    drop(errand);
+                    this.serve(request, now, attempt).await
+                }
+            }
+        })
+    }
+
+    /// What a follower makes of what it was told.
+    fn share(
+        &self,
+        errand: &Errand,
+        told: Outcome,
+        request: &HeaderMap,
+        attempt: Attempt,
+        now: Now,
+    ) -> Next {
+        let mut again = Attempt {
+            count: attempt.count + 1,
+            salt: attempt.salt,
+        };
+        let head = match &told {
+            Outcome::Stored(stored) => Some(&**stored),
+            Outcome::Filling(fill) => Some(&*fill.head),
+            _ => None,
+        };
+        if let Some(head) = head {
+            if !head.selection.matches(request) {
+                again.salt = head.selection.written_for(request);
+                return Next::Again(again);
+            }
+            let found = Found::Stored(head.candidate(now, false));
+            let is_reusable = matches!(
+                decide(&errand.asked, found, &errand.settings, &errand.rules),
+                Decision::Serve | Decision::ServeStale { .. }
+            );
+            if !is_reusable || errand.is_older_than_purge(head) {
+                return Next::Again(again);
+            }
+        }
+        match told {
+            Outcome::Stored(stored) => Next::Answer(Ok(errand.shared_whole(&stored, now))),
+            Outcome::Filling(fill) => match errand.shared_answer(&fill, now) {
+                Some(answer) => Next::Answer(Ok(answer)),
+                None => Next::Again(again),
+            },
+            Outcome::Alone => Next::Alone,
+            Outcome::Again | Outcome::Pending => Next::Again(again),
+            Outcome::Failed(failure) => {
+                let status = match failure {
+                    Failure::Status(status) => Some(status),
+                    Failure::Error(_) => None,
+                };
+                match (errand.stand_in(status, now), failure) {
+                    (Some(stale), _) => Next::Answer(Ok(stale)),
+                    (None, Failure::Error(kind)) if is_of_upstream(kind) => {
+                        Next::Answer(Err(Error::upstream(kind)))
+                    }
+                    (None, _) => Next::Alone,
+                }
+            }
+        }
+    }
+}
+
+/// What a follower does next.
+enum Next {
+    Answer(Result<Response>),
+    Alone,
+    Again(Attempt),
+}

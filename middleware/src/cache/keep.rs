@@ -1,0 +1,258 @@
+//! Storing what came from the upstream, and what follows for those who wait for it or come later.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::SET_COOKIE;
+
+use crate::cache::collapse::{Flight, Outcome};
+use crate::cache::decide::{Asked, Decision, Found, decide};
+use crate::cache::errand::{Errand, declared_length, tell};
+use crate::cache::fill::Fill;
+use crate::cache::key::KeyHash;
+use crate::cache::reason::Reason;
+use crate::cache::replay::annotate;
+use crate::cache::storable::Storing;
+use crate::cache::stored::StoredResponse;
+use crate::clock::Now;
+use crate::{Body, Response, Result, facts};
+
+impl Errand {
+    /// Stores an answer whose content is here already.
+    pub(crate) fn keep_whole(
+        self,
+        answer: Response,
+        storing: Storing,
+        flight: Option<Flight>,
+        now: Now,
+    ) -> Response {
+        let (mut head, body) = answer.into_parts();
+        let content = body.as_whole().cloned();
+        let is_whole = content.as_ref().is_some_and(|content| {
+            declared_length(&head.headers).is_none_or(|length| length == content.len() as u64)
+        });
+        let without_cookie = storing.is_cookie_stripped;
+        let stored = if is_whole {
+            let stored =
+                StoredResponse::head(head.status, &head.headers, storing, self.origin(now));
+            self.keep(&stored, content.into_iter().collect())
+        } else {
+            Err(Reason::Incomplete)
+        };
+        self.note(
+            Some(head.status),
+            stored.as_ref().map(|_| ()).map_err(|reason| *reason),
+            now,
+        );
+        if without_cookie {
+            head.headers.remove(SET_COOKIE);
+        }
+        let mut answer = Response::from_parts(head, body);
+        match stored {
+            Ok(stored) => {
+                self.offer(flight, &stored, now, || Outcome::Stored(stored.clone()));
+                let ttl = stored.candidate(now, false).ttl();
+                let status = self.status(answer.status(), Ok(()), Some(ttl));
+                *answer.body_mut() = Body::segments(stored.body.clone());
+                annotate(&mut answer, status);
+                facts::of_response(&mut answer).stored = Some(stored);
+            }
+            Err(reason) => {
+                self.unshared(reason, answer.status(), flight.as_ref(), now);
+                let status = self.status(answer.status(), Err(reason), None);
+                annotate(&mut answer, status);
+            }
+        }
+        answer
+    }
+
+    /// Stores an answer as its content arrives, and lets others share it meanwhile.
+    pub(crate) fn keep_arriving(
+        self,
+        answer: Response,
+        storing: Storing,
+        declared: Option<u64>,
+        flight: Option<Flight>,
+        now: Now,
+    ) -> Response {
+        let (mut head, body) = answer.into_parts();
+        let without_cookie = storing.is_cookie_stripped;
+        let origin = self.origin(now);
+        let stored = Arc::new(StoredResponse::head(
+            head.status,
+            &head.headers,
+            storing,
+            origin,
+        ));
+        let ttl = stored.candidate(now, false).ttl();
+        let status = self.status(head.status, Ok(()), Some(ttl));
+        self.note(Some(head.status), Ok(()), now);
+        let bounds = self.shared.bounds(self.settings.max_body);
+        let tasks = self.shared.tasks().clone();
+        let reader = Fill::start(body, declared, stored.clone(), bounds, tasks, |fill| {
+            let flight = self.offer(flight, &stored, now, || Outcome::Filling(fill.clone()));
+            Box::new(move |content| self.filled(&stored, content, flight))
+        });
+        if without_cookie {
+            head.headers.remove(SET_COOKIE);
+        }
+        let mut answer = Response::from_parts(head, Body::stream(reader));
+        annotate(&mut answer, status);
+        answer
+    }
+
+    /// The end of a fill.
+    fn filled(
+        self,
+        head: &StoredResponse,
+        content: Result<Vec<Bytes>, Reason>,
+        flight: Option<Flight>,
+    ) {
+        let stored = content.and_then(|content| self.keep(head, content));
+        match stored {
+            Ok(stored) => tell(flight.as_ref(), || Outcome::Stored(stored)),
+            Err(reason) => {
+                let now = self.shared.clock().now();
+                self.note(Some(head.status), Err(reason), now);
+                self.unshared(reason, head.status, flight.as_ref(), now);
+            }
+        }
+    }
+
+    /// Lets others share what is stored, if it answers a request without being validated first; if
+    /// not, waiting for it would be in vain, now and next time. Gives the flight back if it goes on.
+    pub(crate) fn offer(
+        &self,
+        flight: Option<Flight>,
+        stored: &StoredResponse,
+        now: Now,
+        outcome: impl FnOnce() -> Outcome,
+    ) -> Option<Flight> {
+        let found = Found::Stored(stored.candidate(now, false));
+        let decision = decide(&Asked::default(), found, &self.settings, &self.rules);
+        let is_shareable = matches!(decision, Decision::Serve | Decision::ServeStale { .. });
+        if let Some(pass) = self.pass {
+            if is_shareable {
+                self.shared.flights().clear_pass(pass);
+            } else {
+                self.shared.flights().mark_pass(pass, now);
+            }
+        }
+        let outcome = if is_shareable {
+            outcome()
+        } else {
+            Outcome::Alone
+        };
+        tell(flight.as_ref(), || outcome);
+        flight.filter(|_| is_shareable)
+    }
+
+    /// Stores `head` with `content`.
+    fn keep(
+        &self,
+        head: &StoredResponse,
+        content: Vec<Bytes>,
+    ) -> Result<Arc<StoredResponse>, Reason> {
+        let length: u64 = content.iter().map(|piece| piece.len() as u64).sum();
+        if length > self.shared.bounds(self.settings.max_body).most {
+            return Err(Reason::TooLarge);
+        }
+        let stored = Arc::new(head.with_body(content));
+        let replaced = self.stored.as_ref().map(|kept| &kept.stored);
+        self.put(&stored, replaced)?;
+        Ok(stored)
+    }
+
+    /// Stores, unless the URL was purged since the upstream was asked.
+    pub(crate) fn put(
+        &self,
+        stored: &Arc<StoredResponse>,
+        replaced: Option<&Arc<StoredResponse>>,
+    ) -> Result<(), Reason> {
+        if self.is_purged() {
+            return Err(Reason::Purged);
+        }
+        let store = self.shared.store();
+        let most = self.settings.variants;
+        store.put(&self.key, self.anchor.as_ref(), stored, replaced, most);
+        if self.is_purged() {
+            store.remove(self.uri_key());
+            return Err(Reason::Purged);
+        }
+        self.shared.counts().stored.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn is_purged(&self) -> bool {
+        self.shared.purges().has_since(self.born, self.uri_key())
+    }
+
+    /// Whether `shared` was asked for before the URL was purged, and this request came after.
+    pub(crate) fn is_older_than_purge(&self, shared: &StoredResponse) -> bool {
+        self.shared.purges().has_since(shared.born, self.uri_key())
+    }
+
+    fn uri_key(&self) -> KeyHash {
+        self.anchor
+            .as_ref()
+            .map_or(self.key.hash, |anchor| anchor.hash)
+    }
+
+    /// What follows for others from an answer that is not stored.
+    pub(crate) fn unshared(
+        &self,
+        reason: Reason,
+        status: StatusCode,
+        flight: Option<&Flight>,
+        now: Now,
+    ) {
+        let says_nothing_about_others = matches!(
+            reason,
+            Reason::NotModified | Reason::Cookie | Reason::Purged | Reason::Incomplete
+        );
+        if let Some(pass) = self.pass.filter(|_| is_lasting(reason)) {
+            self.shared.flights().mark_pass(pass, now);
+        }
+        tell(flight, || {
+            if says_nothing_about_others {
+                Outcome::Again
+            } else {
+                Outcome::Alone
+            }
+        });
+        if let Some(kept) = &self.stored
+            && condemns(reason)
+            && !status.is_server_error()
+            && !kept.candidate(now).is_fresh()
+        {
+            // The upstream has another answer now, which may not be stored; the old one, stale, is
+            // not to come back in any window.
+            self.shared.store().remove_one(&kept.stored);
+        }
+    }
+}
+
+/// Whether the next answer to a request like this one will not be stored either.
+fn is_lasting(reason: Reason) -> bool {
+    condemns(reason) || matches!(reason, Reason::Cookie | Reason::Authorization)
+}
+
+/// Whether a reason lies in the response itself.
+fn condemns(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoStore
+            | Reason::Private
+            | Reason::SetCookie
+            | Reason::VaryStar
+            | Reason::VaryPersonal
+            | Reason::VaryTooMany
+            | Reason::NoLifetime
+            | Reason::AlreadyStale
+            | Reason::Status
+            | Reason::TooLarge
+            | Reason::LiveStream
+    )
+}

@@ -1,0 +1,91 @@
+//! Forwarding for others than the one client: for those who follow, or for the store alone.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+use crate::cache::collapse::Flight;
+use crate::cache::errand::Errand;
+use crate::cache::stored::StoredResponse;
+use crate::{Response, ResponseFuture, Result};
+
+/// A validation that no client waits for: its answer goes to the store only.
+pub(crate) async fn background(
+    answer: ResponseFuture,
+    errand: Errand,
+    flight: Flight,
+    stored: Arc<StoredResponse>,
+) {
+    let clock = errand.shared.clock().clone();
+    let validation = async {
+        if let Ok(answer) = errand.finish(answer.await, Some(flight)) {
+            let mut body = answer.into_body();
+            while let Some(Ok(_)) = body.frame().await {}
+        }
+    };
+    if timeout(BACKGROUND, validation).await.is_err() {
+        tracing::debug!("A validation in the background took too long and was given up.");
+    }
+    // If it worked, this one is not stored any more; if not, the next request tries again, but not
+    // every request of a busy site at once.
+    stored.put_off_validation(clock.now(), PAUSE);
+}
+
+/// A request that others may follow. If its own client goes away while others wait, a task goes on
+/// with it.
+pub(crate) struct Leading {
+    rest: Option<(ResponseFuture, Errand, Flight)>,
+    is_handed_over: bool,
+}
+
+impl Leading {
+    pub(crate) fn new(answer: ResponseFuture, errand: Errand, flight: Flight) -> Self {
+        Self {
+            rest: Some((answer, errand, flight)),
+            is_handed_over: false,
+        }
+    }
+}
+
+impl Future for Leading {
+    type Output = Result<Response>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (answer, ..) = self
+            .rest
+            .as_mut()
+            .expect("a future is not polled after it is done");
+        let Poll::Ready(result) = Pin::new(answer).poll(cx) else {
+            return Poll::Pending;
+        };
+        let (_, errand, flight) = self.rest.take().expect("it was there a moment ago");
+        Poll::Ready(errand.finish(result, Some(flight)))
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        let Some((answer, errand, flight)) = self.rest.take() else {
+            return;
+        };
+        let may_go_on = !self.is_handed_over && flight.has_followers();
+        if !may_go_on || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let tasks = errand.shared.tasks().clone();
+        let rest = Self {
+            rest: Some((answer, errand, flight)),
+            is_handed_over: true,
+        };
+        tasks.spawn(async move { drop(timeout(BACKGROUND, rest).await) });
+    }
+}
+
+/// How long a validation in the background, or a request whose client has gone, may take.
+pub(crate) const BACKGROUND: Duration = Duration::from_secs(30);
+/// Between two validations in the background of one stored response.
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
