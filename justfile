@@ -31,7 +31,13 @@ deny:
 
 # One parser of foreign bytes, fuzzed (needs cargo-fuzz); stable Rust will do, nothing here is unsafe
 fuzz TARGET SECONDS="60":
-    cd tests && cargo fuzz run --sanitizer none {{TARGET}} -- -max_total_time={{SECONDS}}
+    mkdir -p tests/fuzz/corpus/{{TARGET}}
+    cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none {{TARGET}} tests/fuzz/corpus/{{TARGET}} \
+        $(ls -d tests/fuzz/seeds/{{TARGET}} 2>/dev/null) -- -max_total_time={{SECONDS}} -rss_limit_mb=2048
+
+# All of them, one after the other
+fuzz-all SECONDS="60":
+    for target in $(cargo fuzz list --fuzz-dir tests/fuzz); do just fuzz $target {{SECONDS}} || exit 1; done
 
 # Snapshots that changed, one by one (needs cargo-insta)
 snapshots:

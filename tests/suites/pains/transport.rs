@@ -109,7 +109,7 @@ async fn pain_18_a_stop_ends_in_time_with_tunnels_and_streams_open() {
     })
     .await;
     let proxy = Proxy::configured(&format!(
-        "drain = \"1s\"\n[upstream.app]\nurl = {:?}\n[upstream.echo]\nurl = {:?}\n\
+        "drain = \"6s\"\n[upstream.app]\nurl = {:?}\n[upstream.echo]\nurl = {:?}\n\
          [[route]]\nmatch = \"/echo\"\nupstream = \"echo\"\n",
         upstream.url,
         echo.url()
@@ -149,8 +149,26 @@ async fn pain_18_a_stop_ends_in_time_with_tunnels_and_streams_open() {
         .expect("an event")
         .expect("an event");
 
+    let mut idle = TcpStream::connect(proxy.address)
+        .await
+        .expect("Pillion listens");
+    let meanwhile = async {
+        // Idle connections go first: the stop has begun.
+        let ended = within("the end of what is idle", idle.read_u8()).await;
+        assert!(ended.is_err());
+        tunnel.write_all(b"ping").await.expect("it is still open");
+        let echo = within("the echo", tunnel.read_exact(&mut pong)).await;
+        echo.expect("a tunnel has time left when the stop begins");
+        piece
+            .send(Ok(Frame::data(Bytes::from("data: 2\n\n"))))
+            .expect("it is read");
+        within("an event", events.frame())
+            .await
+            .expect("an event")
+            .expect("a stream has time left when the stop begins");
+    };
     // PATIENCE is much longer than the drain; a hang would be noticed.
-    within("the stop", proxy.stop()).await;
+    tokio::join!(within("the stop", proxy.stop()), meanwhile);
     assert_eq!(
         within("the end", tunnel.read(&mut pong)).await.unwrap_or(0),
         0
@@ -189,16 +207,15 @@ async fn pain_24_bodies_are_streamed_and_methods_and_ranges_kept() {
         (Method::HEAD, "1000000")
     );
 
-    let part = proxy.get_with("/big", &[("range", "bytes=5-9")]).await;
+    let asked = [("range", "bytes=5-9")];
+    let part = within("the part", proxy.get_with("/big", &asked)).await;
     assert_eq!((part.status.as_u16(), part.text()), (206, "56789"));
     assert_eq!(upstream.last().header("range"), "bytes=5-9");
 
-    // A body far larger than any buffer: the upstream is slowed down to the client's pace.
+    // A body far larger than any buffer passes, and nothing of it stays.
     let mut client = proxy.client().await;
-    let answer = client
-        .send(request(Method::GET, "/endless", &[], ""))
-        .await
-        .expect("a head");
+    let asked = client.send(request(Method::GET, "/endless", &[], ""));
+    let answer = within("the head", asked).await.expect("a head");
     let mut body = answer.into_body();
     let sender = taken.recv().await.expect("the upstream was asked");
     let chunk = Bytes::from(vec![b'x'; 1 << 20]);
@@ -232,6 +249,63 @@ async fn pain_24_bodies_are_streamed_and_methods_and_ranges_kept() {
             .is_err()
     );
 }
+
+/// #24, for clients that do not read: the upstream is slowed down to the client's pace.
+#[tokio::test]
+async fn pain_24_an_answer_waits_at_the_upstream_until_the_client_reads() {
+    let (stalls, mut stalled) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = tests::RawUpstream::start(move |mut stream| {
+        let stalls = stalls.clone();
+        async move {
+            let head = tests::raw::read_head(&mut stream).await;
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {ENDLESS}\r\n\r\n");
+            stream
+                .write_all(answer.as_bytes())
+                .await
+                .expect("Pillion reads");
+            let piece = vec![b'x'; 1 << 20];
+            for sent in (0..ENDLESS).step_by(1 << 20) {
+                let writing = stream.write_all(&piece);
+                tokio::pin!(writing);
+                // Nothing for so long: all buffers on the way are full.
+                let pause = std::time::Duration::from_millis(500);
+                let written = match tokio::time::timeout(pause, &mut writing).await {
+                    Ok(written) => written,
+                    Err(_) => {
+                        stalls.send(sent).ok();
+                        writing.await
+                    }
+                };
+                written.expect("Pillion reads");
+            }
+            stalls.send(ENDLESS).ok();
+            head
+        }
+    })
+    .await;
+    let proxy = Proxy::configured(&format!("[upstream.app]\nurl = {:?}\n", upstream.url())).await;
+    let mut client = proxy.client().await;
+    let asked = client.send(request(Method::GET, "/endless", &[], ""));
+    let answer = within("the head", asked).await.expect("a head");
+    let sent = within("a pause", stalled.recv()).await.expect("a figure");
+    assert!(
+        sent < ENDLESS / 2,
+        "{sent} bytes were taken that nobody reads"
+    );
+    // Counted and let go, or it would be this test that holds it.
+    let mut body = answer.into_body();
+    let mut came = 0;
+    while let Some(frame) = within("content", body.frame()).await {
+        came += frame
+            .expect("no error")
+            .into_data()
+            .map_or(0, |data| data.len());
+    }
+    assert_eq!(came, ENDLESS);
+}
+
+/// Far more than sockets buffer.
+const ENDLESS: usize = 128 << 20;
 
 /// Resident memory of this process in bytes.
 fn resident() -> usize {

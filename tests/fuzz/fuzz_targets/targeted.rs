@@ -1,0 +1,47 @@
+//! `CDN-Cache-Control`. Laws: lines mean what one line with all of them means; a word that forbids holds
+//! whatever stands before it; lifetimes are bounded; nothing is made of what is no dictionary.
+#![no_main]
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+use libfuzzer_sys::fuzz_target;
+use middleware::fields::cache_control::MOST_SECONDS;
+use middleware::fields::targeted::{self, CDN_CACHE_CONTROL};
+use sfv::{Dictionary, Parser};
+
+fuzz_target!(|lines: (&[u8], &[u8])| {
+    let (Ok(one), Ok(two)) = (
+        HeaderValue::from_bytes(lines.0),
+        HeaderValue::from_bytes(lines.1),
+    ) else {
+        return;
+    };
+    let mut fields = HeaderMap::new();
+    fields.append(CDN_CACHE_CONTROL, one);
+    let first = targeted::of(&fields);
+    fields.append(CDN_CACHE_CONTROL, two);
+    let both = targeted::of(&fields);
+
+    let joined = [lines.0, b", ", lines.1].concat();
+    let mut together = HeaderMap::new();
+    if let Ok(line) = HeaderValue::from_bytes(&joined) {
+        together.insert(CDN_CACHE_CONTROL, line);
+        assert_eq!(targeted::of(&together), both);
+    }
+    let is_dictionary = Parser::new(&joined)
+        .parse::<Dictionary>()
+        .is_ok_and(|said| !said.is_empty());
+    assert_eq!(both.is_some(), is_dictionary);
+
+    let most = Duration::from_secs(MOST_SECONDS);
+    for said in first.iter().chain(&both) {
+        for lifetime in [said.max_age, said.s_maxage, said.stale_if_error] {
+            assert!(lifetime.is_none_or(|lifetime| lifetime <= most));
+        }
+    }
+    if both.is_some() {
+        fields.append(CDN_CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        assert!(targeted::of(&fields).is_some_and(|said| said.no_store));
+    }
+});
