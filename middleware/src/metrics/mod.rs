@@ -18,11 +18,11 @@
 //! ```
 
 pub mod catalogue;
-mod core;
 mod counter;
 mod exposition;
 mod label;
 mod mix;
+mod per_core;
 mod process;
 mod route_label;
 #[cfg(test)]
@@ -35,15 +35,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::catalogue::{Documented, Event, Level, Sampled};
-pub use self::core::{CoreMetrics, Finished, InFlight};
 pub use self::counter::{Counter, Gauge};
 pub use self::label::Outcome;
 pub(crate) use self::label::lookup_label;
+pub use self::per_core::{CoreMetrics, Finished, InFlight};
 pub use self::upstream::{OpenConnection, OpenTunnel, UpstreamMetrics};
 
 use self::catalogue::{BUILD_INFO, CONFIG_HASH, FAMILIES};
-use self::core::Series;
 use self::exposition::Gathered;
+use self::per_core::Series;
 use self::route_label::RouteNames;
 
 /// All metrics of the program. A handle: clones count into the same catalogue.
