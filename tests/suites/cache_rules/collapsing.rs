@@ -1,6 +1,7 @@
 //! Requests at the same time: nothing that is one client's reaches another.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use http::Method;
@@ -160,24 +161,23 @@ async fn followers_whose_nominated_fields_differ_get_their_own() {
 
 #[tokio::test]
 async fn followers_do_not_share_a_coding_that_they_do_not_take() {
-    let held = Held::new(|_| {
+    let count = Arc::new(AtomicUsize::new(0));
+    let held = Held::new(move |_| {
         reply(200)
             .header("cache-control", "max-age=60")
             .header("content-encoding", "x-own")
-            .body("coded")
+            .body(count.fetch_add(1, Ordering::SeqCst).to_string())
     })
     .await;
     let takes: Fields = &[("accept-encoding", "x-own")];
-    let requests: Vec<_> = (0..10)
-        .map(|number| (Method::GET, if number % 2 == 0 { takes } else { &[] }))
-        .collect();
+    let mut requests = vec![(Method::GET, takes); 5];
+    requests.extend(vec![(Method::GET, &[][..]); 5]);
     let answers = held.all(&requests).await;
-    for (number, answer) in answers.iter().enumerate() {
-        if number % 2 == 1 {
-            assert!(answer.header("cache-status").contains("fwd"), "{answer:?}");
-        }
+    let (taking, others) = answers.split_at(5);
+    for other in others {
+        let shared = taking.iter().any(|answer| answer.body == other.body);
+        assert!(!shared, "{other:?}");
     }
-    assert!(held.upstream.count() >= 2);
 }
 
 #[tokio::test]
@@ -270,11 +270,11 @@ async fn an_error_of_one_is_not_the_error_of_all() {
 
 #[tokio::test]
 async fn a_429_to_one_does_not_end_what_was_stored_for_all() {
-    let busy = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let busy = Arc::new(AtomicBool::new(false));
     let upstream = Upstream::start({
         let busy = busy.clone();
         move |_| {
-            let busy = busy.load(std::sync::atomic::Ordering::SeqCst);
+            let busy = busy.load(Ordering::SeqCst);
             async move {
                 match busy {
                     true => reply(429)
@@ -291,7 +291,7 @@ async fn a_429_to_one_does_not_end_what_was_stored_for_all() {
     let proxy = Proxy::before(&upstream).await;
     proxy.get("/").await;
     proxy.advance(std::time::Duration::from_secs(20));
-    busy.store(true, std::sync::atomic::Ordering::SeqCst);
+    busy.store(true, Ordering::SeqCst);
     assert_eq!(proxy.get("/").await.status, 429);
     drop(upstream);
     assert_eq!(
