@@ -317,6 +317,17 @@ async fn lines_for_people() {
 }
 
 #[tokio::test]
+async fn a_host_cannot_pass_for_the_words_behind_it() {
+    let desk = Desk::new(RequestLogSettings::default());
+    let mut request = get("/a");
+    let host = "a error=x \" b\\".parse().unwrap();
+    request.headers_mut().unwrap().insert("host", host);
+    desk.call(request, |_| hit()).await.unwrap();
+    let text = desk.text();
+    assert!(text.contains(" \"a error=x \\\" b\\\\\"/a "), "{text}");
+}
+
+#[tokio::test]
 async fn nobody_writes_a_line_of_their_own() {
     for format in [LogFormat::Human, LogFormat::Json] {
         let desk = Desk::new(RequestLogSettings {

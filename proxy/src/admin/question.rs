@@ -44,8 +44,10 @@ impl Target {
         if authority.as_str().contains('@') {
             return Err(wrong(&"with credentials"));
         }
-        // Read again as it prints: an empty path that a fragment follows is `/`, but not equal to it.
-        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        // Read again as it prints: without the `/` that stands for an empty path, it is not equal to
+        // what a client asks for.
+        let path = uri.path_and_query().map(ToString::to_string);
+        let path = path.as_deref().unwrap_or("/");
         Ok(Self {
             scheme,
             authority: authority.clone(),
@@ -124,6 +126,7 @@ mod tests {
             ),
             ("https://example.com", Ok("https://example.com/")),
             ("localhost:8080/page", Ok("http://localhost:8080/page")),
+            ("http://localhost?a", Ok("http://localhost/?a")),
             ("localhost#part", Ok("http://localhost/")),
             ("//x", Ok("http://127.0.0.1:8080//x")),
             ("http://localhost/page#part", Ok("http://localhost/page")),
@@ -135,6 +138,21 @@ mod tests {
         ] {
             let found = Target::parse(url, &US).map(|target| target.to_string());
             assert_eq!(found.as_deref().map_err(|_| ()), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_empty_path_is_a_slash() {
+        for (url, path) in [
+            ("http://a?b", "/?b"),
+            ("http://a#b", "/"),
+            ("http://a", "/"),
+        ] {
+            assert_eq!(
+                Target::parse(url, &US).unwrap().path.as_str(),
+                path,
+                "{url}"
+            );
         }
     }
 
