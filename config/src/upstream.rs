@@ -87,7 +87,7 @@ impl UpstreamSettings {
         Self {
             endpoints,
             connections: 256,
-            connect: Duration::from_secs(1),
+            connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(60),
             body_idle: Duration::from_secs(60),
             stream_idle: Duration::from_secs(3600),

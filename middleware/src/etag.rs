@@ -16,12 +16,13 @@
 //! use config::etag::EtagSettings;
 //! use http::{Request, Response};
 //! use middleware::etag::EtagLayer;
+//! use middleware::metrics::Metrics;
 //! use middleware::{Body, Error, ResponseFuture};
 //! use tower::{Layer, Service, service_fn};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(async {
 //! let upstream = service_fn(|_| ResponseFuture::ready(Ok(Response::new(Body::from("content")))));
-//! let mut service = EtagLayer::new(EtagSettings::default()).layer(upstream);
+//! let mut service = EtagLayer::new(EtagSettings::default(), &Metrics::new()).layer(upstream);
 //! let answer = service.call(Request::new(Body::empty())).await?;
 //! assert_eq!(answer.headers()["etag"], "W/\"~3fba5250be9ac259c56e7250c526bc83\"");
 //! # Ok::<_, Error>(())
@@ -48,18 +49,23 @@ use crate::etag::usefulness::Usefulness;
 use crate::fields::entity_tag;
 use crate::fields::list;
 use crate::fields::stream::is_live_stream;
+use crate::metrics::{Event, Metrics};
 use crate::{Body, Error, Inner, Request, Response, ResponseFuture, Result};
 
 /// Gives an entity tag to content that came without one; see the module.
 #[derive(Clone, Debug)]
 pub struct EtagLayer {
     settings: EtagSettings,
+    metrics: Metrics,
 }
 
 impl EtagLayer {
-    /// One route's settings.
-    pub fn new(settings: EtagSettings) -> Self {
-        Self { settings }
+    /// One route's settings; tags are counted in `metrics`.
+    pub fn new(settings: EtagSettings, metrics: &Metrics) -> Self {
+        Self {
+            settings,
+            metrics: metrics.clone(),
+        }
     }
 }
 
@@ -68,6 +74,7 @@ impl EtagLayer {
 pub struct Etag<S> {
     inner: S,
     settings: EtagSettings,
+    metrics: Metrics,
     /// Shared by the clones of one core's stack, so nothing else writes it.
     usefulness: Arc<Usefulness>,
 }
@@ -79,6 +86,7 @@ impl<S> Layer<S> for EtagLayer {
         Etag {
             inner,
             settings: self.settings,
+            metrics: self.metrics.clone(),
             usefulness: Arc::default(),
         }
     }
@@ -106,6 +114,7 @@ impl<S: Inner> Service<Request> for Etag<S> {
         make_way_for_date(request.headers_mut());
         let tagging = Tagging {
             settings: self.settings,
+            metrics: self.metrics.clone(),
             usefulness: self.usefulness.clone(),
             asked,
         };
@@ -120,6 +129,7 @@ impl<S: Inner> Service<Request> for Etag<S> {
 /// What is needed to tag the answer to one GET.
 struct Tagging {
     settings: EtagSettings,
+    metrics: Metrics,
     usefulness: Arc<Usefulness>,
     /// The lines of the request's `If-None-Match`.
     asked: Vec<HeaderValue>,
@@ -146,6 +156,7 @@ impl Tagging {
                     self.learn(self.has_asked_for(&tag));
                 }
                 head.headers.insert(ETAG, tag);
+                self.metrics.count(Event::EtagMade);
                 Body::from(content)
             }
             Buffered::TooLong(body) => {

@@ -59,7 +59,7 @@ pub fn route_stack(route: &RouteSettings, shared: &Shared, upstream: Upstream) -
         // Answers, validates, collapses or forwards; background validation re-enters below this line.
         .layer(CacheLayer::new(route.cache.clone(), shared.cache.clone()))
         // --- Below: only what the cache forwards. Costs here are paid once per stored response. ---
-        .layer(EtagLayer::new(route.etag))
+        .layer(EtagLayer::new(route.etag, &shared.metrics))
         // Balance → pooled connection → safe retry; here the target is rewritten, after the cache key was made.
         .service(upstream)
 }

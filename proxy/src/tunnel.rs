@@ -15,7 +15,7 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use middleware::metrics::OpenTunnel;
+use middleware::metrics::{Event, Metrics, OpenTunnel};
 use middleware::{Error, ErrorKind, Request, Response, ResponseFuture, Result};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,7 @@ use crate::upstream::Upstream;
 #[derive(Clone, Debug)]
 pub struct Tunnel {
     upstream: Upstream,
+    metrics: Metrics,
     /// Where the tasks go that carry the bytes.
     tasks: TaskTracker,
     /// Cuts all tunnels when it is cancelled: nothing else would end them.
@@ -41,6 +42,7 @@ impl Tunnel {
     pub fn new(upstream: Upstream, shared: &Shared) -> Self {
         Self {
             upstream,
+            metrics: shared.metrics.clone(),
             tasks: shared.tasks.clone(),
             stopping: shared.streams.clone(),
         }
@@ -92,6 +94,7 @@ impl Tunnel {
             upstream,
             idle: self.upstream.stream_idle(),
             stopping: self.stopping.clone(),
+            metrics: self.metrics.clone(),
             _counted: self.upstream.count_tunnel(),
         }));
         Ok(answer)
@@ -117,6 +120,7 @@ struct Ends {
     /// Longest pause of both directions together.
     idle: Duration,
     stopping: CancellationToken,
+    metrics: Metrics,
     _counted: OpenTunnel,
 }
 
@@ -128,8 +132,12 @@ async fn carry(ends: Ends) {
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
             .map_err(io::Error::other)?;
         let moved = Arc::new(AtomicU64::new(0));
-        let mut client = Watched::new(client, &moved);
-        let mut upstream = Watched::new(upstream, &moved);
+        let counted = |read| Counted {
+            metrics: ends.metrics.clone(),
+            read,
+        };
+        let mut client = Watched::new(client, &moved, counted(Event::TunnelBytesIn));
+        let mut upstream = Watched::new(upstream, &moved, counted(Event::TunnelBytesOut));
         tokio::select! {
             // Ends when both sides have ended; one that has sent all is still sent to.
             copied = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => {
@@ -164,13 +172,21 @@ struct Watched {
     stream: TokioIo<Upgraded>,
     /// Shared by both directions.
     moved: Arc<AtomicU64>,
+    counted: Counted,
+}
+
+/// As what the bytes of one direction count.
+struct Counted {
+    metrics: Metrics,
+    read: Event,
 }
 
 impl Watched {
-    fn new(stream: Upgraded, moved: &Arc<AtomicU64>) -> Self {
+    fn new(stream: Upgraded, moved: &Arc<AtomicU64>, counted: Counted) -> Self {
         Self {
             stream: TokioIo::new(stream),
             moved: moved.clone(),
+            counted,
         }
     }
 }
@@ -181,9 +197,12 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if read.is_ready() {
             self.moved.fetch_add(1, Ordering::Relaxed);
+            let bytes = buffer.filled().len() - before;
+            self.counted.metrics.add(self.counted.read, bytes as u64);
         }
         read
     }

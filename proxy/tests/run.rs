@@ -75,6 +75,14 @@ fn ready_is_when_the_app_accepts() {
     assert_eq!(pillion.code(), Some(0));
 }
 
+/// Many development servers listen on `::1` only, and some machines know `localhost` as 127.0.0.1 only.
+#[test]
+fn an_app_on_the_other_loopback_address_is_found() {
+    let mut pillion = Pillion::in_front_of_our_app();
+    pillion.order("listen-v6");
+    pillion.until_said("The app accepts connections");
+}
+
 #[test]
 fn early_requests_are_held_until_the_app_accepts() {
     let mut pillion = Pillion::in_front_of_our_app();
@@ -170,6 +178,7 @@ fn as_app() {
     for order in std::io::stdin().lines().map_while(Result::ok) {
         match order.split_once(' ').unwrap_or((&order, "")) {
             ("listen", _) => listening.push(TcpListener::bind(("127.0.0.1", port))),
+            ("listen-v6", _) => listening.push(TcpListener::bind(("::1", port))),
             ("listen-elsewhere", _) => listening.push(TcpListener::bind("127.0.0.1:0")),
             ("serve", _) => serve(TcpListener::bind(("127.0.0.1", port)).expect("a free port")),
             ("exit", code) => std::process::exit(code.parse().expect("a code")),

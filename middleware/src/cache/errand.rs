@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use config::cache::CacheSettings;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 
@@ -104,6 +104,9 @@ impl Errand {
         let Some(kept) = self.stored.as_ref().filter(|_| !self.asked.is_head) else {
             if !self.asked.has_range {
                 validate::ask_identity(fields);
+                if self.fetches_whole(fields) {
+                    validate::ask_unconditionally(fields);
+                }
             }
             return request;
         };
@@ -114,6 +117,15 @@ impl Errand {
         }
         self.validates = validate::ask_about(fields, &kept.stored);
         request
+    }
+
+    /// Whether to fetch what this client has a copy of, because a 304 said lately that it may be
+    /// stored: where all clients come back with copies, nothing would ever be. One request does so.
+    fn fetches_whole(&self, fields: &HeaderMap) -> bool {
+        self.stored.is_none()
+            && !self.asked.is_head
+            && validate::is_conditional(fields)
+            && self.shared.verdicts().claim_whole(self.key.hash)
     }
 
     /// Does what follows from the upstream's answer. `flight` is there if others may share it.
@@ -242,8 +254,28 @@ impl Errand {
         replay(&kept.stored, self.asked.is_head, now, status)
     }
 
+    /// A 304 to the client's own precondition: for this client alone. It has the fields by which a
+    /// 200 would be judged (RFC 9110 §15.4.5), so what stands against storing that is told already.
+    fn passed_on(self, mut answer: Response, flight: Option<Flight>, now: Now) -> Response {
+        let (reason, status) = (Reason::NotModified, answer.status());
+        let verdict = match self.storing(StatusCode::OK, answer.headers(), None, now) {
+            // It leaves out Last-Modified, which may be where a lifetime comes from.
+            Err(Reason::NoLifetime) if self.fields.contains_key(IF_MODIFIED_SINCE) => reason,
+            Err(against) => against,
+            Ok(_) => reason,
+        };
+        self.unshared(reason, status, flight.as_ref(), now);
+        self.note(Some(status), Err(verdict), now);
+        let status = self.status(status, Err(reason), None);
+        annotate(&mut answer, status);
+        answer
+    }
+
     /// A full answer.
     fn answered(self, answer: Response, flight: Option<Flight>, now: Now) -> Response {
+        if answer.status() == StatusCode::NOT_MODIFIED {
+            return self.passed_on(answer, flight, now);
+        }
         let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
         match self.storing(answer.status(), answer.headers(), declared, now) {
             Err(reason) => self.refused(answer, reason, flight, now),

@@ -1,7 +1,6 @@
 //! Storing what came from the upstream, and what follows for those who wait for it or come later.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -17,6 +16,7 @@ use crate::cache::replay::annotate;
 use crate::cache::storable::{Storing, is_about_one_request};
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
+use crate::metrics::Event;
 use crate::{Body, Response, Result, facts};
 
 impl Errand {
@@ -181,7 +181,7 @@ impl Errand {
             store.remove(self.uri_key());
             return Err(Reason::Purged);
         }
-        self.shared.counts().stored.fetch_add(1, Ordering::Relaxed);
+        self.shared.metrics().count(Event::CacheStored);
         Ok(())
     }
 

@@ -11,6 +11,8 @@ use tokio::time::timeout;
 use crate::cache::collapse::Flight;
 use crate::cache::errand::Errand;
 use crate::cache::stored::StoredResponse;
+use crate::facts::{self, CacheOutcome};
+use crate::metrics::Event;
 use crate::{Response, ResponseFuture, Result};
 
 /// A validation that no client waits for: its answer goes to the store only.
@@ -20,19 +22,42 @@ pub(crate) async fn background(
     flight: Flight,
     stored: Arc<StoredResponse>,
 ) {
-    let clock = errand.shared.clock().clone();
+    let (clock, metrics) = (
+        errand.shared.clock().clone(),
+        errand.shared.metrics().clone(),
+    );
     let validation = async {
-        if let Ok(answer) = errand.finish(answer.await, Some(flight)) {
-            let mut body = answer.into_body();
-            while let Some(Ok(_)) = body.frame().await {}
+        let Ok(mut answer) = errand.finish(answer.await, Some(flight)) else {
+            return Event::BackgroundFailed;
+        };
+        let came = has_come(&mut answer);
+        let mut body = answer.into_body();
+        while let Some(frame) = body.frame().await {
+            if frame.is_err() {
+                return Event::BackgroundFailed;
+            }
         }
+        came
     };
-    if timeout(BACKGROUND, validation).await.is_err() {
+    metrics.count(timeout(BACKGROUND, validation).await.unwrap_or_else(|_| {
         tracing::debug!("A validation in the background took too long and was given up.");
-    }
+        Event::BackgroundFailed
+    }));
     // If it worked, this one is not stored any more; if not, the next request tries again, but not
     // every request of a busy site at once.
     stored.put_off_validation(clock.now(), PAUSE);
+}
+
+/// Whether `answer` is the upstream's news, and not its failure or what stands in for that.
+fn has_come(answer: &mut Response) -> Event {
+    let outcome = facts::of_response(answer)
+        .cache
+        .map(|status| status.outcome);
+    if answer.status().is_server_error() || outcome == Some(CacheOutcome::HitStale) {
+        Event::BackgroundFailed
+    } else {
+        Event::BackgroundValidated
+    }
 }
 
 /// A request that others may follow. If its own client goes away while others wait, a task goes on

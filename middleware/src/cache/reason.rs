@@ -96,7 +96,7 @@ reasons! {
     /// What is stored is stale.
     Stale, "stale",
         "What is stored is stale (RFC 9111 §4.2).",
-        Some("Cache-Control: max-age=… with a larger number, or stale-while-revalidate=…");
+        Some("Cache-Control: max-age=… with a larger number, or cache = { stale_while_revalidate = \"…\" }");
     /// The response says `no-cache`.
     NoCache, "no-cache",
         "The response says no-cache, so it is validated before every reuse (RFC 9111 §5.2.2.4).",
@@ -123,8 +123,8 @@ reasons! {
         Some("cache = { client_directives = \"ignore\" }");
     /// A follower that waited too long.
     CollapseTimeout, "collapse-timeout",
-        "Another request for the same was under way and took longer than cache.collapse_wait.",
-        Some("cache = { collapse_wait = \"…\" } with a longer wait");
+        "Another request for the same was under way and took longer than cache.collapse.wait.",
+        Some("cache = { collapse = { wait = \"…\" } } with a longer wait");
     /// The response says `no-store`.
     NoStore, "no-store",
         "The response says no-store (RFC 9111 §5.2.2.5).",
@@ -249,5 +249,36 @@ mod tests {
                 "{reason:?}"
             );
         }
+    }
+
+    /// Whoever pastes the line into a file must not be told that there is no such key.
+    #[test]
+    fn advice_is_written_as_the_configuration_takes_it() {
+        let mut count = 0;
+        for reason in Reason::ALL {
+            let Some(advice) = reason.advice() else {
+                continue;
+            };
+            let Some(start) = advice.find("cache = {").or_else(|| advice.find("cache.")) else {
+                continue;
+            };
+            let Some(end) = advice.rfind('}') else {
+                continue;
+            };
+            let line = advice.get(start..=end).expect("ASCII around them");
+            let value = if line.contains("size") || line.contains("max_body") {
+                "9MiB"
+            } else if line.contains("headers") {
+                "accept-language"
+            } else {
+                "9s"
+            };
+            let line = line.replace('…', value);
+            let text = format!("{line}\n[upstream.app]\nurl = 'http://127.0.0.1:3000'\n");
+            let loaded = config::load_text(&text, None, &config::Overrides::default(), &|_| None);
+            assert!(loaded.is_ok(), "{reason:?}: {line}\n{loaded:?}");
+            count += 1;
+        }
+        assert!(count > 8, "{count}");
     }
 }

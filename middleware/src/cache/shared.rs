@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::content_coding::Coding;
 use crate::content_coding::coded_copies::InProgress;
 use crate::facts::Scheme;
-use crate::metrics::Metrics;
+use crate::metrics::{Event, Metrics};
 
 /// The cache behind all routes on all cores; a handle.
 #[derive(Clone, Debug)]
@@ -40,12 +40,12 @@ struct Shared {
     tasks: TaskTracker,
     copies: InProgress,
     counts: Counts,
+    metrics: Metrics,
 }
 
 /// Counted off the hit path only.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) stored: AtomicU64,
     pub(crate) collapsed: AtomicU64,
     pub(crate) validated_in_background: AtomicU64,
 }
@@ -86,7 +86,7 @@ pub enum Purge {
 
 impl SharedCache {
     /// An empty cache of at most `memory` bytes, all overhead counted.
-    pub fn new(memory: u64, clock: Clock, tasks: TaskTracker, _metrics: &Metrics) -> Self {
+    pub fn new(memory: u64, clock: Clock, tasks: TaskTracker, metrics: &Metrics) -> Self {
         let bounds = Bounds {
             // One response may be half of the cache, and what is being received a quarter more.
             most: memory / 2,
@@ -94,7 +94,7 @@ impl SharedCache {
             most_held: (memory / 4).max(LEAST_HELD),
         };
         Self(Arc::new(Shared {
-            store: MemoryStore::new(memory),
+            store: MemoryStore::new(memory, metrics),
             flights: Arc::new(Flights::new(clock.now())),
             purges: PurgeLog::new(),
             verdicts: Verdicts::new(),
@@ -105,6 +105,7 @@ impl SharedCache {
             tasks,
             copies: InProgress::default(),
             counts: Counts::default(),
+            metrics: metrics.clone(),
         }))
     }
 
@@ -143,7 +144,7 @@ impl SharedCache {
             budget: store.budget,
             filling: count(&shared.bounds.held),
             flights: shared.flights.count() as u64,
-            stored: count(&shared.counts.stored),
+            stored: shared.metrics.total(Event::CacheStored),
             evicted: store.evicted,
             purged: store.purged,
             collapsed: count(&shared.counts.collapsed),
@@ -233,6 +234,10 @@ impl SharedCache {
 
     pub(crate) fn hasher(&self) -> KeyHasher {
         self.0.hasher
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     pub(crate) fn counts(&self) -> &Counts {

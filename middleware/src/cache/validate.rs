@@ -41,6 +41,17 @@ pub(crate) fn ask_whole(fields: &mut HeaderMap) {
     fields.remove(IF_RANGE);
 }
 
+/// Leaves the client's own conditions out: they are judged above the cache, on the whole answer.
+pub(crate) fn ask_unconditionally(fields: &mut HeaderMap) {
+    fields.remove(IF_NONE_MATCH);
+    fields.remove(IF_MODIFIED_SINCE);
+}
+
+/// Whether the client has a copy of its own that it asks about.
+pub(crate) fn is_conditional(fields: &HeaderMap) -> bool {
+    fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE)
+}
+
 /// Whether a 304 with these fields is about what is stored. Where both have a tag, it must be the same
 /// content's: a 304 that names another one must not change what is stored (RFC 9111 §4.3.4).
 pub(crate) fn is_about(stored: &HeaderMap, not_modified: &HeaderMap) -> bool {

@@ -21,7 +21,7 @@ fn with(
         let response = answer();
         ResponseFuture::boxed(async { Ok(response) })
     });
-    EtagLayer::new(settings).layer(upstream)
+    EtagLayer::new(settings, &Metrics::new()).layer(upstream)
 }
 
 async fn get(service: &mut impl Inner, fields: &[(HeaderName, &str)]) -> Response {
@@ -178,7 +178,7 @@ async fn a_failure_passes() {
     let upstream = service_fn(|_: Request| {
         ResponseFuture::ready(Err(Error::upstream(ErrorKind::ConnectionRefused)))
     });
-    let mut service = EtagLayer::new(EtagSettings::default()).layer(upstream);
+    let mut service = EtagLayer::new(EtagSettings::default(), &Metrics::new()).layer(upstream);
     let failure = service.call(Request::new(Body::empty())).await.err();
     assert_eq!(
         failure.map(|error| error.kind()),
@@ -301,4 +301,14 @@ fn a_tag_of_ours_makes_way_for_a_date_that_the_app_knows() {
         make_way_for_date(&mut fields);
         assert_eq!(fields.contains_key(IF_NONE_MATCH), kept, "{tags} {date:?}");
     }
+}
+
+#[tokio::test]
+async fn made_tags_are_counted() {
+    let metrics = Metrics::new();
+    let upstream = service_fn(|_| ResponseFuture::ready(Ok(Response::new(Body::from("content")))));
+    let mut service = EtagLayer::new(EtagSettings::default(), &metrics).layer(upstream);
+    get(&mut service, &[]).await;
+    get(&mut service, &[]).await;
+    assert_eq!(metrics.total(Event::EtagMade), 2);
 }

@@ -217,8 +217,6 @@ closed_set! {
     CacheStored => CACHE_STORES "tier" = "memory";
     /// Room was needed.
     EvictedForSpace => CACHE_EVICTIONS "cause" = "size";
-    /// Nothing could use it any more.
-    EvictedExpired => CACHE_EVICTIONS "cause" = "expired";
     /// A newer response took its place.
     EvictedReplaced => CACHE_EVICTIONS "cause" = "replaced";
     /// Purged by an operator, or invalidated by an unsafe method.

@@ -216,6 +216,7 @@ impl State {
             return;
         }
         let untold = self.untold.swap(0, Ordering::Relaxed);
+        let untold = (untold > 0).then_some(untold);
         tracing::warn!(%error, id, untold, "Request failed.");
     }
 

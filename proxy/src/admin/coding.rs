@@ -82,7 +82,7 @@ fn left(why: Uncoded) -> Note {
         ),
         Uncoded::NotAccepted => (
             "The client accepts none of the codings that are switched on here.",
-            Some("Accept-Encoding: br, zstd, gzip"),
+            Some("ask with Accept-Encoding: br, zstd, gzip"),
         ),
         Uncoded::Breach(_) => (
             "It may hold a secret, which its coded length would tell about (BREACH).",

@@ -134,8 +134,15 @@ pub(crate) async fn connects(transport: &Transport) -> bool {
             Transport::Unix(path) => UnixStream::connect(path).await.is_ok(),
             Transport::Tcp { host, port, .. } => {
                 // `localhost` is two addresses, and apps differ in which one they take.
-                let addresses = lookup_host((host.as_str(), *port)).await;
-                for address in addresses.into_iter().flatten() {
+                let addresses: Vec<_> = match proxy::upstream::loopback(host) {
+                    Some(both) => both.map(|address| (address, *port).into()).into(),
+                    None => lookup_host((host.as_str(), *port))
+                        .await
+                        .into_iter()
+                        .flatten()
+                        .collect(),
+                };
+                for address in addresses {
                     if TcpStream::connect(address).await.is_ok() {
                         return true;
                     }

@@ -93,9 +93,23 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// The command as a shell would take it.
     fn written(&self) -> String {
-        let words = self.command.iter().map(|word| word.to_string_lossy());
+        let words = self
+            .command
+            .iter()
+            .map(|word| quoted(&word.to_string_lossy()));
         words.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// `word` as a shell takes it for one.
+fn quoted(word: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "_-+=:,./@%{}".contains(char);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -239,11 +253,13 @@ fn obey(signal: Signal, running: &Running, child: Option<&Child>) {
 
 /// Says that the app has ended of its own accord, and what to do if that was too early.
 fn tell_end(app: &App, code: u8, was_ready: bool) {
-    let (command, port) = (app.written(), app.port);
+    let port = app.port;
+    let command = app.written().replace("{port}", &port.to_string());
     match (was_ready, code) {
         (true, _) => info!("The app has ended with code {code}, and so does Pillion."),
         (false, 0) => error!(
-            "The app ended before it accepted a connection on port {port}, and with code 0. Should              it have gone to the background, start it in the foreground, or by itself and Pillion              with --upstream URL."
+            "The app ended before it accepted a connection on port {port}, and with code 0. Should it have \
+             gone to the background, start it in the foreground, or by itself and Pillion with --upstream URL."
         ),
         (false, _) => error!(
             "The app ended with code {code} before it accepted a connection on port {port}. Run it \
@@ -303,7 +319,17 @@ const NOT_FOUND: u8 = 127;
 
 #[cfg(test)]
 mod tests {
-    use super::after_stop;
+    use super::{after_stop, quoted};
+
+    #[test]
+    fn a_command_can_be_pasted_into_a_shell() {
+        assert_eq!(quoted("--bind=127.0.0.1:{port}"), "--bind=127.0.0.1:{port}");
+        assert_eq!(
+            quoted("import sys; exit('3')"),
+            r"'import sys; exit('\''3'\'')'"
+        );
+        assert_eq!(quoted(""), "''");
+    }
 
     #[test]
     fn an_app_that_was_asked_to_end_is_a_success() {

@@ -10,6 +10,7 @@ use crate::upstream::tests::{Fixture, Raw, request};
 impl Fixture {
     fn tunnel(&self) -> Tunnel {
         Tunnel {
+            metrics: middleware::metrics::Metrics::new(),
             upstream: self.upstream(),
             tasks: self.tasks.clone(),
             stopping: self.stopping.clone(),
@@ -53,7 +54,9 @@ const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\
 async fn bytes_pass_both_ways_and_each_direction_ends_by_itself() {
     let raw = Raw::new().await;
     let fixture = Fixture::new(raw.settings());
-    let mut client = client_of(fixture.tunnel());
+    let tunnel = fixture.tunnel();
+    let metrics = tunnel.metrics.clone();
+    let mut client = client_of(tunnel);
     client.write_all(ASK.as_bytes()).await.unwrap();
     let mut upstream = raw.accept().await;
     let head = upstream.head().await;
@@ -88,6 +91,9 @@ async fn bytes_pass_both_ways_and_each_direction_ends_by_itself() {
     assert_eq!(answer, "answer");
     fixture.tasks.close();
     fixture.tasks.wait().await;
+    let counted = [Event::TunnelBytesIn, Event::TunnelBytesOut].map(|event| metrics.total(event));
+    let sent = ["question".len(), "helloanswer".len()].map(|bytes| bytes as u64);
+    assert_eq!(counted, sent);
 }
 
 #[tokio::test]

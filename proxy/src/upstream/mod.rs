@@ -39,6 +39,7 @@ use tower::Service;
 
 use balance::Dice;
 use connect::Roots;
+pub use connect::loopback;
 use endpoint::Endpoint;
 use exchange::{Way, forward};
 use gate::Gate;

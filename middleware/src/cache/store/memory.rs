@@ -13,6 +13,7 @@ use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash};
 use crate::cache::stored::{COUNTS, StoredResponse, block};
 use crate::content_coding::Coding;
+use crate::metrics::{Event, Metrics};
 
 /// All that is stored under one key: up to `variants` responses, told apart by `Vary`. One lookup
 /// finds identity content, variants and coded copies.
@@ -63,15 +64,9 @@ pub(crate) enum Lookup {
 #[derive(Debug)]
 pub(crate) struct MemoryStore {
     entries: moka::sync::Cache<KeyHash, Arc<Entry>, PassThrough>,
-    removed: Arc<Removed>,
+    /// Where what leaves is counted, by cause; written by moka's listener.
+    metrics: Metrics,
     anchors: AtomicU64,
-}
-
-/// Entries that left, by cause; written by moka's listener.
-#[derive(Debug, Default)]
-struct Removed {
-    for_size: AtomicU64,
-    purged: AtomicU64,
 }
 
 /// Numbers about the store.
@@ -85,18 +80,17 @@ pub(crate) struct StoreFigures {
 }
 
 impl MemoryStore {
-    /// An empty store of at most `budget` bytes.
-    pub(crate) fn new(budget: u64) -> Self {
-        let removed = Arc::<Removed>::default();
-        let count = removed.clone();
+    /// An empty store of at most `budget` bytes, which counts into `metrics`.
+    pub(crate) fn new(budget: u64, metrics: &Metrics) -> Self {
+        let counted = metrics.clone();
         let entries = moka::sync::Cache::builder()
             .max_capacity(budget)
             .weigher(|_, entry: &Arc<Entry>| entry.weight)
-            .eviction_listener(move |_, _, cause| count.one(cause))
+            .eviction_listener(move |_, _, cause| count_removed(&counted, cause))
             .build_with_hasher(PassThrough::default());
         Self {
             entries,
-            removed,
+            metrics: metrics.clone(),
             anchors: AtomicU64::new(0),
         }
     }
@@ -155,6 +149,8 @@ impl MemoryStore {
             let old = old.map(moka::Entry::into_value);
             let old = old.filter(|old| old.key == key.bytes && old.anchor == anchor);
             let kept = old.iter().flat_map(|old| old.responses().iter());
+            let count = kept.clone().filter(|old| is_replaced(old)).count();
+            self.metrics.add(Event::EvictedReplaced, count as u64);
             let responses = std::iter::once(stored)
                 .chain(kept.filter(|old| !is_replaced(old)))
                 .take(most.max(1))
@@ -287,8 +283,8 @@ impl MemoryStore {
             entries: self.entries.entry_count(),
             bytes: self.entries.weighted_size(),
             budget: self.entries.policy().max_capacity().unwrap_or(u64::MAX),
-            evicted: self.removed.for_size.load(Ordering::Relaxed),
-            purged: self.removed.purged.load(Ordering::Relaxed),
+            evicted: self.metrics.total(Event::EvictedForSpace),
+            purged: self.metrics.total(Event::EvictedPurged),
         }
     }
 
@@ -333,14 +329,13 @@ impl Entry {
     }
 }
 
-impl Removed {
-    fn one(&self, cause: RemovalCause) {
-        match cause {
-            RemovalCause::Size | RemovalCause::Expired => &self.for_size,
-            RemovalCause::Explicit => &self.purged,
-            RemovalCause::Replaced => return,
-        }
-        .fetch_add(1, Ordering::Relaxed);
+fn count_removed(metrics: &Metrics, cause: RemovalCause) {
+    match cause {
+        RemovalCause::Size | RemovalCause::Expired => metrics.count(Event::EvictedForSpace),
+        RemovalCause::Explicit => metrics.count(Event::EvictedPurged),
+        // An entry takes its own place whenever something about it changes; where a response does,
+        // `put` counts it.
+        RemovalCause::Replaced => {}
     }
 }
 

@@ -2,6 +2,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::*;
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 
 fn stored(key: KeyHash, content: Vec<u8>) -> Arc<StoredResponse> {
     let now = Clock::system().now();
@@ -19,7 +20,7 @@ fn key(hash: KeyHash, bytes: &str) -> CacheKey {
 
 #[test]
 fn a_key_of_the_same_hash_finds_nothing() {
-    let store = MemoryStore::new(1 << 20);
+    let store = MemoryStore::new(1 << 20, &Metrics::new());
     store.put(&key(1, "a"), None, &stored(1, vec![]), None, 4);
     let nothing = HeaderMap::new();
     assert!(matches!(
@@ -37,7 +38,7 @@ fn a_key_of_the_same_hash_finds_nothing() {
 
 #[test]
 fn the_budget_holds() {
-    let store = MemoryStore::new(1 << 20);
+    let store = MemoryStore::new(1 << 20, &Metrics::new());
     for index in 0..2000_u128 {
         let hash = index.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         store.put(
@@ -56,7 +57,7 @@ fn the_budget_holds() {
 
 #[test]
 fn keys_of_one_url_go_with_their_anchor() {
-    let store = MemoryStore::new(1 << 20);
+    let store = MemoryStore::new(1 << 20, &Metrics::new());
     let (anchor, nothing) = (key(9, "url"), HeaderMap::new());
     for hash in 1..4 {
         let stored = stored(hash, vec![]);
@@ -83,7 +84,7 @@ fn keys_of_one_url_go_with_their_anchor() {
 
 #[test]
 fn removing_one_leaves_its_siblings() {
-    let store = MemoryStore::new(1 << 20);
+    let store = MemoryStore::new(1 << 20, &Metrics::new());
     let nothing = HeaderMap::new();
     let one = stored(1, vec![]);
     store.put(&key(1, "a"), None, &one, None, 4);
@@ -101,7 +102,7 @@ fn removing_one_leaves_its_siblings() {
 #[test]
 #[ignore = "measures the whole process, so it must run alone"]
 fn accounted_bytes_are_close_to_resident_ones() {
-    let store = MemoryStore::new(1 << 30);
+    let store = MemoryStore::new(1 << 30, &Metrics::new());
     let before = resident();
     for index in 0..50_000_u128 {
         let hash = index.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);

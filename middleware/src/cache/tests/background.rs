@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use crate::cache::testing::{World, at_once, reply, settle};
-use crate::{Error, ErrorKind};
+use crate::metrics::Event;
+use crate::{Error, ErrorKind, ResponseFuture};
 
 const SWR: &[(&str, &str)] = &[
     ("cache-control", "max-age=10, stale-while-revalidate=60"),
@@ -64,7 +65,7 @@ async fn not_past_the_window() {
 async fn a_validation_that_fails_is_tried_again_but_not_by_every_request() {
     let world = World::new(|count, _| match count {
         1 => at_once(reply(200, SWR, "x")),
-        _ => crate::ResponseFuture::ready(Err(Error::upstream(ErrorKind::ConnectionRefused))),
+        _ => ResponseFuture::ready(Err(Error::upstream(ErrorKind::ConnectionRefused))),
     });
     world.get("/").await;
     world.advance(20);
@@ -83,7 +84,7 @@ async fn a_validation_that_fails_is_tried_again_but_not_by_every_request() {
 async fn a_validation_that_hangs_is_given_up() {
     let world = World::new(|count, _| match count {
         1 => at_once(reply(200, SWR, "x")),
-        _ => crate::ResponseFuture::boxed(std::future::pending()),
+        _ => ResponseFuture::boxed(std::future::pending()),
     });
     world.get("/").await;
     world.advance(20);
@@ -144,4 +145,26 @@ async fn head_on_something_stale_starts_a_get() {
     assert_eq!(world.ask("HEAD", "/", &[]).await.body(), "");
     settle().await;
     assert_eq!(world.seen()[1].method, "GET");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_cache_does_is_counted() {
+    let world = World::new(|count, _| match count {
+        1 | 2 => at_once(reply(200, SWR, format!("{count}"))),
+        _ => ResponseFuture::ready(Err(Error::upstream(ErrorKind::ConnectionRefused))),
+    });
+    let total = |event| world.shared.metrics().total(event);
+    world.get("/").await;
+    assert_eq!(total(Event::CacheStored), 1);
+    for (background, failed, stored, replaced) in [(1, 0, 2, 1), (1, 1, 2, 1)] {
+        world.advance(20);
+        world.get("/").await;
+        settle().await;
+        assert_eq!(total(Event::BackgroundValidated), background);
+        assert_eq!(total(Event::BackgroundFailed), failed);
+        assert_eq!(total(Event::CacheStored), stored);
+        assert_eq!(total(Event::EvictedReplaced), replaced);
+    }
+    world.shared.purge_all();
+    assert_eq!(total(Event::EvictedPurged), 1);
 }

@@ -307,3 +307,67 @@ async fn a_range_of_something_stale_fetches_the_whole_only_if_that_is_short() {
         assert_eq!(seen.field("if-range").is_some(), range.is_some());
     }
 }
+
+#[tokio::test]
+async fn what_all_clients_come_back_with_is_fetched_whole_once_a_304_says_it_may_be_stored() {
+    const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
+    let world = World::new(|_, request| match request.headers().get("if-none-match") {
+        Some(_) => at_once(reply(304, FRESH, "")),
+        None => at_once(reply(200, FRESH, "x")),
+    });
+    let back = [("if-none-match", "\"a\"")];
+    let first = world.ask("GET", "/", &back).await;
+    assert_eq!(first.status, 304);
+    assert!(first.cache_status().ends_with("detail=not-modified"));
+    let second = world.ask("GET", "/", &back).await;
+    assert_eq!(second.status, 200, "judged by the layer above");
+    assert!(second.cache_status().ends_with("stored"));
+    assert!(world.ask("GET", "/", &back).await.is_hit());
+}
+
+#[tokio::test]
+async fn what_may_not_be_stored_is_never_fetched_whole_for_that() {
+    for against in ["no-store", "private, max-age=60", "max-age=0, no-transform"] {
+        let fields = [("cache-control", against)];
+        let world = World::new(move |_, _| at_once(reply(304, &fields, "")));
+        for _ in 0..3 {
+            world.ask("GET", "/", &[("if-none-match", "\"a\"")]).await;
+        }
+        for seen in world.seen() {
+            assert_eq!(seen.field("if-none-match"), Some("\"a\""), "{against}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_turned_out_too_long_to_store_is_not_fetched_whole_again_and_again() {
+    const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
+    let world = World::with(
+        |settings| settings.max_body = 1,
+        |_, request| match request.headers().get("if-none-match") {
+            Some(_) => at_once(reply(304, FRESH, "")),
+            None => at_once(reply(200, FRESH, "long")),
+        },
+    );
+    for _ in 0..10 {
+        world.ask("GET", "/", &[("if-none-match", "\"a\"")]).await;
+    }
+    let whole = |seen: &&crate::cache::testing::Seen| seen.field("if-none-match").is_none();
+    assert_eq!(world.seen().iter().filter(whole).count(), 1);
+}
+
+#[tokio::test]
+async fn a_304_to_a_client_tells_explain_what_stands_against_storing() {
+    for (fields, expected) in [
+        (&[("etag", "\"a\"")][..], "no-lifetime"),
+        (&[("cache-control", "private")], "private"),
+        (&[("cache-control", "max-age=9")], "not-modified"),
+    ] {
+        let world = World::new(move |_, _| at_once(reply(304, fields, "")));
+        world.ask("GET", "/", &[("if-none-match", "\"a\"")]).await;
+        let asked = world.request("GET", "/", &[]);
+        let told = world.shared.explain(&asked, &world.settings);
+        let rules: Vec<_> = told.because.iter().map(|rule| rule.rule).collect();
+        assert_eq!(rules, ["nothing-stored", expected]);
+    }
+}

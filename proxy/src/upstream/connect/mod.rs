@@ -19,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+pub use tcp::loopback;
+
 use tcp::Tcp;
 pub(super) use tls::Roots;
 use tls::Tls;

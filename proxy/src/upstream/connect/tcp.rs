@@ -46,9 +46,8 @@ impl Tcp {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(Arc::from([SocketAddr::new(address, self.port)]));
         }
-        if is_localhost(&self.host) {
-            let loopback = [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
-            return Ok(loopback
+        if let Some(both) = loopback(&self.host) {
+            return Ok(both
                 .map(|address| SocketAddr::new(address, self.port))
                 .into());
         }
@@ -73,8 +72,14 @@ impl Tcp {
     }
 }
 
-/// "Name resolution APIs SHOULD recognize localhost names as special" (RFC 6761 §6.3): some resolvers
-/// know only one of its two addresses, and an app often listens on only one.
+/// The addresses of `host`, if it is `localhost`: "Name resolution APIs SHOULD recognize localhost
+/// names as special" (RFC 6761 §6.3). Some resolvers know only one of the two, and an app often
+/// listens on only one.
+pub fn loopback(host: &str) -> Option<[IpAddr; 2]> {
+    let both = [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+    is_localhost(host).then_some(both)
+}
+
 fn is_localhost(host: &str) -> bool {
     let last = host.trim_end_matches('.').rsplit('.').next();
     last.is_some_and(|label| label.eq_ignore_ascii_case("localhost"))
