@@ -40,6 +40,7 @@ use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
     TRAILER,
 };
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use tower::{Layer, Service};
@@ -118,11 +119,11 @@ impl<S: Inner> Service<Request> for Etag<S> {
             usefulness: self.usefulness.clone(),
             asked,
         };
-        match self.inner.call(request).try_ready() {
-            Ok(Ok(response)) => ResponseFuture::boxed(tagging.of(response)),
-            Ok(Err(error)) => ResponseFuture::ready(Err(error)),
-            Err(pending) => ResponseFuture::boxed(async { tagging.of(pending.await?).await }),
-        }
+        let answer = self.inner.call(request);
+        answer.then(move |result| match result {
+            Ok(response) => tagging.of(response),
+            Err(error) => ResponseFuture::ready(Err(error)),
+        })
     }
 }
 
@@ -136,10 +137,21 @@ struct Tagging {
 }
 
 impl Tagging {
-    async fn of(self, response: Response) -> Result<Response> {
+    /// Tags at once what is here already and short.
+    fn of(self, response: Response) -> ResponseFuture {
         if !self.may_tag(&response) || !self.usefulness.is_worth_trying() {
-            return Ok(response);
+            return ResponseFuture::ready(Ok(response));
         }
+        let here = response.body().as_whole();
+        let Some(content) = here.filter(|content| content.len() <= SLICE).cloned() else {
+            return ResponseFuture::boxed(self.read(response));
+        };
+        let (mut head, _) = response.into_parts();
+        self.tag(&mut head, half(blake3::Hasher::new().update(&content)));
+        ResponseFuture::ready(Ok(Response::from_parts(head, Body::from(content))))
+    }
+
+    async fn read(self, response: Response) -> Result<Response> {
         let (mut head, body) = response.into_parts();
         let patience = match head.headers.contains_key(CONTENT_LENGTH) {
             true => IN_SIGHT,
@@ -148,15 +160,7 @@ impl Tagging {
         let buffered = body.buffer_promptly(self.settings.max_body, patience);
         let body = match buffered.await? {
             Buffered::Whole(content) => {
-                let tag = entity_tag::made(
-                    hash(&content).await,
-                    self.settings.strength == Strength::Strong,
-                );
-                if returns_are_seen(&head.headers) {
-                    self.learn(self.has_asked_for(&tag));
-                }
-                head.headers.insert(ETAG, tag);
-                self.metrics.count(Event::EtagMade);
+                self.tag(&mut head, hash(&content).await);
                 Body::from(content)
             }
             Buffered::TooLong(body) => {
@@ -165,6 +169,16 @@ impl Tagging {
             }
         };
         Ok(Response::from_parts(head, body))
+    }
+
+    fn tag(&self, head: &mut Parts, hash: u128) {
+        let is_strong = self.settings.strength == Strength::Strong;
+        let tag = entity_tag::made(hash, is_strong);
+        if returns_are_seen(&head.headers) {
+            self.learn(self.has_asked_for(&tag));
+        }
+        head.headers.insert(ETAG, tag);
+        self.metrics.count(Event::EtagMade);
     }
 
     /// What lacks a tag, may be kept by somebody, and is worth reading.
@@ -243,6 +257,10 @@ async fn hash(content: &[u8]) -> u128 {
         tokio::task::yield_now().await;
         hasher.update(slice);
     }
+    half(&hasher)
+}
+
+fn half(hasher: &blake3::Hasher) -> u128 {
     let mut half = [0; 16];
     hasher.finalize_xof().fill(&mut half);
     u128::from_be_bytes(half)

@@ -36,13 +36,19 @@ impl ResponseFuture {
         self,
         change: impl FnOnce(Result<Response>) -> Result<Response> + Send + 'static,
     ) -> Self {
+        self.then(move |result| Self::ready(change(result)))
+    }
+
+    /// Goes on with the answer, now if it is there, else when it comes, to what may take a while
+    /// itself.
+    pub fn then(self, next: impl FnOnce(Result<Response>) -> Self + Send + 'static) -> Self {
         match self.0 {
-            State::Ready(result) => Self::ready(change(
-                result.expect("a ready future is mapped before it is polled"),
-            )),
-            State::Pending(future) => Self(State::Pending(Box::pin(Mapped {
+            State::Ready(result) => {
+                next(result.expect("a ready future is gone on with before it is polled"))
+            }
+            State::Pending(future) => Self(State::Pending(Box::pin(Chained {
                 future,
-                change: Some(change),
+                next: Some(next),
             }))),
         }
     }
@@ -78,25 +84,35 @@ impl Future for ResponseFuture {
     }
 }
 
-/// An answer to come, and what is done with it then. By hand, since an async block would keep a
-/// place for the answer as well.
-struct Mapped<F> {
+/// An answer to come, and what follows it. By hand, since an async block would keep places for
+/// both futures and for the answer, and all of it is moved when it is boxed.
+struct Chained<F> {
+    /// The first future, later the second.
     future: Boxed,
-    /// `None` once it is done.
-    change: Option<F>,
+    /// `None` once the second has begun.
+    next: Option<F>,
 }
 
-// The future inside is pinned by its own box; a closure is not.
-impl<F> Unpin for Mapped<F> {}
+// The futures are pinned by their own boxes; a closure is not.
+impl<F> Unpin for Chained<F> {}
 
-impl<F: FnOnce(Result<Response>) -> Result<Response>> Future for Mapped<F> {
+impl<F: FnOnce(Result<Response>) -> ResponseFuture> Future for Chained<F> {
     type Output = Result<Response>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let result = ready!(self.future.as_mut().poll(cx));
-        let change = self.change.take();
-        Poll::Ready(change.expect("a future is not polled after it is done")(
-            result,
-        ))
+        let Some(next) = self.next.take() else {
+            return Poll::Ready(result);
+        };
+        match next(result).0 {
+            State::Ready(result) => {
+                Poll::Ready(result.expect("a ready future is gone on with before it is polled"))
+            }
+            State::Pending(mut second) => {
+                let polled = second.as_mut().poll(cx);
+                self.future = second;
+                polled
+            }
+        }
     }
 }

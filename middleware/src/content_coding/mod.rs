@@ -145,9 +145,9 @@ impl<S: Inner> Service<Request> for ContentCoding<S> {
             Ok(error) => ResponseFuture::ready(error),
             Err(waiting) => {
                 let coder = self.coder.clone();
-                ResponseFuture::boxed(async move {
-                    let response = waiting.await?;
-                    coder.answer(&asked, response).await
+                waiting.then(move |result| match result {
+                    Ok(response) => coder.answer(&asked, response),
+                    Err(error) => ResponseFuture::ready(Err(error)),
                 })
             }
         }

@@ -9,8 +9,8 @@ use crate::facts::{RequestFacts, X_REQUEST_ID};
 use crate::fields::traceparent::{self, TRACEPARENT};
 use crate::fields::{forwarded, via};
 
-/// Writes `Via`, `X-Forwarded-For`, `-Proto` and `-Host`, `Forwarded`, `X-Request-Id` and
-/// `traceparent` into the fields of a request that came by `received`.
+/// Writes `Via`, `X-Forwarded-For`, `-Proto` and `-Host`, `X-Request-Id`, `traceparent` and, where a
+/// trusted peer began it, `Forwarded` into the fields of a request that came by `received`.
 ///
 /// To be called once for each sending, on fields that passed the forwarding layer, *before* `Host`
 /// is rewritten. What fields of these names are still there came from a trusted peer, and are
@@ -29,17 +29,20 @@ pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts, received: V
         let chain = joined(headers, &X_FORWARDED_FOR, |chain| chain + &peer.to_string());
         set(headers, X_FORWARDED_FOR, chain);
     }
-    let element = joined(headers, &FORWARDED, |mut chain| {
-        let host = host.as_ref().and_then(|host| host.to_str().ok());
-        forwarded::write_element(
-            &mut chain,
-            peer,
-            host.unwrap_or_default(),
-            facts.scheme.as_str(),
-        );
-        chain
+    // Apps read X-Forwarded-*; `Forwarded` is continued where a trusted peer began it.
+    let element = headers.contains_key(FORWARDED).then(|| {
+        joined(headers, &FORWARDED, |mut chain| {
+            let host = host.as_ref().and_then(|host| host.to_str().ok());
+            forwarded::write_element(
+                &mut chain,
+                peer,
+                host.unwrap_or_default(),
+                facts.scheme.as_str(),
+            );
+            chain
+        })
     });
-    set(headers, FORWARDED, element);
+    set(headers, FORWARDED, element.flatten());
     let scheme = HeaderValue::from_static(facts.scheme.as_str());
     set(headers, X_FORWARDED_PROTO, Some(scheme));
     if !headers.contains_key(&X_FORWARDED_HOST) {
