@@ -397,6 +397,37 @@ async fn a_client_s_precondition_goes_upstream_while_nothing_is_stored() {
     assert_eq!(upstream.count(), 2);
 }
 
+/// After a restart, every browser comes back with copies: they go on getting 304s, and yet the cache fills.
+#[tokio::test]
+async fn browsers_that_come_back_fill_an_empty_cache() {
+    let upstream = Upstream::start(async |seen: Seen| {
+        let status = if seen.header("if-none-match") == "\"v1\"" {
+            304
+        } else {
+            200
+        };
+        let answer = reply(status)
+            .header("etag", "\"v1\"")
+            .header("cache-control", "max-age=60");
+        if status == 304 {
+            answer.empty()
+        } else {
+            answer.body("content")
+        }
+    })
+    .await;
+    let proxy = Proxy::before(&upstream).await;
+    for _ in 0..4 {
+        let answer = proxy.get_with("/", &[("if-none-match", "\"v1\"")]).await;
+        assert_eq!(answer.status, 304);
+    }
+    assert_eq!(
+        upstream.count(),
+        2,
+        "a 304, and then the whole; the rest is from the cache"
+    );
+}
+
 #[tokio::test]
 async fn clients_directives_are_obeyed_and_a_route_may_ignore_them() {
     for (toml, fresh) in [

@@ -10,7 +10,7 @@ use crate::upstream::tests::{Fixture, Raw, request};
 impl Fixture {
     fn tunnel(&self) -> Tunnel {
         Tunnel {
-            metrics: middleware::metrics::Metrics::new(),
+            metrics: Metrics::new(),
             upstream: self.upstream(),
             tasks: self.tasks.clone(),
             stopping: self.stopping.clone(),
