@@ -246,8 +246,7 @@ impl Lane {
             }
             _ => {
                 answer::check_head(&mut head, &incoming, &mut lease)?;
-                let pause = answer::longest_pause(&head.headers, &self.state.settings);
-                answer::body(incoming, lease, pause, now).await?
+                answer::body(incoming, &head.headers, lease, now).await?
             }
         };
         let mut response = Response::from_parts(head, body);
