@@ -140,7 +140,7 @@ impl<S: Inner> Service<Request> for Forwarding<S> {
             }
             let Ok(response) = result else { return };
             if facts::of_response(response).upstream.is_some() {
-                keep_internals(response.headers_mut());
+                withhold_internals(response.headers_mut());
             }
             let [one_zero, one_one, two] = &*entries;
             let entry = match response.version() {
@@ -290,7 +290,7 @@ fn upgrade(headers: &HeaderMap, version: Version) -> Option<HeaderValue> {
 
 /// Internals of the app and a trace of one request are not for clients, and never replayed. Looked
 /// for in one pass: most answers have none, and three look-ups take longer than ten glances.
-fn keep_internals(headers: &mut HeaderMap) {
+fn withhold_internals(headers: &mut HeaderMap) {
     let is_internal = |name: &HeaderName| {
         matches!(
             name.as_str(),
