@@ -81,13 +81,12 @@ impl Service<Request> for Router {
         } else {
             route.stack.call(request)
         };
-        response.map(move |mut result| {
-            let facts = match &mut result {
+        response.change(move |result| {
+            let facts = match result {
                 Ok(response) => facts::of_response(response),
                 Err(error) => error.facts_mut(),
             };
             facts.route = Some(name);
-            result
         })
     }
 }

@@ -178,12 +178,12 @@ impl<S: Inner + Clone> Cache<S> {
     fn pass(&mut self, request: Request, fwd: Fwd, reason: Reason) -> ResponseFuture {
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
         let shared = changed.map(|changed| (changed, self.layer.shared.clone()));
-        self.inner.call(request).map(move |result| {
-            let mut response = result?;
+        self.inner.call(request).change(move |result| {
+            let Ok(response) = result else { return };
             if let Some((changed, shared)) = shared
                 && has_worked(response.status())
             {
-                changed.invalidate(&response, &shared);
+                changed.invalidate(response, &shared);
             }
             let status = CacheStatus {
                 outcome: CacheOutcome::Fwd(fwd),
@@ -193,8 +193,7 @@ impl<S: Inner + Clone> Cache<S> {
                 ttl: None,
                 reason: (reason != Reason::Method).then_some(reason),
             };
-            annotate(&mut response, status);
-            Ok(response)
+            annotate(response, status);
         })
     }
 

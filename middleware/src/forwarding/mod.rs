@@ -130,20 +130,17 @@ impl<S: Inner> Service<Request> for Forwarding<S> {
             Err(error) => return ResponseFuture::ready(Err(error)),
         };
         let entries = self.layer.entries.clone();
-        self.inner.call(request).map(move |mut result| {
+        self.inner.call(request).change(move |result| {
             if told.is_some() {
-                let facts = match &mut result {
+                let facts = match result {
                     Ok(response) => facts::of_response(response),
                     Err(error) => error.facts_mut(),
                 };
                 facts.told = told;
             }
-            let mut response = result?;
-            if facts::of_response(&mut response).upstream.is_some() {
-                // Internals of the app and a trace of one request: not for clients, and never replayed.
-                for name in [SERVER_TIMING, TRACEPARENT, TRACESTATE] {
-                    response.headers_mut().remove(name);
-                }
+            let Ok(response) = result else { return };
+            if facts::of_response(response).upstream.is_some() {
+                withhold_internals(response.headers_mut());
             }
             let [one_zero, one_one, two] = &*entries;
             let entry = match response.version() {
@@ -159,7 +156,6 @@ impl<S: Inner> Service<Request> for Forwarding<S> {
             }
             // The version is each connection's own (RFC 9112 §2.3): an old app makes no old client.
             *response.version_mut() = Version::HTTP_11;
-            Ok(response)
         })
     }
 }
@@ -290,6 +286,22 @@ fn upgrade(headers: &HeaderMap, version: Version) -> Option<HeaderValue> {
     HeaderValue::try_from(protocols)
         .ok()
         .filter(|protocols| !protocols.is_empty())
+}
+
+/// Internals of the app and a trace of one request are not for clients, and never replayed. Looked
+/// for in one pass: most answers have none, and three look-ups take longer than ten glances.
+fn withhold_internals(headers: &mut HeaderMap) {
+    let is_internal = |name: &HeaderName| {
+        matches!(
+            name.as_str(),
+            "server-timing" | "traceparent" | "tracestate"
+        )
+    };
+    if headers.keys().any(is_internal) {
+        for name in [SERVER_TIMING, TRACEPARENT, TRACESTATE] {
+            headers.remove(name);
+        }
+    }
 }
 
 /// Removes all fields of one class.

@@ -110,7 +110,12 @@ impl<S: Inner> Service<Request> for RequestLog<S> {
     fn call(&mut self, request: Request) -> ResponseFuture {
         let asked = Asked::of(&request, self.books.log.is_enabled());
         match self.inner.call(request).try_ready() {
-            Ok(result) => ResponseFuture::ready(self.books.enter(asked, result)),
+            Ok(mut result) => {
+                if let Ok(response) = &mut result {
+                    self.books.enter(asked, response);
+                }
+                ResponseFuture::ready(result)
+            }
             Err(future) => {
                 let books = self.books.clone();
                 let in_flight = books.metrics.begin();
@@ -119,12 +124,12 @@ impl<S: Inner> Service<Request> for RequestLog<S> {
                     books,
                     asked: Some(asked),
                 };
-                ResponseFuture::boxed(async move {
-                    let result = future.await;
+                future.change(move |result| {
                     let asked = unanswered.asked.take().expect("it is taken once, here");
-                    let result = unanswered.books.enter(asked, result);
+                    if let Ok(response) = result {
+                        unanswered.books.enter(asked, response);
+                    }
                     drop(in_flight);
-                    result
                 })
             }
         }
@@ -154,10 +159,9 @@ impl Drop for Unanswered {
 
 impl Books {
     /// Names the answer, and enters it now or when its content is over.
-    fn enter(self: &Arc<Self>, asked: Asked, result: Result<Response>) -> Result<Response> {
-        let mut response = result?;
+    fn enter(self: &Arc<Self>, asked: Asked, response: &mut Response) {
         let after = self.since(&asked);
-        let id = match &facts_of(&response).told {
+        let id = match &facts_of(response).told {
             Some(told) => told.id.value(),
             None => asked.id.value(),
         };
@@ -167,10 +171,11 @@ impl Books {
         }
         let is_head = asked.method == Method::HEAD;
         if response.body().is_stream() && !is_head {
-            let head = Head::take(&mut response, after);
-            let (parts, body) = response.into_parts();
-            let watched = Watched::new(self.clone(), asked, head, &parts.headers, body);
-            return Ok(Response::from_parts(parts, Body::stream(watched)));
+            let head = Head::take(response, after);
+            let body = std::mem::take(response.body_mut());
+            let watched = Watched::new(self.clone(), asked, head, response.headers(), body);
+            *response.body_mut() = Body::stream(watched);
+            return;
         }
         let bytes = if is_head {
             0
@@ -178,21 +183,20 @@ impl Books {
             response.body().size_hint().lower()
         };
         // The hit's way: counted where it lies, moved only if there is a line to write.
-        let (status, facts) = (response.status(), facts_of(&response));
+        let (status, facts) = (response.status(), facts_of(response));
         self.metrics
             .record(&finished(&asked, status, facts, after, after, bytes));
         if self.log.is_wanted(status, Ending::Complete, &asked.id) {
             let error = facts.error;
             self.log.write(Record {
                 asked,
-                head: Head::take(&mut response, after),
+                head: Head::take(response, after),
                 bytes,
                 total: after,
                 error,
                 is_aborted: false,
             });
         }
-        Ok(response)
     }
 
     fn finish(&self, asked: Asked, head: Head, bytes: u64, total: Duration, ending: Ending) {

@@ -39,13 +39,13 @@ mod tests;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::UNIX_EPOCH;
 
 use config::respond::RespondSettings;
-use futures_util::FutureExt as _;
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
     CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
@@ -123,17 +123,35 @@ impl<S: Inner> Service<Request> for Respond<S> {
         match future.try_ready() {
             Ok(Ok(response)) => ResponseFuture::ready(Ok(response)),
             Ok(Err(error)) => ResponseFuture::ready(Ok(self.state.answer(error, &asked))),
-            Err(future) => {
-                let state = self.state.clone();
-                ResponseFuture::boxed(async move {
-                    let result = match AssertUnwindSafe(future).catch_unwind().await {
-                        Ok(result) => result,
-                        Err(panic) => Err(state.panicked(&*panic)),
-                    };
-                    Ok(result.unwrap_or_else(|error| state.answer(error, &asked)))
-                })
-            }
+            Err(future) => ResponseFuture::boxed(Guarded {
+                future,
+                state: self.state.clone(),
+                asked,
+            }),
         }
+    }
+}
+
+/// An answer to come. By hand, since an async block would keep a second place for the future and one
+/// for the answer, which is moved from place to place.
+struct Guarded {
+    future: ResponseFuture,
+    state: Arc<State>,
+    asked: Asked,
+}
+
+impl Future for Guarded {
+    type Output = Result<Response>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let polling = AssertUnwindSafe(|| Pin::new(&mut this.future).poll(cx));
+        let error = match catch_unwind(polling) {
+            Ok(Poll::Ready(Err(error))) => error,
+            Ok(polled) => return polled,
+            Err(panic) => this.state.panicked(&*panic),
+        };
+        Poll::Ready(Ok(this.state.answer(error, &this.asked)))
     }
 }
 

@@ -104,7 +104,7 @@ pub(super) fn keep_upgrade(headers: &mut HeaderMap) {
 }
 
 /// The longest pause that an answer's body may make.
-pub(super) fn longest_pause(headers: &HeaderMap, settings: &UpstreamSettings) -> Duration {
+fn longest_pause(headers: &HeaderMap, settings: &UpstreamSettings) -> Duration {
     if is_live_stream(headers) {
         settings.stream_idle
     } else {
@@ -118,8 +118,8 @@ pub(super) fn longest_pause(headers: &HeaderMap, settings: &UpstreamSettings) ->
 /// When it is broken before anything of it could be passed on.
 pub(super) async fn body(
     mut incoming: Incoming,
+    headers: &HeaderMap,
     lease: Lease,
-    pause: Duration,
     now: Instant,
 ) -> Result<Body> {
     if incoming.is_end_stream() {
@@ -150,8 +150,8 @@ pub(super) async fn body(
     Ok(Body::stream(AnswerBody {
         first,
         incoming,
+        pause: longest_pause(headers, &lease.lane.state.settings),
         lease: Some(lease),
-        pause,
         waiting_since: None,
     }))
 }

@@ -56,6 +56,9 @@ pub(super) async fn forward(
     answer
 }
 
+/// What [`write_outgoing`] writes of: the facts of a request, and the version it came by.
+type Told = (RequestFacts, http::Version);
+
 /// A request that got no answer.
 struct Failed {
     error: Error,
@@ -71,17 +74,25 @@ impl Lane {
         way: Way,
     ) -> Result<Response> {
         let started = self.state.clock.mono();
-        let (mut request, mut upload) = self.prepare(request)?;
+        let (mut request, mut upload, told) = self.prepare(request)?;
+        // Whether `request` has what we write into it.
+        let mut is_written = false;
         let mut timing = UpstreamTiming::default();
         loop {
             let mut lease = self.connection(way, started, &mut timing).await?;
             lease.upload = upload.take();
-            self.address(&mut request, &lease)?;
             let repeatable = retry::may_repeat(&request);
             // hyper gives back what it did not send; HTTP/2 also knows requests sent but refused.
+            // Copied before our own fields are written, since their values are not shared yet: the
+            // first copy of each would allocate.
             let copy = (lease.is_http2() || (lease.reused && repeatable))
                 .then(|| retry::copy_of(&request))
                 .flatten();
+            let copy = copy.map(|copy| (copy, is_written));
+            if !is_written && let Some((facts, received)) = &told {
+                write_outgoing(request.headers_mut(), facts, *received);
+            }
+            self.address(&mut request, &lease)?;
             let failed = match self.send(&mut lease, request, started).await {
                 Ok(answer) => return self.finish(answer, lease, way, started, timing).await,
                 Err(failed) => failed,
@@ -90,9 +101,9 @@ impl Lane {
             upload = lease.upload.take();
             // Closed now, not after the next attempt.
             drop(lease);
-            match failed.request.or(copy) {
+            match failed.request.map(|request| (request, true)).or(copy) {
                 Some(again) if retry::goes_again(failed.seen, repeatable, timing.retries) => {
-                    request = again;
+                    (request, is_written) = again;
                     timing.retries += 1;
                     self.state.metrics.retried();
                 }
@@ -101,20 +112,20 @@ impl Lane {
         }
     }
 
-    /// What is the same for every endpoint.
+    /// What is the same for every endpoint; and what is to be told of the request.
     fn prepare(
         &self,
         mut request: middleware::Request,
-    ) -> Result<(Request<Outgoing>, Option<Watch>)> {
+    ) -> Result<(Request<Outgoing>, Option<Watch>, Option<Told>)> {
         let received = request.version();
         // Taken out, since nothing below looks at them, and hyper would drop them later.
-        if let Some(facts) = request.extensions_mut().remove::<RequestFacts>() {
-            write_outgoing(request.headers_mut(), &facts, received);
-        }
+        let facts = request.extensions_mut().remove::<RequestFacts>();
+        let told = facts.map(|facts| (facts, received));
         if let Some(prefix) = &self.strip_prefix {
             outgoing::strip_prefix(request.uri_mut(), prefix)?;
         }
-        outgoing::frame(request, &self.state.clock)
+        let (request, upload) = outgoing::frame(request, &self.state.clock)?;
+        Ok((request, upload, told))
     }
 
     /// What depends on the endpoint and its connection.
@@ -235,8 +246,7 @@ impl Lane {
             }
             _ => {
                 answer::check_head(&mut head, &incoming, &mut lease)?;
-                let pause = answer::longest_pause(&head.headers, &self.state.settings);
-                answer::body(incoming, lease, pause, now).await?
+                answer::body(incoming, &head.headers, lease, now).await?
             }
         };
         let mut response = Response::from_parts(head, body);
