@@ -374,7 +374,9 @@ mod tests {
             if let Ok(statuses) = WrittenStatuses::parse(&text) {
                 prop_assert_eq!(WrittenStatuses::parse(&statuses.to_string()), Ok(statuses));
             }
-            let _ = WrittenPrefix::parse(&text).is_ok();
+            if let Ok(prefix) = WrittenPrefix::parse(&text) {
+                prop_assert_eq!(prefix.to_string(), text);
+            }
         }
     }
 }

@@ -280,6 +280,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..40)
 }
 
+fn let_go(held: &Held, which: usize) {
+    let mut held = held.lock().unwrap();
+    if !held.is_empty() {
+        let which = which % held.len();
+        drop(held.remove(which));
+    }
+}
+
 /// Plays `steps`: pages change in the app and are purged while answers with what they were are under
 /// way. No answer to a request that came after a purge may have what was before it; and an answer that
 /// was under way through one says so, and is not stored.
@@ -333,12 +341,7 @@ async fn play(steps: Vec<Step>, purge: Purge) {
                 settle().await;
             }
             Step::LetGo(which) => {
-                let mut held = held.lock().unwrap();
-                if !held.is_empty() {
-                    let which = which % held.len();
-                    drop(held.remove(which));
-                }
-                drop(held);
+                let_go(&held, which);
                 settle().await;
             }
             Step::Change(change) => {
