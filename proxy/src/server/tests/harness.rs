@@ -59,6 +59,7 @@ impl Server {
             clock: Clock::system(),
             metrics: metrics.clone(),
             limits,
+            interim: true,
             signals: signals.clone(),
         };
         let stack = {
