@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::mode::Mode;
 use crate::site::Site;
 use crate::units::{Fault, Period, PeriodOrNone, Size, SizeOrZero, Text, text_form};
 
@@ -14,6 +15,8 @@ use crate::units::{Fault, Period, PeriodOrNone, Size, SizeOrZero, Text, text_for
 pub struct CacheSettings {
     /// Off forwards everything and stores nothing.
     pub enabled: bool,
+    /// Whether what is decided is done, or counted only.
+    pub mode: Mode,
     /// Longer bodies are not stored, in bytes.
     pub max_body: u64,
     /// Freshness where the upstream gives `Last-Modified` only (RFC 9111 §4.2.2).
@@ -42,6 +45,20 @@ pub struct CacheSettings {
     pub client_directives: ClientDirectives,
     /// A `Range` request on a miss fetches the whole representation if it is known to be at most this, in bytes.
     pub range_fill_max: u64,
+    /// Whether answers that are not stored here are followed, to tell what storing them would save.
+    pub ghost: bool,
+}
+
+impl CacheSettings {
+    /// Whether requests are answered from what is stored, and anything is stored.
+    pub fn is_applied(&self) -> bool {
+        self.enabled && self.mode == Mode::Apply
+    }
+
+    /// Whether what would be done is counted, and nothing is.
+    pub fn is_observed(&self) -> bool {
+        self.enabled && self.mode == Mode::Observe
+    }
 }
 
 /// See [`CacheSettings::heuristic`].
@@ -102,6 +119,7 @@ impl Default for CacheSettings {
     fn default() -> Self {
         Self {
             enabled: true,
+            mode: Mode::Apply,
             max_body: 8 << 20,
             heuristic: Heuristic {
                 enabled: true,
@@ -120,6 +138,7 @@ impl Default for CacheSettings {
             variants: 16,
             client_directives: ClientDirectives::Respect,
             range_fill_max: 1 << 20,
+            ghost: true,
         }
     }
 }
@@ -130,6 +149,8 @@ impl Default for CacheSettings {
 pub(crate) struct WrittenCache {
     /// Off forwards everything and stores nothing.
     enabled: bool,
+    /// Whether what is decided is done, or counted only.
+    mode: Mode,
     /// Longer bodies are not stored.
     max_body: Size,
     /// Freshness lifetime where the upstream says nothing, or "none".
@@ -161,6 +182,8 @@ pub(crate) struct WrittenCache {
     collapse: WrittenCollapse,
     /// What the cache may use, all routes together; in `[cache]` only.
     memory: WrittenMemory,
+    /// Follows what is not stored, to tell what storing it would save.
+    ghost: WrittenGhost,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -213,11 +236,22 @@ struct WrittenMemory {
     size: Size,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenGhost {
+    /// Off follows nothing.
+    enabled: bool,
+    /// Keys that are followed, all routes together, some 400 bytes each; of more, a part; in `[cache]` only.
+    #[schemars(range(min = 64, max = 1_000_000))]
+    keys: usize,
+}
+
 impl Default for WrittenCache {
     fn default() -> Self {
         let settings = CacheSettings::default();
         Self {
             enabled: settings.enabled,
+            mode: settings.mode,
             max_body: Size(settings.max_body),
             ttl: PeriodOrNone(settings.ttl),
             force_ttl: PeriodOrNone(settings.force_ttl),
@@ -233,6 +267,7 @@ impl Default for WrittenCache {
             key: WrittenKey::default(),
             collapse: WrittenCollapse::default(),
             memory: WrittenMemory::default(),
+            ghost: WrittenGhost::default(),
         }
     }
 }
@@ -282,15 +317,30 @@ impl Default for WrittenMemory {
     }
 }
 
+impl Default for WrittenGhost {
+    fn default() -> Self {
+        Self {
+            enabled: CacheSettings::default().ghost,
+            keys: DEFAULT_KEYS,
+        }
+    }
+}
+
 impl WrittenCache {
     /// What the whole cache may use, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         self.memory.size.0
     }
 
+    /// Keys that are followed, all routes together.
+    pub(crate) fn ghost_keys(&self) -> usize {
+        self.ghost.keys
+    }
+
     /// The rules; `site` is the table that problems belong to, whose keys may be another's.
     pub(crate) fn check(&self, site: &Site<'_>) -> CacheSettings {
         self.check_sharing(site);
+        self.mode.check(self.enabled, site);
         if site.key("max_body").is_written() && self.max_body.0 > self.memory() {
             site.key("max_body").warning(
                 format!(
@@ -302,6 +352,7 @@ impl WrittenCache {
         }
         CacheSettings {
             enabled: self.enabled,
+            mode: self.mode,
             max_body: self.max_body.0,
             heuristic: Heuristic {
                 enabled: self.heuristic.enabled,
@@ -329,6 +380,7 @@ impl WrittenCache {
             variants: self.variants,
             client_directives: self.client_directives,
             range_fill_max: self.range_fill_max.0,
+            ghost: self.ghost.enabled,
         }
     }
 
@@ -448,3 +500,5 @@ pub(crate) fn token(text: &str) -> Result<&str, Fault> {
 
 /// 64 MiB: some ten thousand pages; a sidecar should not outweigh its app.
 const DEFAULT_MEMORY: u64 = 64 << 20;
+/// A site of some thousand pages is followed whole; beyond, a part tells of all.
+const DEFAULT_KEYS: usize = 8192;

@@ -37,6 +37,10 @@ impl KeyHasher {
         }
     }
 
+    pub(crate) fn seed(self) -> u64 {
+        self.seed
+    }
+
     pub(crate) fn hash(self, bytes: &[u8]) -> KeyHash {
         xxh3_128_with_seed(bytes, self.seed)
     }

@@ -209,7 +209,7 @@ impl World {
             answer: Arc::new(answer),
             seen: Arc::default(),
         };
-        let layer = CacheLayer::new(Arc::new(settings.clone()), shared.clone());
+        let layer = CacheLayer::new(Arc::new(settings.clone()), shared.clone()).on_route("*");
         Self {
             clock,
             shared,
@@ -222,7 +222,7 @@ impl World {
     pub(crate) fn route(&self, change: impl FnOnce(&mut CacheSettings)) -> Self {
         let mut settings = self.settings.clone();
         change(&mut settings);
-        let layer = CacheLayer::new(Arc::new(settings.clone()), self.shared.clone());
+        let layer = CacheLayer::new(Arc::new(settings.clone()), self.shared.clone()).on_route("*");
         Self {
             clock: self.clock.clone(),
             shared: self.shared.clone(),
