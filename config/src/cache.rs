@@ -241,7 +241,7 @@ struct WrittenMemory {
 struct WrittenGhost {
     /// Off follows nothing.
     enabled: bool,
-    /// Keys that are followed, all routes together, some 400 bytes each; of more, a part; in `[cache]` only.
+    /// Keys that are followed, all routes together, some 500 bytes each; of more, a part; in `[cache]` only.
     #[schemars(range(min = 64, max = 1_000_000))]
     keys: usize,
 }

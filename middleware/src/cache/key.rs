@@ -37,6 +37,12 @@ impl KeyHasher {
         }
     }
 
+    /// The same in every run; for tests.
+    #[cfg(test)]
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self { seed }
+    }
+
     pub(crate) fn seed(self) -> u64 {
         self.seed
     }

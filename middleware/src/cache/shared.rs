@@ -101,7 +101,18 @@ impl SharedCache {
         tasks: TaskTracker,
         metrics: &Metrics,
     ) -> Self {
-        let hasher = KeyHasher::new();
+        Self::hashing_by(KeyHasher::new(), memory, keys, clock, tasks, metrics)
+    }
+
+    /// The same with keys hashed as a test says.
+    pub(crate) fn hashing_by(
+        hasher: KeyHasher,
+        memory: u64,
+        keys: usize,
+        clock: Clock,
+        tasks: TaskTracker,
+        metrics: &Metrics,
+    ) -> Self {
         let bounds = Bounds {
             // One response may be half of the cache, and what is being received a quarter more.
             most: memory / 2,

@@ -7,9 +7,10 @@
 //! plan would have served is compared with what was fetched in its place.
 //!
 //! Nothing that client or upstream see is changed, no content is kept, and what is remembered is
-//! bounded ([`table`]). Requests with credentials and ranges are counted apart, and nothing is stored
-//! for them.
+//! bounded ([`table`]). Requests with credentials or for ranges are counted apart; what comes for the
+//! former is stored by no plan, unless the app says that it is for all.
 
+mod busy;
 mod content;
 mod counts;
 pub(crate) mod follow;
@@ -157,7 +158,7 @@ impl GhostRoute {
         answer: &mut Response,
         now: Now,
     ) -> Option<Decision> {
-        let trail = self.trail(asking, Some(answer), now)?;
+        let trail = self.trail(asking, Some(answer), now);
         let decided = (!self.own.is_applied())
             .then(|| trail.decisions())
             .flatten();
@@ -176,35 +177,27 @@ impl GhostRoute {
 
     /// The request got no answer.
     pub(crate) fn failed(self: &Arc<Self>, asking: Asking<'_>, now: Now) {
-        if let Some(trail) = self.trail(asking, None, now) {
-            trail.end(Seen::default());
-        }
+        self.trail(asking, None, now).end(Seen::default());
     }
 
-    fn trail(
-        self: &Arc<Self>,
-        asking: Asking<'_>,
-        answer: Option<&Response>,
-        now: Now,
-    ) -> Option<Trail> {
+    fn trail(self: &Arc<Self>, asking: Asking<'_>, answer: Option<&Response>, now: Now) -> Trail {
         let asked = asking.asked;
-        if asked.has_range {
-            lock(&self.counts)
-                .totals(asking.group)
-                .exclude(Excluded::Range);
-            return None;
-        }
         let (terms, refused) = match answer {
             Some(answer) => self.terms(asking, answer, now),
             None => ([None; PLANS], Some(Reason::UpstreamFailed)),
         };
-        let is_credentialed = asked.has_credentials(&self.own, &self.rules);
-        if let Some(reason) = refused.filter(|_| !is_credentialed) {
+        let excluded = if asked.has_range {
+            Some(Excluded::Range)
+        } else {
+            let has_credentials = asked.has_credentials(&self.own, &self.rules);
+            has_credentials.then_some(Excluded::Credentials)
+        };
+        if let Some(reason) = refused.filter(|_| excluded.is_none()) {
             lock(&self.counts).totals(asking.group).refuse(reason);
         }
         let facts = answer.and_then(|answer| answer.extensions().get::<ResponseFacts>());
         let took = facts.and_then(|facts| facts.upstream);
-        Some(Trail {
+        Trail {
             route: self.clone(),
             group: asking.group,
             asked: *asked,
@@ -217,8 +210,8 @@ impl GhostRoute {
             status: answer.map(Response::status),
             terms,
             sight: answer.map_or_else(Sight::default, |answer| self.sight(answer.headers())),
-            is_credentialed,
-        })
+            excluded,
+        }
     }
 
     /// On which terms each plan would store `answer`, or why none would.
@@ -303,21 +296,22 @@ impl GhostRoute {
     fn count(&self, trail: &Trail, bytes: u64, outcomes: Option<([Outcome; PLANS], f64)>) {
         let mut counts = lock(&self.counts);
         let totals = counts.totals(trail.group);
-        if trail.is_credentialed {
-            totals.exclude(Excluded::Credentials);
-        } else {
-            totals.requests += 1;
-            totals.bytes += bytes;
-            totals.upstream += trail.took;
+        match trail.excluded {
+            Some(why) => totals.exclude(why),
+            None => {
+                totals.requests += 1;
+                totals.bytes += bytes;
+                totals.upstream += trail.took;
+            }
         }
         let Some((outcomes, weight)) = outcomes else {
             return;
         };
         for (plan, outcome) in totals.plans.iter_mut().zip(outcomes) {
-            if trail.is_credentialed {
-                plan.count_shared(outcome, weight);
-            } else {
-                plan.count(outcome, weight, bytes, trail.took);
+            match trail.excluded {
+                None => plan.count(outcome, weight, bytes, trail.took),
+                Some(Excluded::Credentials) => plan.count_shared(outcome, weight),
+                Some(Excluded::Range) => {}
             }
         }
     }

@@ -58,7 +58,8 @@ pub struct RouteSavings {
     pub bytes: u64,
     /// What the upstream took for them, until the head of each answer.
     pub upstream_seconds: f64,
-    /// Requests with `Authorization` or `Cookie`, not among `requests`: nothing is stored for them.
+    /// Requests with `Authorization` or `Cookie`, not among `requests`. What comes for them is stored
+    /// only if the app says that it is for all.
     pub credentialed: u64,
     /// Requests for ranges, not among `requests`.
     pub ranges: u64,

@@ -6,14 +6,19 @@
 //! bias. When a shard is full, what can no longer answer anything leaves it; if that is little, its
 //! bound is lowered and the keys above leave. A bound that turns out too low is raised again: keys
 //! that are new below it are followed at once, and counted when they have been for long enough.
+//!
+//! The few keys that most requests are for would make such an estimate swing, as they are in the sample
+//! or not. So they are followed whatever their hash, and stand for themselves alone ([`Busy`]).
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU8;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::cache::decide::Candidate;
 use crate::cache::freshness::Source;
 use crate::cache::ghost::PLANS;
+use crate::cache::ghost::busy::Busy;
 use crate::cache::key::KeyHash;
 use crate::cache::storable::Terms;
 
@@ -36,6 +41,8 @@ pub(super) struct Shard {
     warm: Duration,
     /// When the bound may be raised next.
     raise: Duration,
+    /// `None` as long as all keys are followed.
+    busy: Option<Busy>,
 }
 
 /// What would be stored under one key, by each plan.
@@ -53,9 +60,10 @@ pub(super) struct Fill {
     received: u64,
     initial_age: u64,
     lifetime: u64,
-    /// Seconds of RFC 5861 §3; none is `u32::MAX`.
+    /// Milliseconds of RFC 5861 §3.
     window: u32,
-    flags: u8,
+    /// Never 0, so that the absence of a fill takes no room of its own.
+    flags: NonZeroU8,
     pub(super) sight: Sight,
 }
 
@@ -98,18 +106,16 @@ impl Sight {
 }
 
 impl Fill {
-    pub(super) fn new(received: Duration, terms: &Terms, sight: Sight) -> Self {
+    /// `terms` of an answer that came at `received`, which may be served stale for `window`.
+    pub(super) fn new(received: Duration, terms: &Terms, window: Duration, sight: Sight) -> Self {
         let flag = |is, flag| if is { flag } else { 0 };
         Self {
             received: micros(received),
             initial_age: micros(terms.initial_age),
             lifetime: micros(terms.lifetime),
-            window: terms.stale_while_revalidate.map_or(u32::MAX, |window| {
-                u32::try_from(window.as_secs())
-                    .unwrap_or(u32::MAX)
-                    .min(u32::MAX - 1)
-            }),
-            flags: flag(terms.no_cache, NO_CACHE)
+            window: u32::try_from(window.as_millis()).unwrap_or(u32::MAX),
+            flags: NonZeroU8::MIN
+                | flag(terms.no_cache, NO_CACHE)
                 | flag(terms.must_revalidate, MUST_REVALIDATE)
                 | flag(terms.s_maxage, S_MAXAGE)
                 | flag(terms.immutable, IMMUTABLE)
@@ -124,8 +130,7 @@ impl Fill {
 
     /// What the rules look at, at a moment.
     pub(super) fn candidate(&self, at: Duration) -> Candidate {
-        let has = |flag| self.flags & flag != 0;
-        let window = (self.window != u32::MAX).then(|| Duration::from_secs(self.window.into()));
+        let has = |flag| self.flags.get() & flag != 0;
         let resident = micros(at).saturating_sub(self.received);
         Candidate {
             terms: Terms {
@@ -139,7 +144,7 @@ impl Fill {
                 must_revalidate: has(MUST_REVALIDATE),
                 s_maxage: has(S_MAXAGE),
                 immutable: has(IMMUTABLE),
-                stale_while_revalidate: window,
+                stale_while_revalidate: Some(Duration::from_millis(self.window.into())),
                 stale_if_error: None,
             },
             age: Duration::from_micros(self.initial_age.saturating_add(resident)),
@@ -147,19 +152,16 @@ impl Fill {
         }
     }
 
-    /// Whether it may still answer anything, the route's own window for stale answers included.
+    /// Whether it may still answer anything.
     fn is_alive(&self, at: Duration) -> bool {
         let resident = micros(at).saturating_sub(self.received);
         let age = self.initial_age.saturating_add(resident);
-        let window = match self.window {
-            u32::MAX => LONGEST_WINDOW,
-            seconds => u64::from(seconds) * 1_000_000,
-        };
+        let window = u64::from(self.window).saturating_mul(1000);
         age < self.lifetime.saturating_add(window)
     }
 
     pub(super) fn is_fresh(&self, at: Duration) -> bool {
-        self.candidate(at).is_fresh() && self.flags & NO_CACHE == 0
+        self.candidate(at).is_fresh() && self.flags.get() & NO_CACHE == 0
     }
 }
 
@@ -174,6 +176,7 @@ impl Table {
                 counted: u64::MAX,
                 warm: Duration::ZERO,
                 raise: Duration::ZERO,
+                busy: None,
             })
         };
         Self((0..SHARDS).map(|_| shard()).collect())
@@ -198,6 +201,9 @@ impl Table {
         for shard in &self.0 {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.records.clear();
+            if let Some(busy) = &mut shard.busy {
+                busy.records.clear();
+            }
         }
     }
 
@@ -210,30 +216,49 @@ impl Table {
 }
 
 impl Shard {
+    /// Notes a request for `key`: to be called once for each.
+    pub(super) fn note(&mut self, key: KeyHash) {
+        if let Some(busy) = &mut self.busy {
+            busy.note(key, &mut self.records);
+        }
+    }
+
     /// How many keys a counted one stands for; `None` if `key` is not counted (yet).
     pub(super) fn weight(&self, key: KeyHash) -> Option<f64> {
+        if self.is_busy(key) {
+            return Some(1.0);
+        }
         (place(key) <= self.counted).then(|| weight(self.counted))
     }
 
     pub(super) fn is_followed(&self, key: KeyHash) -> bool {
-        place(key) <= self.followed
+        self.is_busy(key) || place(key) <= self.followed
+    }
+
+    fn is_busy(&self, key: KeyHash) -> bool {
+        let busy = self.busy.as_ref();
+        busy.is_some_and(|busy| busy.records.contains_key(&key))
     }
 
     pub(super) fn record(&self, key: KeyHash) -> Option<&Record> {
-        self.records.get(&key)
+        let busy = self.busy.as_ref();
+        let busy = busy.and_then(|busy| busy.records.get(&key));
+        busy.or_else(|| self.records.get(&key))
     }
 
     /// Keeps `record`, if there is, or can be made, room for its key.
     pub(super) fn put(&mut self, key: KeyHash, record: Record, now: Duration) {
-        if let Some(place) = self.records.get_mut(&key) {
+        let busy = self.busy.as_mut();
+        let busy = busy.and_then(|busy| busy.records.get_mut(&key));
+        if let Some(place) = busy.or_else(|| self.records.get_mut(&key)) {
             *place = record;
             return;
         }
         self.widen(now);
-        if self.records.len() >= self.most {
+        if self.len() >= self.most {
             self.make_room(now);
         }
-        if self.is_followed(key) {
+        if place(key) <= self.followed {
             self.records.insert(key, record);
         }
     }
@@ -243,36 +268,39 @@ impl Shard {
         1.0 / weight(self.counted)
     }
 
+    /// Keys that take room.
     pub(super) fn len(&self) -> usize {
-        self.records.len()
+        let busy = self.busy.as_ref().map_or(0, |busy| busy.records.len());
+        self.records.len() + busy
     }
 
     pub(super) fn records(&self) -> impl Iterator<Item = (&KeyHash, &Record)> {
-        self.records.iter()
+        let busy = self.busy.iter().flat_map(|busy| busy.records.iter());
+        self.records.iter().chain(busy)
     }
 
     /// At most an eighth is looked at in vain for each key that comes.
     fn make_room(&mut self, now: Duration) {
         self.sweep(now);
-        let few = self.most - self.most / 8;
-        if self.records.len() <= few {
+        if self.len() <= self.most - self.most / 8 {
             return;
         }
-        let bound = self.records.keys().nth(few).copied();
-        if let Some(bound) = bound {
+        let few = self.records.len() * 7 / 8;
+        if let Some(bound) = self.records.keys().nth(few).copied() {
             self.records.split_off(&bound);
             self.followed = place(bound).saturating_sub(1);
             self.counted = self.counted.min(self.followed);
             // Not at once again: a burst of keys would make it swing.
             self.raise = now.saturating_add(WARM);
         }
+        self.busy.get_or_insert_with(|| Busy::new(self.most / 3));
     }
 
     /// What cannot answer anything is as good as not there.
     fn sweep(&mut self, now: Duration) {
         self.records
             .retain(|_, record| record.has_confirmed || record.is_alive(now));
-        if self.records.len() >= self.most {
+        if self.len() >= self.most {
             // Marks of 304s alone may fill it as well.
             self.records.retain(|_, record| record.is_alive(now));
         }
@@ -288,7 +316,7 @@ impl Shard {
         }
         self.raise = now.saturating_add(WARM);
         self.sweep(now);
-        if self.records.len() <= self.most / 4 {
+        if self.len() <= self.most / 4 {
             self.followed = self.followed.saturating_mul(2).saturating_add(1);
             self.warm = now.saturating_add(WARM);
         }
@@ -314,18 +342,15 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-const NO_CACHE: u8 = 1;
-const MUST_REVALIDATE: u8 = 2;
-const S_MAXAGE: u8 = 4;
-const IMMUTABLE: u8 = 8;
-const HEURISTIC: u8 = 16;
+const NO_CACHE: u8 = 2;
+const MUST_REVALIDATE: u8 = 4;
+const S_MAXAGE: u8 = 8;
+const IMMUTABLE: u8 = 16;
+const HEURISTIC: u8 = 32;
 /// So that cores seldom wait for each other. A power of two.
 const SHARDS: usize = 8;
 /// As long as the longest lifetime that is tried: what was stored before that is stale.
 const WARM: Duration = Duration::from_secs(300);
-/// In microseconds. A route's own window for stale answers is not known here; who has a longer one sees
-/// fewer of them predicted, once the table is full.
-const LONGEST_WINDOW: u64 = 300_000_000;
 
 #[cfg(test)]
 #[path = "table_tests.rs"]

@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::cache::decide::{Asked, Decision, Found, decide};
 use crate::cache::ghost::content::Seen;
-use crate::cache::ghost::counts::{Group, Outcome};
+use crate::cache::ghost::counts::{Excluded, Group, Outcome};
 use crate::cache::ghost::table::{Fill, Likeness, Record, Shard, Sight};
 use crate::cache::ghost::{GhostRoute, PLANS};
 use crate::cache::invalidate::Sequence;
@@ -36,8 +36,9 @@ pub(super) struct Trail {
     pub(super) terms: [Option<Terms>; PLANS],
     /// What is known of the content by its head.
     pub(super) sight: Sight,
-    /// Whether the request has credentials: then what is stored may answer it, but nothing is stored.
-    pub(super) is_credentialed: bool,
+    /// Whether it is counted apart. What is stored may answer a request with credentials, but what comes
+    /// for it is stored only by the app's word that it is for all.
+    pub(super) excluded: Option<Excluded>,
 }
 
 impl Trail {
@@ -67,6 +68,7 @@ impl Trail {
             ..self.sight
         };
         let mut shard = self.route.ghost.table.shard(self.key);
+        shard.note(self.key);
         let weight = shard.weight(self.key);
         let outcomes = shard
             .is_followed(self.key)
@@ -150,17 +152,19 @@ impl Trail {
             (true, None) if record.has_confirmed => sight,
             _ => return None,
         };
-        Some(Fill::new(self.received, terms, sight))
+        let window = terms.window_while_revalidating(&self.route.own);
+        Some(Fill::new(self.received, terms, window, sight))
     }
 
     fn is_confirmation(&self) -> bool {
         self.status == Some(StatusCode::NOT_MODIFIED)
     }
 
-    /// Whether anything may be stored that came with this request.
+    /// Whether the URL is as it was when the upstream was asked.
     fn may_fill(&self) -> bool {
         let shared = &self.route.shared;
-        !self.is_credentialed && !shared.purges().has_since(self.born, self.uri)
+        self.excluded != Some(Excluded::Credentials)
+            && !shared.purges().has_since(self.born, self.uri)
     }
 
     /// A failure is no content that a copy could be compared with.
