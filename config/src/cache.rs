@@ -1,13 +1,17 @@
 //! `[cache]`: what may be stored, and when it may be used.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ghost::WrittenGhost;
+use crate::invalidate::InvalidateRule;
 use crate::mode::Mode;
 use crate::site::Site;
+use crate::tags::{TagSettings, WrittenTags};
 use crate::units::{Fault, Period, PeriodOrNone, Size, SizeOrZero, Text, text_form};
 
 /// The rules of one route's cache.
@@ -45,6 +49,10 @@ pub struct CacheSettings {
     pub client_directives: ClientDirectives,
     /// A `Range` request on a miss fetches the whole representation if it is known to be at most this, in bytes.
     pub range_fill_max: u64,
+    /// What responses are purged by together.
+    pub tags: TagSettings,
+    /// What unsafe requests make invalid beside their URL: all of `[[invalidate]]`.
+    pub invalidate: Arc<[InvalidateRule]>,
     /// Whether answers that are not stored here are followed, to tell what storing them would save.
     pub ghost: bool,
 }
@@ -138,6 +146,8 @@ impl Default for CacheSettings {
             variants: 16,
             client_directives: ClientDirectives::Respect,
             range_fill_max: 1 << 20,
+            tags: TagSettings::default(),
+            invalidate: Arc::default(),
             ghost: true,
         }
     }
@@ -180,6 +190,8 @@ pub(crate) struct WrittenCache {
     key: WrittenKey,
     /// Requests for the same thing at the same time are forwarded once.
     collapse: WrittenCollapse,
+    /// Names that responses are purged by together.
+    tags: WrittenTags,
     /// What the cache may use, all routes together; in `[cache]` only.
     memory: WrittenMemory,
     /// Follows what is not stored, to tell what storing it would save.
@@ -236,16 +248,6 @@ struct WrittenMemory {
     size: Size,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-struct WrittenGhost {
-    /// Off follows nothing.
-    enabled: bool,
-    /// Keys that are followed, all routes together, some 500 bytes each; of more, a part; in `[cache]` only.
-    #[schemars(range(min = 64, max = 1_000_000))]
-    keys: usize,
-}
-
 impl Default for WrittenCache {
     fn default() -> Self {
         let settings = CacheSettings::default();
@@ -266,6 +268,7 @@ impl Default for WrittenCache {
             heuristic: WrittenHeuristic::default(),
             key: WrittenKey::default(),
             collapse: WrittenCollapse::default(),
+            tags: WrittenTags::default(),
             memory: WrittenMemory::default(),
             ghost: WrittenGhost::default(),
         }
@@ -313,15 +316,6 @@ impl Default for WrittenMemory {
     fn default() -> Self {
         Self {
             size: Size(DEFAULT_MEMORY),
-        }
-    }
-}
-
-impl Default for WrittenGhost {
-    fn default() -> Self {
-        Self {
-            enabled: CacheSettings::default().ghost,
-            keys: DEFAULT_KEYS,
         }
     }
 }
@@ -380,6 +374,9 @@ impl WrittenCache {
             variants: self.variants,
             client_directives: self.client_directives,
             range_fill_max: self.range_fill_max.0,
+            tags: self.tags.check(),
+            // One list for all routes, added where that is checked.
+            invalidate: Arc::default(),
             ghost: self.ghost.enabled,
         }
     }
@@ -500,5 +497,3 @@ pub(crate) fn token(text: &str) -> Result<&str, Fault> {
 
 /// 64 MiB: some ten thousand pages; a sidecar should not outweigh its app.
 const DEFAULT_MEMORY: u64 = 64 << 20;
-/// A site of some thousand pages is followed whole; beyond, a part tells of all.
-const DEFAULT_KEYS: usize = 8192;

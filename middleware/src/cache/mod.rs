@@ -37,6 +37,7 @@
 //! # });
 //! ```
 
+mod changed;
 mod collapse;
 mod decide;
 mod errand;
@@ -49,15 +50,18 @@ mod invalidate;
 mod keep;
 mod key;
 mod lead;
+mod purge;
 pub mod reason;
 mod replay;
 mod shared;
 mod storable;
 mod store;
 pub mod stored;
+mod tags;
 mod validate;
 mod vary;
 mod verdicts;
+mod versions;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -67,23 +71,26 @@ use config::cache::CacheSettings;
 use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
+use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
 use crate::cache::ghost::GhostRoute;
 use crate::cache::ghost::follow::{Following, Passing};
-use crate::cache::invalidate::{Changed, Sequence, has_worked, is_unsafe};
+use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay};
 use crate::cache::store::memory::Lookup;
+use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
+pub use purge::MOST_SEGMENTS;
 pub use shared::{Figures, Purge, SharedCache};
 
 /// Answers from the store, or forwards.
@@ -163,7 +170,7 @@ impl<S: Inner + Clone> Cache<S> {
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
-        let lookup = shared.store().lookup(hash, &self.key, request.headers());
+        let lookup = shared.lookup(hash, &self.key, request.headers());
         let decision = decide(&asked, lookup.found(now), settings, rules);
         let kept = lookup.into_kept();
         match (decision, kept) {
@@ -194,16 +201,21 @@ impl<S: Inner + Clone> Cache<S> {
         let followed = Passing::of(&self.layer, &request, now, &mut self.key);
         let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
-        let shared = changed.map(|changed| (changed, self.layer.shared.clone()));
+        let layer = changed.is_some().then(|| self.layer.clone());
+        let changed = changed.zip(layer);
+        let strips_tags = self.layer.settings.tags.strip;
         self.inner.call(request).change(move |result| {
             if let Some((passing, clock)) = followed {
                 passing.ended(result, clock.now());
             }
             let Ok(response) = result else { return };
-            if let Some((changed, shared)) = shared
+            if strips_tags {
+                tags::strip(response.headers_mut());
+            }
+            if let Some((changed, layer)) = changed
                 && has_worked(response.status())
             {
-                changed.invalidate(response, &shared);
+                changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
             }
             let status = CacheStatus {
                 outcome: CacheOutcome::Fwd(fwd),
@@ -252,6 +264,7 @@ impl<S: Inner + Clone> Cache<S> {
             validates: false,
             pass: None,
             ghost: ghost.map(|ghost| Following::of(&ghost, request)),
+            tags: Ok(Tags::default()),
         }
     }
 
