@@ -12,6 +12,7 @@ use crate::invalidate::InvalidateRule;
 use crate::mode::Mode;
 use crate::site::Site;
 use crate::tags::{TagSettings, WrittenTags};
+use crate::targeted::{TargetedSettings, WrittenTargeted};
 use crate::units::{Fault, Period, PeriodOrNone, Size, SizeOrZero, Text, text_form};
 
 /// The rules of one route's cache.
@@ -51,6 +52,10 @@ pub struct CacheSettings {
     pub range_fill_max: u64,
     /// What responses are purged by together.
     pub tags: TagSettings,
+    /// Whether `Cache-Status` tells the cache key.
+    pub status_key: bool,
+    /// Fields that speak to caches like this one.
+    pub targeted: TargetedSettings,
     /// What unsafe requests make invalid beside their URL: all of `[[invalidate]]`.
     pub invalidate: Arc<[InvalidateRule]>,
     /// Whether answers that are not stored here are followed, to tell what storing them would save.
@@ -147,6 +152,8 @@ impl Default for CacheSettings {
             client_directives: ClientDirectives::Respect,
             range_fill_max: 1 << 20,
             tags: TagSettings::default(),
+            status_key: false,
+            targeted: TargetedSettings::default(),
             invalidate: Arc::default(),
             ghost: true,
         }
@@ -192,6 +199,10 @@ pub(crate) struct WrittenCache {
     collapse: WrittenCollapse,
     /// Names that responses are purged by together.
     tags: WrittenTags,
+    /// Whether `Cache-Status` tells the cache key.
+    status_key: bool,
+    /// Fields that speak to caches like this one alone (RFC 9213).
+    targeted: WrittenTargeted,
     /// What the cache may use, all routes together; in `[cache]` only.
     memory: WrittenMemory,
     /// Follows what is not stored, to tell what storing it would save.
@@ -269,6 +280,8 @@ impl Default for WrittenCache {
             key: WrittenKey::default(),
             collapse: WrittenCollapse::default(),
             tags: WrittenTags::default(),
+            status_key: settings.status_key,
+            targeted: WrittenTargeted::default(),
             memory: WrittenMemory::default(),
             ghost: WrittenGhost::default(),
         }
@@ -375,6 +388,8 @@ impl WrittenCache {
             client_directives: self.client_directives,
             range_fill_max: self.range_fill_max.0,
             tags: self.tags.check(),
+            status_key: self.status_key,
+            targeted: self.targeted.check(&site.key("targeted")),
             // One list for all routes, added where that is checked.
             invalidate: Arc::default(),
             ghost: self.ghost.enabled,
@@ -418,7 +433,7 @@ fn texts<T: fmt::Display>(list: &[T]) -> Vec<String> {
 
 /// A field's name, lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FieldName(String);
+pub(crate) struct FieldName(pub(crate) String);
 
 /// A cookie's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
