@@ -21,8 +21,17 @@ pub fn timer_now() -> tokio::time::Instant {
 /// Tells the time: the system's, or one that a test moves by hand.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    /// Nanoseconds that a test has added; none in production, so that no read shares memory.
-    skipped: Option<Arc<AtomicU64>>,
+    /// None in production, so that no read shares memory.
+    by_hand: Option<Arc<ByHand>>,
+}
+
+/// What a test has done to a clock.
+#[derive(Debug, Default)]
+struct ByHand {
+    /// Nanoseconds that it has added.
+    skipped: AtomicU64,
+    /// Where the clock stands, if it stands still but for that.
+    stopped: Option<Now>,
 }
 
 impl Clock {
@@ -34,7 +43,20 @@ impl Clock {
     /// The system's clock plus whatever [`advance`](Self::advance) has added; for tests.
     pub fn adjustable() -> Self {
         Self {
-            skipped: Some(Arc::default()),
+            by_hand: Some(Arc::default()),
+        }
+    }
+
+    /// A clock that stands at `wall` but for what [`advance`](Self::advance) adds; for tests that are
+    /// to go the same way each time.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn stopped(wall: SystemTime) -> Self {
+        let mono = Instant::now();
+        Self {
+            by_hand: Some(Arc::new(ByHand {
+                skipped: AtomicU64::new(0),
+                stopped: Some(Now { wall, mono }),
+            })),
         }
     }
 
@@ -43,33 +65,47 @@ impl Clock {
     /// # Panics
     /// On the system's clock.
     pub fn advance(&self, step: Duration) {
-        let skipped = self
-            .skipped
+        let by_hand = self
+            .by_hand
             .as_ref()
             .expect("only an adjustable clock is advanced");
         let step = u64::try_from(step.as_nanos()).expect("a step of less than 500 years");
-        skipped.fetch_add(step, Ordering::SeqCst);
+        by_hand.skipped.fetch_add(step, Ordering::SeqCst);
     }
 
     /// Both clocks, now.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Now {
-        Now {
-            wall: SystemTime::now() + self.skipped(),
-            mono: self.mono(),
+        match &self.by_hand {
+            None => Now {
+                wall: SystemTime::now(),
+                mono: Instant::now(),
+            },
+            Some(by_hand) => by_hand.now(),
         }
     }
 
     /// The clock for measuring and deadlines alone: half the cost of both.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn mono(&self) -> Instant {
-        Instant::now() + self.skipped()
+        match &self.by_hand {
+            None => Instant::now(),
+            Some(by_hand) => by_hand.now().mono,
+        }
     }
+}
 
-    fn skipped(&self) -> Duration {
-        match &self.skipped {
-            None => Duration::ZERO,
-            Some(nanos) => Duration::from_nanos(nanos.load(Ordering::SeqCst)),
+impl ByHand {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn now(&self) -> Now {
+        let skipped = Duration::from_nanos(self.skipped.load(Ordering::SeqCst));
+        let from = self.stopped.unwrap_or_else(|| Now {
+            wall: SystemTime::now(),
+            mono: Instant::now(),
+        });
+        Now {
+            wall: from.wall + skipped,
+            mono: from.mono + skipped,
         }
     }
 }

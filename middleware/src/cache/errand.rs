@@ -192,7 +192,11 @@ impl Errand {
     }
 
     /// A 304 about what is stored: its fields take those of the 304, and it is fresh anew.
-    fn confirmed(self, answer: &Response, flight: Option<Flight>, now: Now) -> Response {
+    fn confirmed(mut self, answer: &Response, flight: Option<Flight>, now: Now) -> Response {
+        // Content that came to a request with Authorization stays such (RFC 9111 §3.5), whoever hears
+        // that it still holds.
+        let is_authorized = |kept: &Kept| kept.stored.is_authorized;
+        self.asked.has_authorization |= self.stored.as_ref().is_some_and(is_authorized);
         let kept = self
             .stored
             .as_ref()
