@@ -363,8 +363,13 @@ pub(super) enum Content {
 
 pub(super) const URLS: [&str; 3] = ["/a", "/a?q=1", "/b"];
 /// What clients write, and what they mean by it.
-pub(super) const LANGUAGES: [(&str, u8); 5] =
-    [("de", 0), ("fr", 1), ("DE", 0), ("de, en;q=0.5", 2), ("de,en;q=0.5 ", 2)];
+pub(super) const LANGUAGES: [(&str, u8); 5] = [
+    ("de", 0),
+    ("fr", 1),
+    ("DE", 0),
+    ("de, en;q=0.5", 2),
+    ("de,en;q=0.5 ", 2),
+];
 pub(super) const FLAVOURS: [(&str, u8); 3] = [("sweet", 0), ("sour", 1), ("Sour", 2)];
 pub(super) const USERS: [&str; 2] = ["Bearer one", "Bearer two"];
 pub(super) const COOKIES: [&str; 2] = ["session=1", "session=2"];
@@ -454,7 +459,12 @@ impl Ask {
             words,
             pragma: choices.chance(odds.words / 4),
             none_match: choices.maybe(odds.conditions, |choices| {
-                choices.one_of(&[NoneMatch::Last, NoneMatch::Last, NoneMatch::Unknown, NoneMatch::Any])
+                choices.one_of(&[
+                    NoneMatch::Last,
+                    NoneMatch::Last,
+                    NoneMatch::Unknown,
+                    NoneMatch::Any,
+                ])
             }),
             modified_since: choices.maybe(odds.conditions / 2, |choices| {
                 choices.one_of(&[Since::Last, Since::LongAgo, Since::Now])
@@ -506,13 +516,12 @@ impl Reply {
             expires: choices.maybe(odds.odd / 2 + 4, |choices| {
                 choices.one_of(&[Some(10), Some(-10), Some(0), None, Some(60)])
             }),
-            date: choices
-                .maybe(90, |choices| {
-                    let skewed = choices.maybe(odds.odd, |choices| {
-                        choices.one_of(&[Some(-5), Some(5), Some(-3600), None])
-                    });
-                    skewed.unwrap_or(Some(0))
-                }),
+            date: choices.maybe(90, |choices| {
+                let skewed = choices.maybe(odds.odd, |choices| {
+                    choices.one_of(&[Some(-5), Some(5), Some(-3600), None])
+                });
+                skewed.unwrap_or(Some(0))
+            }),
             age: choices.maybe(odds.odd / 2 + 4, |choices| {
                 choices.one_of(&[
                     Age::Seconds(3),
@@ -537,7 +546,9 @@ impl Reply {
                 });
                 nominated.unwrap_or_default().to_vec()
             },
-            tag: choices.maybe(odds.tag, |choices| choices.one_of(&[Tag::Strong, Tag::Strong, Tag::Weak])),
+            tag: choices.maybe(odds.tag, |choices| {
+                choices.one_of(&[Tag::Strong, Tag::Strong, Tag::Weak])
+            }),
             modified: choices.maybe(odds.tag / 3, |choices| {
                 choices.one_of(&[100, 1_000, 864_000])
             }),
@@ -685,7 +696,11 @@ impl fmt::Display for Reply {
             write!(f, ", set-cookie")?;
         }
         if let Some((location, url)) = self.location {
-            let name = if location { "location" } else { "content-location" };
+            let name = if location {
+                "location"
+            } else {
+                "content-location"
+            };
             write!(f, ", {name} {}", URLS[url])?;
         }
         if self.body != Content::Whole {

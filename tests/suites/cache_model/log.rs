@@ -3,6 +3,7 @@
 use http::HeaderMap;
 
 use super::history::{Age, Ask, Directive, History, Method, Nominated, Purged, Rules, Tag};
+use super::model::Edition;
 
 /// A place in the order of events, and the time then, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +19,8 @@ pub(super) struct Log {
     pub(super) now: Moment,
     pub(super) asked: Vec<Asked>,
     pub(super) exchanges: Vec<Exchange>,
+    /// What may be stored, all that ever was.
+    pub(super) editions: Vec<Edition>,
     /// Unsafe requests that worked, and purges.
     pub(super) changes: Vec<Change>,
 }
@@ -47,9 +50,15 @@ pub(super) struct Exchange {
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
     /// An answer; `is_whole` if all its content comes, sooner or later.
-    Answer { head: Head, is_whole: bool },
+    Answer {
+        head: Head,
+        is_whole: bool,
+    },
     /// A 304 that confirms the answer of this exchange.
-    Confirmed { base: usize, head: Head },
+    Confirmed {
+        base: usize,
+        head: Head,
+    },
     Failed,
 }
 
@@ -106,7 +115,9 @@ pub(super) enum Got {
         /// `Err` if it broke off.
         content: Result<String, String>,
     },
-    Error { only_if_cached: bool },
+    Error {
+        only_if_cached: bool,
+    },
 }
 
 impl Log {
@@ -116,6 +127,7 @@ impl Log {
             now: Moment { order: 0, at },
             asked: Vec::new(),
             exchanges: Vec::new(),
+            editions: Vec::new(),
             changes: Vec::new(),
         }
     }
@@ -124,6 +136,12 @@ impl Log {
     pub(super) fn tick(&mut self) -> Moment {
         self.now.order += 1;
         self.now
+    }
+
+    /// Notes how exchange `number` has ended.
+    pub(super) fn end(&mut self, number: usize, moment: Moment, outcome: Outcome) {
+        self.exchanges[number].end = Some((moment, outcome));
+        self.note(number);
     }
 
     pub(super) fn ask_of(&self, exchange: &Exchange) -> &Ask {
@@ -155,7 +173,14 @@ impl Exchange {
     pub(super) fn is_broken(&self) -> bool {
         matches!(
             self.end,
-            Some((_, Outcome::Failed | Outcome::Answer { is_whole: false, .. }))
+            Some((
+                _,
+                Outcome::Failed
+                    | Outcome::Answer {
+                        is_whole: false,
+                        ..
+                    }
+            ))
         )
     }
 

@@ -3,8 +3,10 @@
 //! Deliberately simple: it keeps everything that ever happened and searches it anew for each answer.
 //! It knows what fields mean from the script that wrote them, and shares no code with the rules.
 
+use std::collections::BTreeMap;
+
 use super::history::{
-    Age, Ask, Class, Directive, FLAVOURS, LANGUAGES, Method, Nominated, Purged, Tag, Word,
+    Age, Ask, Class, Directive, FLAVOURS, LANGUAGES, Nominated, Purged, Tag, Word,
 };
 use super::log::{Changed, Exchange, Head, Log, Moment, Outcome};
 
@@ -54,64 +56,52 @@ pub(super) struct Asker<'a> {
 
 impl Log {
     /// All stored responses that there may have been by `now`.
-    pub(super) fn editions(&self, now: Moment) -> Vec<Edition> {
-        let mut all: Vec<Edition> = Vec::new();
-        // In the order in which they ended.
-        let mut ended: Vec<usize> = (0..self.exchanges.len()).collect();
-        ended.retain(|number| self.end(*number).is_some_and(|(at, _)| at < now));
-        ended.sort_by_key(|number| self.end(*number).map(|(at, _)| at));
-        for number in ended {
-            let exchange = &self.exchanges[number];
-            let requested = exchange.started.at;
-            let Some((received, outcome)) = self.end(number) else {
-                continue;
-            };
-            match outcome {
-                Outcome::Answer { head, .. } if exchange.method == Method::Get.name() => {
-                    all.push(Edition {
-                        base: number,
-                        updates: Vec::new(),
-                        head: self.kept(head.clone()),
-                        requested,
-                        received,
-                    });
-                }
-                Outcome::Confirmed { base, head } => {
-                    let is_kept = |edition: &&Edition| {
-                        edition.base == *base
-                            && self.may_be_stored(edition).is_ok()
-                            && self.may_be_shared(edition).is_ok()
-                    };
-                    let of_base = all.iter().filter(is_kept);
-                    let updated: Vec<_> = of_base
-                        .map(|edition| {
-                            let mut updates = edition.updates.clone();
-                            updates.push(number);
-                            Edition {
-                                base: *base,
-                                updates,
-                                head: self.kept(edition.head.updated(head)),
-                                requested,
-                                received,
-                            }
-                        })
-                        .collect();
-                    for edition in updated {
-                        // Those that differ in their past alone, and not in whose it was, are one.
-                        let is_known = all.iter().any(|known| {
-                            known.last() == edition.last()
-                                && known.head == edition.head
-                                && self.is_alike(known, &edition)
-                        });
-                        if !is_known {
-                            all.push(edition);
-                        }
+    pub(super) fn editions(&self, now: Moment) -> impl Iterator<Item = &Edition> {
+        let all = self.editions.iter();
+        all.filter(move |edition| edition.received < now)
+    }
+
+    /// Adds what may be stored now that exchange `number` has ended.
+    pub(super) fn note(&mut self, number: usize) {
+        let exchange = &self.exchanges[number];
+        let requested = exchange.started.at;
+        match &exchange.end {
+            Some((received, Outcome::Answer { head, .. })) if exchange.method == "GET" => {
+                let edition = Edition {
+                    base: number,
+                    updates: Vec::new(),
+                    head: self.kept(head.clone()),
+                    requested,
+                    received: *received,
+                };
+                self.editions.push(edition);
+            }
+            Some((received, Outcome::Confirmed { base, head })) => {
+                let is_kept = |edition: &&Edition| {
+                    edition.base == *base
+                        && self.may_be_stored(edition).is_ok()
+                        && self.may_be_shared(edition).is_ok()
+                };
+                let updated = self.editions.iter().filter(is_kept).map(|edition| Edition {
+                    updates: edition.updates.iter().copied().chain([number]).collect(),
+                    head: self.kept(edition.head.updated(head)),
+                    requested,
+                    received: *received,
+                    ..edition.clone()
+                });
+                let mut new: Vec<Edition> = Vec::new();
+                for edition in updated {
+                    // Those that differ in their past alone, and not in whose it was, are one.
+                    let is_same =
+                        |one: &Edition| one.head == edition.head && self.is_alike(one, &edition);
+                    if !new.iter().any(is_same) {
+                        new.push(edition);
                     }
                 }
-                _ => {}
+                self.editions.extend(new);
             }
+            _ => {}
         }
-        all
     }
 
     /// A head without the Set-Cookie that is left out of what is stored.
@@ -127,17 +117,14 @@ impl Log {
     fn is_alike(&self, one: &Edition, other: &Edition) -> bool {
         let credentials = |edition: &Edition| {
             (
-                edition.exchanges().any(|number| self.had(number, "authorization")),
+                edition
+                    .exchanges()
+                    .any(|number| self.had(number, "authorization")),
                 edition.exchanges().any(|number| self.had(number, "cookie")),
                 edition.exchanges().any(|number| self.forbade(number)),
             )
         };
         credentials(one) == credentials(other)
-    }
-
-    fn end(&self, number: usize) -> Option<(Moment, &Outcome)> {
-        let end = self.exchanges[number].end.as_ref()?;
-        Some((end.0, &end.1))
     }
 
     fn asked_for(&self, exchange: usize) -> &Ask {
@@ -160,7 +147,11 @@ impl Log {
     }
 
     /// Whether `edition` may answer `asker` from the store, or what stands against it.
-    pub(super) fn permits(&self, edition: &Edition, asker: Asker<'_>) -> Result<Permit, &'static str> {
+    pub(super) fn permits(
+        &self,
+        edition: &Edition,
+        asker: Asker<'_>,
+    ) -> Result<Permit, &'static str> {
         self.is_of_target(edition, asker)?;
         if self.is_confirmed(edition, asker) {
             // Whatever the 304 says: what it is about was rightly kept.
@@ -214,9 +205,9 @@ impl Log {
     fn may_be_shared(&self, edition: &Edition) -> Result<(), &'static str> {
         let head = &edition.head;
         let directives = head.directives();
-        let is_public = directives.iter().any(|directive| {
-            matches!(directive, Directive::Public | Directive::SMaxage(_))
-        });
+        let is_public = directives
+            .iter()
+            .any(|directive| matches!(directive, Directive::Public | Directive::SMaxage(_)));
         let mut all = edition.exchanges();
         let authorized = all.any(|number| self.had(number, "authorization"));
         if authorized && !is_public && !directives.contains(&Directive::MustRevalidate) {
@@ -319,7 +310,9 @@ impl Log {
         });
         let window = |upstream: Option<i64>, others: Option<i64>| match must_revalidate {
             true => 0,
-            false => upstream.or(others.filter(|_| shared.is_none())).unwrap_or(0),
+            false => upstream
+                .or(others.filter(|_| shared.is_none()))
+                .unwrap_or(0),
         };
 
         // That client asks the upstream; if that fails, what others brought may stand in.
@@ -341,7 +334,11 @@ impl Log {
             against = Some("it is not fresh for as long as the client wants");
         }
         if is_fresh && against.is_none() {
-            return Ok(if is_heuristic { Permit::Heuristic } else { Permit::Fresh });
+            return Ok(if is_heuristic {
+                Permit::Heuristic
+            } else {
+                Permit::Fresh
+            });
         }
 
         let while_revalidating = head.seconds(|one| match one {
@@ -374,7 +371,11 @@ impl Log {
             return Ok(Permit::IfError);
         }
 
-        Err(against.unwrap_or(if is_purged { "it was purged softly" } else { "it is stale" }))
+        Err(against.unwrap_or(if is_purged {
+            "it was purged softly"
+        } else {
+            "it is stale"
+        }))
     }
 
     /// RFC 9111 §4.2.1, §4.2.2, in milliseconds; and whether it is a guess.
@@ -418,7 +419,9 @@ impl Log {
             let tenth = (date - modified.means).max(0) / 10;
             return Some((tenth.min(3_600_000), true));
         }
-        head.directives().contains(&Directive::NoCache).then_some((0, false))
+        head.directives()
+            .contains(&Directive::NoCache)
+            .then_some((0, false))
     }
 
     fn has_credentials(&self, ask: &Ask) -> bool {
@@ -450,15 +453,64 @@ impl Log {
         words.filter_map(|word| number(*word)).min()
     }
 
-    /// The one that would be the best answer from the store, if any may be one.
-    pub(super) fn best(&self, asker: Asker<'_>) -> Option<(Permit, Edition)> {
-        let editions = self.editions(asker.now).into_iter();
-        let permitted = editions.filter_map(|edition| {
-            let permit = self.permits(&edition, asker).ok()?;
-            let is_there = self.exchanges[edition.base].answer()?.2;
-            is_there.then_some((permit, edition))
-        });
-        permitted.min_by_key(|(permit, edition)| (*permit, std::cmp::Reverse(edition.received)))
+    /// How a request would best be answered from the store, if it may be.
+    pub(super) fn best(&self, asker: Asker<'_>) -> Option<Permit> {
+        let whole = self
+            .editions(asker.now)
+            .filter(|edition| self.is_whole(edition));
+        let permits = whole.filter_map(|edition| self.permits(edition, asker).ok());
+        permits.min()
+    }
+
+    /// Whether something is stored by which a request may be made conditional.
+    pub(super) fn has_validator(&self, asker: Asker<'_>) -> bool {
+        let mut whole = self
+            .editions(asker.now)
+            .filter(|edition| self.is_whole(edition));
+        whole.any(|edition| {
+            let head = &edition.head;
+            (head.tag.is_some() || head.modified.is_some())
+                && self.is_of_target(edition, asker).is_ok()
+                && self.may_be_stored(edition).is_ok()
+                && self.may_be_shared(edition).is_ok()
+                && self.is_selected(edition, asker).is_ok()
+                && self.is_valid(edition, asker).is_ok()
+                && self.lifetime(edition).is_some()
+        })
+    }
+
+    fn is_whole(&self, edition: &Edition) -> bool {
+        let answer = self.exchanges[edition.base].answer();
+        answer.is_some_and(|(_, _, is_whole)| is_whole)
+    }
+
+    /// Whether a request could have shared the answer to another one that was under way.
+    pub(super) fn could_follow(&self, asker: Asker<'_>) -> bool {
+        let wants_news = asker
+            .ask
+            .words
+            .iter()
+            .any(|word| matches!(word, Word::NoStore | Word::NoCache | Word::MaxAge(_)));
+        if wants_news
+            || asker.ask.pragma
+            || asker.ask.range.is_some()
+            || !asker.ask.method.is_safe()
+        {
+            return false;
+        }
+        self.editions(asker.now).any(|edition| {
+            let exchange = &self.exchanges[edition.base];
+            let leader = self.ask_of(exchange);
+            let is_under_way = exchange.started < asker.started && asker.started < edition.received;
+            edition.updates.is_empty()
+                && is_under_way
+                && !exchange.fields.contains_key("range")
+                && leader.words.is_empty()
+                && !leader.pragma
+                && leader.authorization == asker.ask.authorization
+                && self.is_whole(edition)
+                && self.permits(edition, asker) == Ok(Permit::Fresh)
+        })
     }
 }
 
@@ -478,12 +530,17 @@ impl Edition {
 
 impl Head {
     pub(super) fn is_targeted(&self) -> bool {
-        self.targeted.as_ref().is_some_and(|field| field.means.is_some())
+        self.targeted
+            .as_ref()
+            .is_some_and(|field| field.means.is_some())
     }
 
     /// What counts: the word for caches like this one, or the one for all (RFC 9213 §2.2).
     pub(super) fn directives(&self) -> &[Directive] {
-        let targeted = self.targeted.as_ref().and_then(|field| field.means.as_deref());
+        let targeted = self
+            .targeted
+            .as_ref()
+            .and_then(|field| field.means.as_deref());
         let general = self.control.as_ref().map(|field| &*field.means);
         targeted.or(general).unwrap_or_default()
     }
@@ -532,13 +589,19 @@ const MOST: i64 = 1 << 31;
 
 /// What was reused, of what could have been, by class and kind.
 #[derive(Debug, Default)]
-pub(super) struct Tally(pub(super) std::collections::BTreeMap<(Class, &'static str), (u64, u64)>);
+pub(super) struct Tally(BTreeMap<(Class, &'static str), (u64, u64)>);
 
 impl Tally {
     pub(super) fn count(&mut self, class: Class, kind: &'static str, was: bool) {
         let (could, did) = self.0.entry((class, kind)).or_default();
         *could += 1;
         *did += u64::from(was);
+    }
+
+    /// Class, kind, how often it could be and how often it was.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Class, &'static str, u64, u64)> {
+        let all = self.0.iter();
+        all.map(|((class, kind), (could, did))| (*class, *kind, *could, *did))
     }
 
     pub(super) fn add(&mut self, other: &Self) {

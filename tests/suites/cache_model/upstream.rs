@@ -77,7 +77,7 @@ fn respond(log: &mut Log, gates: &mut Gates, number: usize) -> Result<Response> 
     let ask = log.ask_of(exchange).clone();
     let reply = &ask.reply;
     if let Kind::Fail(kind) = reply.kind {
-        log.exchanges[number].end = Some((moment, Outcome::Failed));
+        log.end(number, moment, Outcome::Failed);
         return Err(Error::upstream(FAILURES[kind]));
     }
     let mut head = Head::of(reply, moment.at, number, log);
@@ -96,7 +96,7 @@ fn respond(log: &mut Log, gates: &mut Gates, number: usize) -> Result<Response> 
         head.modified = of_base.modified.clone().filter(|_| head.modified.is_some());
         let mut fields = head.written();
         fields.insert("x-update", HeaderValue::from(number as u64));
-        log.exchanges[number].end = Some((moment, Outcome::Confirmed { base, head }));
+        log.end(number, moment, Outcome::Confirmed { base, head });
         return Ok(response(304, fields, Body::empty()));
     }
     if !ask.method.is_safe() && (200..400).contains(&head.status) {
@@ -116,7 +116,7 @@ fn respond(log: &mut Log, gates: &mut Gates, number: usize) -> Result<Response> 
         false => body(reply.body, &text, &mut fields, gates),
     };
     let status = head.status;
-    log.exchanges[number].end = Some((moment, Outcome::Answer { head, is_whole }));
+    log.end(number, moment, Outcome::Answer { head, is_whole });
     Ok(response(status, fields, body))
 }
 
@@ -246,7 +246,7 @@ impl Head {
                     text: "max-age=60, no-store=, &".to_owned(),
                 },
                 Some(directives) => Field {
-                    means: Some(directives.clone()),
+                    means: Some(last_of_each(directives)),
                     text: written(directives, 0),
                 },
             }),
@@ -277,13 +277,19 @@ impl Head {
     fn written(&self) -> HeaderMap {
         let mut fields = HeaderMap::new();
         let texts = [
-            ("cdn-cache-control", self.targeted.as_ref().map(|field| &field.text)),
+            (
+                "cdn-cache-control",
+                self.targeted.as_ref().map(|field| &field.text),
+            ),
             ("expires", self.expires.as_ref().map(|field| &field.text)),
             ("date", self.date.as_ref().map(|field| &field.text)),
             ("age", self.age.as_ref().map(|field| &field.text)),
             ("vary", self.vary.as_ref().map(|field| &field.text)),
             ("etag", self.tag.as_ref().map(|field| &field.text)),
-            ("last-modified", self.modified.as_ref().map(|field| &field.text)),
+            (
+                "last-modified",
+                self.modified.as_ref().map(|field| &field.text),
+            ),
             ("set-cookie", self.set_cookie.as_ref()),
         ];
         for (name, text) in texts {
@@ -297,7 +303,11 @@ impl Head {
             fields.append("cache-control", value(line));
         }
         if let Some((location, url)) = self.location {
-            let name = if location { "location" } else { "content-location" };
+            let name = if location {
+                "location"
+            } else {
+                "content-location"
+            };
             fields.insert(HeaderName::from_static(name), value(URLS[url]));
         }
         fields
@@ -316,6 +326,17 @@ pub(super) fn date(milliseconds: i64) -> String {
         false => beginning() + since,
     };
     httpdate::fmt_http_date(time)
+}
+
+/// A dictionary's member replaces an earlier one of its name (RFC 9651 §4.2.2).
+fn last_of_each(directives: &[Directive]) -> Vec<Directive> {
+    let is_same = |one: &Directive, other: &Directive| {
+        std::mem::discriminant(one) == std::mem::discriminant(other)
+    };
+    let all = directives.iter().enumerate();
+    let last =
+        all.filter(|(at, one)| !directives[at + 1..].iter().any(|later| is_same(one, later)));
+    last.map(|(_, one)| *one).collect()
 }
 
 /// `Cache-Control` in one of many ways.
@@ -340,7 +361,9 @@ fn written(directives: &[Directive], noise: u8) -> String {
             Directive::ProxyRevalidate => "proxy-revalidate".to_owned(),
             Directive::MustUnderstand => "must-understand".to_owned(),
             Directive::Immutable => "immutable".to_owned(),
-            Directive::WhileRevalidating(seconds) => number("stale-while-revalidate", Some(seconds)),
+            Directive::WhileRevalidating(seconds) => {
+                number("stale-while-revalidate", Some(seconds))
+            }
             Directive::IfError(seconds) => number("stale-if-error", Some(seconds)),
         };
         match noise & 4 {
@@ -370,7 +393,9 @@ fn written_vary(nominated: &[Nominated], noise: u8) -> String {
             _ => name.to_ascii_uppercase(),
         }
     });
-    names.collect::<Vec<_>>().join(if noise & 8 == 0 { "," } else { ", ,\t" })
+    names
+        .collect::<Vec<_>>()
+        .join(if noise & 8 == 0 { "," } else { ", ,\t" })
 }
 
 const FAILURES: [ErrorKind; 4] = [

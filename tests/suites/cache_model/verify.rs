@@ -96,7 +96,15 @@ impl Log {
         fields: &HeaderMap,
         body: &Result<String, String>,
     ) -> Result<Verdict, String> {
-        for name in ["x-serial", "x-update", "age", "etag", "date", "expires", "cache-status"] {
+        for name in [
+            "x-serial",
+            "x-update",
+            "age",
+            "etag",
+            "date",
+            "expires",
+            "cache-status",
+        ] {
             if fields.get_all(name).iter().count() > 1 {
                 return Err(format!("{name} on several lines"));
             }
@@ -152,16 +160,17 @@ impl Log {
         status: u16,
         fields: &HeaderMap,
     ) -> Result<Permit, String> {
-        let mut against = format!("no stored response {serial} with update {update:?} has such fields");
+        let mut against =
+            format!("no stored response {serial} with update {update:?} has such fields");
         for edition in self.editions(asker.now) {
             if edition.base != serial || edition.updates.last().copied() != update {
                 continue;
             }
-            if let Err(reason) = self.verify_fields(&edition, asker, status, fields) {
+            if let Err(reason) = self.verify_fields(edition, asker, status, fields) {
                 against = format!("{serial}, {:?}: {reason}", edition.updates);
                 continue;
             }
-            match self.permits(&edition, asker) {
+            match self.permits(edition, asker) {
                 Ok(permit) => return Ok(permit),
                 Err(reason) => against = format!("{serial}, {:?}: {reason}", edition.updates),
             }
@@ -178,11 +187,23 @@ impl Log {
         fields: &HeaderMap,
     ) -> Result<(), String> {
         let head = &edition.head;
-        let control = head.control.as_ref().map(|field| field.text.replace('\n', ", "));
+        let control = head
+            .control
+            .as_ref()
+            .map(|field| field.text.replace('\n', ", "));
         let is_416 = status == 416;
-        same("cache-control", control.as_deref().filter(|_| !is_416), joined(fields, "cache-control").as_deref().filter(|_| !is_416))?;
+        same(
+            "cache-control",
+            control.as_deref().filter(|_| !is_416),
+            joined(fields, "cache-control")
+                .as_deref()
+                .filter(|_| !is_416),
+        )?;
         let expected = [
-            ("cdn-cache-control", head.targeted.as_ref().map(|field| &*field.text)),
+            (
+                "cdn-cache-control",
+                head.targeted.as_ref().map(|field| &*field.text),
+            ),
             ("expires", head.expires.as_ref().map(|field| &*field.text)),
         ];
         for (name, expected) in expected.into_iter().filter(|_| !is_416) {
@@ -197,7 +218,11 @@ impl Log {
             same("date", Some(expected), text(fields, "date"))?;
         }
         if status != 304 && !is_416 {
-            same("last-modified", head.modified.as_ref().map(|field| &*field.text), text(fields, "last-modified"))?;
+            same(
+                "last-modified",
+                head.modified.as_ref().map(|field| &*field.text),
+                text(fields, "last-modified"),
+            )?;
         }
         match (&head.tag, text(fields, "etag")) {
             (Some(tag), got) if !is_416 => same("etag", Some(&*tag.text), got)?,
@@ -216,16 +241,14 @@ impl Log {
             return Ok(());
         }
         let age = text(fields, "age").and_then(|age| age.parse::<i64>().ok());
-        let least = edition.age(asker.now.at).div_euclid(1_000);
-        let waited = last.started.at - self.asked[last.asked].started.at;
-        let most = (edition.age(asker.now.at) + waited).div_euclid(1_000);
+        let expected = edition.age(asker.now.at).div_euclid(1_000);
         match age {
-            Some(age) if (least..=most).contains(&age) => Ok(()),
+            Some(age) if age == expected => Ok(()),
             _ if is_confirmed => {
                 let told = head.age.as_ref().map(|age| &*age.text);
                 same("age", told, text(fields, "age"))
             }
-            age => Err(format!("age: {age:?} in place of {least}")),
+            age => Err(format!("age: {age:?} in place of {expected}")),
         }
     }
 
@@ -262,12 +285,20 @@ impl Log {
             (206, Some((first, last))) if stored == 200 && first < length => {
                 let last = last.unwrap_or(u64::MAX).min(length - 1);
                 let told = text(fields, "content-range");
-                same("content-range", Some(&*format!("bytes {first}-{last}/{length}")), told)?;
+                same(
+                    "content-range",
+                    Some(&*format!("bytes {first}-{last}/{length}")),
+                    told,
+                )?;
                 let span = first as usize..=last as usize;
                 whole.get(span).expect("a part of it").to_owned()
             }
             (416, Some((first, _))) if stored == 200 && first >= length => {
-                same("content-range", Some(&*format!("bytes */{length}")), text(fields, "content-range"))?;
+                same(
+                    "content-range",
+                    Some(&*format!("bytes */{length}")),
+                    text(fields, "content-range"),
+                )?;
                 String::new()
             }
             _ => return Err(format!("{status} in place of {stored}")),
@@ -287,29 +318,43 @@ impl Log {
     }
 
     /// Whether the client has what the 304 stands for (RFC 9110 §13.2.2).
-    fn verify_held_back(&self, asker: Asker<'_>, serial: usize, fields: &HeaderMap) -> Result<(), String> {
+    fn verify_held_back(
+        &self,
+        asker: Asker<'_>,
+        serial: usize,
+        fields: &HeaderMap,
+    ) -> Result<(), String> {
         let asked = &self.asked[asker.number];
         let tag = text(fields, "etag");
         if let Some(condition) = &asked.none_match {
             let mut members = condition.split(',').map(str::trim);
-            return match members.any(|member| {
-                member == "*" || tag.is_some_and(|tag| opaque(tag) == opaque(member))
-            }) {
+            return match members
+                .any(|member| member == "*" || tag.is_some_and(|tag| opaque(tag) == opaque(member)))
+            {
                 true => Ok(()),
                 false => Err(format!("304 with {tag:?} to If-None-Match: {condition}")),
             };
         }
-        let since = asked.modified_since.ok_or("304 to a request without a condition")?;
+        let since = asked
+            .modified_since
+            .ok_or("304 to a request without a condition")?;
         let is_old = |modified: i64| modified <= since;
-        let heads = self.editions(asker.now).into_iter();
-        let mut heads = heads.filter(|edition| edition.base == serial);
+        let mut heads = self
+            .editions(asker.now)
+            .filter(|edition| edition.base == serial);
         let own = &self.exchanges[serial].end;
         let own = match own {
             Some((_, Outcome::Answer { head, .. })) => head.modified.as_ref(),
             _ => None,
         };
         let is_right = own.is_some_and(|modified| is_old(modified.means))
-            || heads.any(|edition| edition.head.modified.as_ref().is_some_and(|modified| is_old(modified.means)));
+            || heads.any(|edition| {
+                edition
+                    .head
+                    .modified
+                    .as_ref()
+                    .is_some_and(|modified| is_old(modified.means))
+            });
         match is_right {
             true => Ok(()),
             false => Err("304 for what was modified since".into()),
@@ -317,14 +362,17 @@ impl Log {
     }
 
     /// What the upstream saw of a client's request.
-    fn verify_request(&self, asker: Asker<'_>, number: usize, verdict: Verdict) -> Result<(), String> {
+    fn verify_request(
+        &self,
+        asker: Asker<'_>,
+        number: usize,
+        verdict: Verdict,
+    ) -> Result<(), String> {
         let exchange = &self.exchanges[number];
         let ask = asker.ask;
         let get = |name: &str| text(&exchange.fields, name);
-        let in_background = matches!(
-            verdict,
-            Verdict::Reused(Permit::WhileRevalidating, _)
-        ) && exchange.started < asker.now;
+        let in_background = matches!(verdict, Verdict::Reused(Permit::WhileRevalidating, _))
+            && exchange.started < asker.now;
         if in_background {
             if get("cookie").is_some() || get("range").is_some() {
                 return Err("a client's own fields go with a validation in the background".into());
@@ -338,7 +386,9 @@ impl Log {
                     Some((_, Outcome::Confirmed { base, .. })) => *base == serial,
                     _ => other == serial,
                 };
-                is_about && exchange.started < exchange_started && exchange.fields.contains_key("authorization")
+                is_about
+                    && exchange.started < exchange_started
+                    && exchange.fields.contains_key("authorization")
             });
             if get("authorization").is_some() && !was_authorized {
                 return Err("a client's credentials go with a validation in the background".into());
@@ -348,7 +398,11 @@ impl Log {
             }
         } else {
             if exchange.method != ask.method.name() {
-                return Err(format!("{} was made of {}", exchange.method, ask.method.name()));
+                return Err(format!(
+                    "{} was made of {}",
+                    exchange.method,
+                    ask.method.name()
+                ));
             }
             let user = ask.authorization.map(|user| USERS[user]);
             same("authorization", user, get("authorization"))?;
@@ -365,7 +419,9 @@ impl Log {
         {
             let is_known = self.exchanges.iter().any(|other| {
                 let head = match &other.end {
-                    Some((_, Outcome::Answer { head, .. } | Outcome::Confirmed { head, .. })) => head,
+                    Some((_, Outcome::Answer { head, .. } | Outcome::Confirmed { head, .. })) => {
+                        head
+                    }
                     _ => return false,
                 };
                 let tag = head.tag.as_ref();

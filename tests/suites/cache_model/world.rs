@@ -23,12 +23,12 @@ use tokio_util::task::TaskTracker;
 use tower::{Layer, Service};
 
 use super::history::{
-    Ask, COOKIES, FLAVOURS, History, LANGUAGES, NoneMatch, Purged, Rules, Since, Step, URLS, USERS,
-    Word,
+    Ask, COOKIES, Class, FLAVOURS, History, LANGUAGES, Method, NoneMatch, Purged, Rules, Since,
+    Step, URLS, USERS, Word,
 };
 use super::log::{Answer, Asked, Change, Changed, Got, Log};
 use super::model::{Permit, Tally};
-use super::upstream::{Gates, Upstream, beginning, date, number_of};
+use super::upstream::{Gates, Upstream, beginning, date, number_of, opaque};
 use super::verify::Verdict;
 
 type Stack = Conditional<ContentCoding<Cache<Etag<Upstream>>>>;
@@ -80,7 +80,8 @@ impl World {
         let coding = ContentCodingSettings::default();
         let etag = EtagLayer::new(tags, &self.metrics).layer(upstream);
         let cache = CacheLayer::new(Arc::new(settings), self.shared.clone()).layer(etag);
-        let coding = ContentCodingLayer::new(coding, self.shared.clone(), &self.metrics).layer(cache);
+        let coding =
+            ContentCodingLayer::new(coding, self.shared.clone(), &self.metrics).layer(cache);
         ConditionalLayer::new(ConditionalSettings::default()).layer(coding)
     }
 
@@ -128,8 +129,8 @@ struct Run<'a> {
     /// Clients that wait, by the number of their request.
     open: Vec<(usize, JoinHandle<()>)>,
     answers: Arc<Mutex<Vec<Answer>>>,
-    /// What the model thought possible when a request was made.
-    expected: Vec<Option<Permit>>,
+    /// What the model thought possible when a request was made: an answer from the store, a condition.
+    expected: Vec<(Option<Permit>, bool)>,
     /// `ETag` and `Last-Modified` of the last answer for each URL.
     last: Vec<(Option<String>, Option<String>)>,
     /// Background validations: of which stored response, when.
@@ -293,19 +294,15 @@ impl Run<'_> {
                 }
             }
         }
+        count(
+            log,
+            answer,
+            verdict,
+            self.expected[answer.asked],
+            self.history.class,
+            self.tally,
+        );
         let class = self.history.class;
-        let reused = matches!(verdict, Verdict::Reused(..));
-        if let Some(permit) = self.expected[answer.asked] {
-            let kind = match permit {
-                Permit::Fresh => "fresh",
-                Permit::Heuristic => "heuristic",
-                Permit::WhileRevalidating => "stale-while-revalidate",
-                Permit::MaxStale => "max-stale",
-                Permit::IfError => "stale-if-error",
-                Permit::Confirmed => "confirmed",
-            };
-            self.tally.count(class, kind, reused);
-        }
         if let Verdict::Reused(permit, serial) = verdict {
             if permit == Permit::WhileRevalidating {
                 let own = log.own(answer.asked).next();
@@ -315,14 +312,18 @@ impl Run<'_> {
                 };
                 let what = (serial, update.unwrap_or(serial));
                 let at = answer.head_at.at;
-                let is_soon = self.refreshed.iter().any(|(before, then)| *before == what && at - then < 1_000);
+                let is_soon = self
+                    .refreshed
+                    .iter()
+                    .any(|(before, then)| *before == what && at - then < 1_000);
                 match own {
                     Some(_) if is_soon => return Err("validated twice in a second".into()),
                     Some(_) => self.refreshed.push((what, at)),
                     None => {}
                 }
                 if !is_soon {
-                    self.tally.count(class, "refreshed in the background", own.is_some());
+                    self.tally
+                        .count(class, "refreshed in the background", own.is_some());
                 }
             }
         }
@@ -335,8 +336,8 @@ impl Run<'_> {
         let log = &mut state.0;
         let now = log.tick();
         let asker = log.asker(number, now);
-        let best = log.best(asker).map(|(permit, _)| permit);
-        self.expected.push(best);
+        let expected = (log.best(asker), log.has_validator(asker));
+        self.expected.push(expected);
     }
 
     fn request(&mut self, ask: &Ask) -> (Request, usize) {
@@ -377,20 +378,37 @@ impl Run<'_> {
         let fields = [
             ("host", Some(self.host.clone())),
             ("x-ask", Some(number.to_string())),
-            ("authorization", ask.authorization.map(|user| USERS[user].to_owned())),
-            ("cookie", ask.cookie.map(|cookie| COOKIES[cookie].to_owned())),
-            ("cache-control", Some(words).filter(|words| !words.is_empty())),
+            (
+                "authorization",
+                ask.authorization.map(|user| USERS[user].to_owned()),
+            ),
+            (
+                "cookie",
+                ask.cookie.map(|cookie| COOKIES[cookie].to_owned()),
+            ),
+            (
+                "cache-control",
+                Some(words).filter(|words| !words.is_empty()),
+            ),
             ("pragma", ask.pragma.then(|| "no-cache".to_owned())),
             ("if-none-match", none_match.clone()),
             ("if-modified-since", modified_since.clone()),
             ("range", range),
-            ("accept-language", ask.language.map(|index| LANGUAGES[index].0.to_owned())),
-            ("x-flavour", ask.flavour.map(|index| FLAVOURS[index].0.to_owned())),
+            (
+                "accept-language",
+                ask.language.map(|index| LANGUAGES[index].0.to_owned()),
+            ),
+            (
+                "x-flavour",
+                ask.flavour.map(|index| FLAVOURS[index].0.to_owned()),
+            ),
         ];
         for (name, text) in fields {
             if let Some(text) = text {
                 let value = HeaderValue::from_str(text.trim()).expect("visible ASCII");
-                request.headers_mut().insert(HeaderName::from_static(name), value);
+                request
+                    .headers_mut()
+                    .insert(HeaderName::from_static(name), value);
             }
         }
         let facts = RequestFacts::new(received, RequestId::Made(1), Peer::Unix, Scheme::Http);
@@ -411,8 +429,68 @@ impl Run<'_> {
     }
 }
 
+/// Counts what was reused, of what the model thought possible.
+fn count(
+    log: &Log,
+    answer: &Answer,
+    verdict: Verdict,
+    (permit, has_validator): (Option<Permit>, bool),
+    class: Class,
+    tally: &mut Tally,
+) {
+    let asker = log.asker(answer.asked, answer.head_at);
+    let ask = asker.ask;
+    let is_reused = matches!(verdict, Verdict::Reused(..));
+    let own = log.own(answer.asked).next().map(|(_, exchange)| exchange);
+    if let Some(permit) = permit {
+        let kind = match permit {
+            Permit::Fresh if ask.method == Method::Head => "a HEAD, fresh",
+            Permit::Fresh => "fresh",
+            Permit::Heuristic => "fresh by a guess",
+            Permit::WhileRevalidating => "stale while it is validated",
+            Permit::MaxStale => "stale, which the client accepts",
+            Permit::IfError | Permit::Confirmed => unreachable!("nothing has been asked yet"),
+        };
+        tally.count(class, kind, is_reused);
+    } else if let Some(exchange) = own {
+        if has_validator && ask.method == Method::Get && !ask.words.contains(&Word::NoStore) {
+            let is_asked = |name: &str| exchange.fields.contains_key(name);
+            let is_conditional = is_asked("if-none-match") || is_asked("if-modified-since");
+            tally.count(class, "a condition for what is stale", is_conditional);
+        }
+        if exchange.has_failed() && log.best(asker) == Some(Permit::IfError) {
+            tally.count(class, "stale in place of an error", is_reused);
+        }
+    }
+    if own.is_none_or(|exchange| exchange.started > asker.started) && log.could_follow(asker) {
+        tally.count(class, "shared with another request", own.is_none());
+    }
+    let Got::Response { status, fields, .. } = &answer.got else {
+        return;
+    };
+    if !is_reused {
+        return;
+    }
+    let has_copy = || {
+        let condition = log.asked[answer.asked].none_match.as_deref();
+        let tag = fields.get("etag").and_then(|tag| tag.to_str().ok());
+        condition.is_some() && condition.map(opaque) == tag.map(opaque)
+    };
+    if has_copy() && matches!(status, 200 | 206 | 304) {
+        tally.count(class, "a 304 from here", *status == 304);
+    } else if ask.range.is_some() && ask.method == Method::Get && matches!(status, 200 | 206 | 416)
+    {
+        tally.count(class, "a part of what is stored", *status != 200);
+    }
+}
+
 /// Waits for the answer and reads it.
-async fn client(answer: ResponseFuture, asked: usize, state: State, answers: Arc<Mutex<Vec<Answer>>>) {
+async fn client(
+    answer: ResponseFuture,
+    asked: usize,
+    state: State,
+    answers: Arc<Mutex<Vec<Answer>>>,
+) {
     let result = answer.await;
     let head_at = state.lock().expect("one thread").0.tick();
     let got = match result {
