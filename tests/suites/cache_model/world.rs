@@ -1,7 +1,6 @@
 //! Runs one history through the real layers, on a clock that stands still between its steps.
 
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::Duration;
 
 use config::cache::{CacheSettings, ClientDirectives, Cookies, SetCookie};
@@ -177,7 +176,7 @@ impl Run<'_> {
             self.state.clone(),
             self.answers.clone(),
         ));
-        if let Poll::Pending = futures_util::poll!(&mut client) {
+        if futures_util::poll!(&mut client).is_pending() {
             self.open.push((number, tokio::spawn(client)));
         }
         self.settle().await;
@@ -303,28 +302,24 @@ impl Run<'_> {
             self.tally,
         );
         let class = self.history.class;
-        if let Verdict::Reused(permit, serial) = verdict {
-            if permit == Permit::WhileRevalidating {
-                let own = log.own(answer.asked).next();
-                let update = match &answer.got {
-                    Got::Response { fields, .. } => number_of(fields, "x-update"),
-                    Got::Error { .. } => None,
-                };
-                let what = (serial, update.unwrap_or(serial));
-                let at = answer.head_at.at;
-                let is_soon = self
-                    .refreshed
-                    .iter()
-                    .any(|(before, then)| *before == what && at - then < 1_000);
-                match own {
-                    Some(_) if is_soon => return Err("validated twice in a second".into()),
-                    Some(_) => self.refreshed.push((what, at)),
-                    None => {}
-                }
-                if !is_soon {
-                    self.tally
-                        .count(class, "refreshed in the background", own.is_some());
-                }
+        if let Verdict::Reused(Permit::WhileRevalidating, serial) = verdict {
+            let own = log.own(answer.asked).next();
+            let update = match &answer.got {
+                Got::Response { fields, .. } => number_of(fields, "x-update"),
+                Got::Error { .. } => None,
+            };
+            let what = (serial, update.unwrap_or(serial));
+            let at = answer.head_at.at;
+            let mut before = self.refreshed.iter();
+            let is_soon = before.any(|(of, then)| *of == what && at - then < 1_000);
+            match own {
+                Some(_) if is_soon => return Err("validated twice in a second".into()),
+                Some(_) => self.refreshed.push((what, at)),
+                None => {}
+            }
+            if !is_soon {
+                let kind = "refreshed in the background";
+                self.tally.count(class, kind, own.is_some());
             }
         }
         Ok(())
