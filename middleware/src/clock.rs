@@ -21,17 +21,16 @@ pub fn timer_now() -> tokio::time::Instant {
 /// Tells the time: the system's, or one that a test moves by hand.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    /// None in production, so that no read shares memory.
-    by_hand: Option<Arc<ByHand>>,
+    /// What a test has done to it; nothing in production, so that no read shares memory.
+    moved: Option<Arc<Moved>>,
 }
 
-/// What a test has done to a clock.
 #[derive(Debug, Default)]
-struct ByHand {
-    /// Nanoseconds that it has added.
+struct Moved {
+    /// Where it stands still; else it runs with the system's.
+    stands: Option<Now>,
+    /// Nanoseconds that were added.
     skipped: AtomicU64,
-    /// Where the clock stands, if it stands still but for that.
-    stopped: Option<Now>,
 }
 
 impl Clock {
@@ -43,19 +42,28 @@ impl Clock {
     /// The system's clock plus whatever [`advance`](Self::advance) has added; for tests.
     pub fn adjustable() -> Self {
         Self {
-            by_hand: Some(Arc::default()),
+            moved: Some(Arc::default()),
         }
     }
 
-    /// A clock that stands at `wall` but for what [`advance`](Self::advance) adds; for tests that are
-    /// to go the same way each time.
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-    pub fn stopped(wall: SystemTime) -> Self {
-        let mono = Instant::now();
+    /// A clock that stands still between calls of [`advance`](Self::advance); for tests that are to
+    /// be the same in every run.
+    pub fn standing() -> Self {
         Self {
-            by_hand: Some(Arc::new(ByHand {
+            moved: Some(Arc::new(Moved {
+                stands: Some(Self::system().now()),
                 skipped: AtomicU64::new(0),
-                stopped: Some(Now { wall, mono }),
+            })),
+        }
+    }
+
+    /// The same, standing at `wall` at first.
+    pub fn standing_at(wall: SystemTime) -> Self {
+        let mono = Self::system().mono();
+        Self {
+            moved: Some(Arc::new(Moved {
+                stands: Some(Now { wall, mono }),
+                skipped: AtomicU64::new(0),
             })),
         }
     }
@@ -65,47 +73,44 @@ impl Clock {
     /// # Panics
     /// On the system's clock.
     pub fn advance(&self, step: Duration) {
-        let by_hand = self
-            .by_hand
+        let moved = self
+            .moved
             .as_ref()
             .expect("only an adjustable clock is advanced");
         let step = u64::try_from(step.as_nanos()).expect("a step of less than 500 years");
-        by_hand.skipped.fetch_add(step, Ordering::SeqCst);
+        moved.skipped.fetch_add(step, Ordering::SeqCst);
     }
 
     /// Both clocks, now.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Now {
-        match &self.by_hand {
-            None => Now {
-                wall: SystemTime::now(),
-                mono: Instant::now(),
-            },
-            Some(by_hand) => by_hand.now(),
+        Now {
+            wall: match self.stands() {
+                Some(at) => at.wall,
+                None => SystemTime::now(),
+            } + self.skipped(),
+            mono: self.mono(),
         }
     }
 
     /// The clock for measuring and deadlines alone: half the cost of both.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn mono(&self) -> Instant {
-        match &self.by_hand {
+        let mono = match self.stands() {
+            Some(at) => at.mono,
             None => Instant::now(),
-            Some(by_hand) => by_hand.now().mono,
-        }
+        };
+        mono + self.skipped()
     }
-}
 
-impl ByHand {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-    fn now(&self) -> Now {
-        let skipped = Duration::from_nanos(self.skipped.load(Ordering::SeqCst));
-        let from = self.stopped.unwrap_or_else(|| Now {
-            wall: SystemTime::now(),
-            mono: Instant::now(),
-        });
-        Now {
-            wall: from.wall + skipped,
-            mono: from.mono + skipped,
+    fn stands(&self) -> Option<Now> {
+        self.moved.as_ref()?.stands
+    }
+
+    fn skipped(&self) -> Duration {
+        match &self.moved {
+            None => Duration::ZERO,
+            Some(moved) => Duration::from_nanos(moved.skipped.load(Ordering::SeqCst)),
         }
     }
 }

@@ -54,6 +54,7 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
         clock,
         metrics: shared.metrics.clone(),
         limits: settings.limits,
+        interim: settings.forwarding.interim,
         signals: signals.clone(),
     };
     let front = {
@@ -104,8 +105,9 @@ fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared,
         )
         .caused_by(error)
     })?;
-    let cache = SharedCache::new(
+    let cache = SharedCache::with_ghost(
         settings.cache_memory,
+        settings.ghost_keys,
         clock.clone(),
         tasks.clone(),
         &metrics,

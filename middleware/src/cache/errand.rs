@@ -9,17 +9,20 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 
+use crate::cache::apart::Apart;
 use crate::cache::collapse::{Failure, Flight, Outcome};
 use crate::cache::decide::{Asked, Candidate, may_stand_in};
 use crate::cache::fill::Fill;
 use crate::cache::freshness::Times;
+use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
-use crate::cache::key::{CacheKey, KeyHash, KeyRules};
+use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay, replay_head};
 use crate::cache::shared::SharedCache;
 use crate::cache::storable::{Exchange, Storing, storable};
 use crate::cache::stored::{Origin, StoredResponse};
+use crate::cache::tags::{self, Tags};
 use crate::cache::validate;
 use crate::cache::verdicts::Verdict;
 use crate::clock::Now;
@@ -47,6 +50,12 @@ pub(crate) struct Errand {
     pub(crate) validates: bool,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
     pub(crate) pass: Option<KeyHash>,
+    /// Where it is counted what a lifetime would have saved; `None` where that is not followed.
+    pub(crate) ghost: Option<Following>,
+    /// What the answer belongs to, or why that is not known; read when it comes.
+    pub(crate) tags: Result<Tags, Reason>,
+    /// What the answer says to us and not to clients; taken out of it when it comes.
+    pub(crate) apart: Apart,
 }
 
 /// A stored response, and whether a soft purge has marked it.
@@ -130,11 +139,14 @@ impl Errand {
 
     /// Does what follows from the upstream's answer. `flight` is there if others may share it.
     pub(crate) fn finish(
-        self,
-        result: Result<Response>,
+        mut self,
+        mut result: Result<Response>,
         flight: Option<Flight>,
     ) -> Result<Response> {
         let now = self.shared.clock().now();
+        if let Ok(answer) = &mut result {
+            self.take_aside(answer);
+        }
         match result {
             Err(error) => self.failed(error, flight, now),
             Ok(answer) if self.validates && answer.status() == StatusCode::NOT_MODIFIED => {
@@ -152,6 +164,30 @@ impl Errand {
                 }
             }
             Ok(answer) => Ok(self.answered(answer, flight, now)),
+        }
+    }
+
+    /// Reads what the answer belongs to, and keeps from others what is said to us alone.
+    fn take_aside(&mut self, answer: &mut Response) {
+        let confirmed = self.stored.as_ref().filter(|_| self.validates);
+        let confirmed = confirmed.filter(|_| answer.status() == StatusCode::NOT_MODIFIED);
+        self.tags = match key::place(&self.key.bytes) {
+            Some(place) => Tags::read(
+                answer.headers(),
+                confirmed.map(|kept| &kept.stored.tags),
+                place,
+                self.shared.versions().hasher(),
+                &self.settings.tags,
+            ),
+            None => Ok(Tags::default()),
+        };
+        self.apart = Apart::take(
+            answer.headers_mut(),
+            confirmed.map(|kept| &kept.stored.apart),
+            &self.settings.targeted,
+        );
+        if self.settings.tags.strip {
+            tags::strip(answer.headers_mut());
         }
     }
 
@@ -272,6 +308,7 @@ impl Errand {
         self.note(Some(status), Err(verdict), now);
         let status = self.status(status, Err(reason), None);
         annotate(&mut answer, status);
+        self.haunt(verdict, &mut answer, now);
         answer
     }
 
@@ -300,18 +337,26 @@ impl Errand {
         length: Option<u64>,
         now: Now,
     ) -> Result<Storing, Reason> {
+        let with_apart = self.apart.with(fields);
         let exchange = Exchange {
             asked: &self.asked,
             request: &self.fields,
             status,
-            fields,
+            fields: with_apart.as_ref().unwrap_or(fields),
             length,
             times: Times {
                 requested: self.requested.wall,
                 received: now.wall,
             },
         };
-        storable(exchange, &self.settings, &self.rules)
+        let storing = storable(exchange, &self.settings, &self.rules)?;
+        let tags = self.tags.clone()?;
+        let apart = self.apart.clone();
+        Ok(Storing {
+            tags,
+            apart,
+            ..storing
+        })
     }
 
     /// Passes an answer on that is for this client alone.
@@ -326,6 +371,7 @@ impl Errand {
         self.note(Some(answer.status()), Err(reason), now);
         let status = self.status(answer.status(), Err(reason), None);
         annotate(&mut answer, status);
+        self.haunt(reason, &mut answer, now);
         answer
     }
 

@@ -37,6 +37,8 @@
 //! # });
 //! ```
 
+mod apart;
+mod changed;
 mod collapse;
 mod decide;
 mod errand;
@@ -44,19 +46,23 @@ pub mod explain;
 mod fill;
 mod follow;
 mod freshness;
+pub mod ghost;
 mod invalidate;
 mod keep;
 mod key;
 mod lead;
+mod purge;
 pub mod reason;
 mod replay;
 mod shared;
 mod storable;
 mod store;
 pub mod stored;
+mod tags;
 mod validate;
 mod vary;
 mod verdicts;
+mod versions;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -66,21 +72,28 @@ use config::cache::CacheSettings;
 use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
+use crate::cache::apart::Apart;
+use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
-use crate::cache::invalidate::{Changed, Sequence, has_worked, is_unsafe};
+use crate::cache::ghost::GhostRoute;
+use crate::cache::ghost::follow::{Following, Passing};
+use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay};
 use crate::cache::store::memory::Lookup;
+use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
+use crate::fields::cache_status;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
+pub use purge::MOST_SEGMENTS;
 pub use shared::{Figures, Purge, SharedCache};
 
 /// Answers from the store, or forwards.
@@ -89,6 +102,8 @@ pub struct CacheLayer {
     settings: Arc<CacheSettings>,
     rules: Arc<KeyRules>,
     shared: SharedCache,
+    /// Follows what is not stored; `None` where that is off.
+    ghost: Option<Arc<GhostRoute>>,
 }
 
 impl CacheLayer {
@@ -98,7 +113,17 @@ impl CacheLayer {
             rules: shared.rules(&settings),
             settings,
             shared,
+            ghost: None,
         }
+    }
+
+    /// Tells the route's name, under which what is not stored is followed, if the settings say so.
+    #[must_use]
+    pub fn on_route(self, name: &str) -> Self {
+        let (settings, rules) = (&self.settings, &self.rules);
+        let ghost = self.shared.ghost();
+        let ghost = ghost.route(name, settings, rules, &self.shared);
+        Self { ghost, ..self }
     }
 }
 
@@ -134,6 +159,19 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
 
     fn call(&mut self, request: Request) -> ResponseFuture {
         let now = facts::of_request(&request).received;
+        if self.layer.settings.status_key && Asked::of(&request, &self.layer.settings).is_ok() {
+            let key = self
+                .layer
+                .rules
+                .print(Target::of(&request), request.headers());
+            let key = key.join("; ");
+            let answer = self.serve(request, now, Attempt::default());
+            return answer.change(move |result| {
+                if let Ok(response) = result {
+                    cache_status::add_key(response.headers_mut(), &key);
+                }
+            });
+        }
         self.serve(request, now, Attempt::default())
     }
 }
@@ -143,12 +181,12 @@ impl<S: Inner + Clone> Cache<S> {
         let settings = &self.layer.settings;
         let asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
-            Err((fwd, reason)) => return self.pass(request, fwd, reason),
+            Err((fwd, reason)) => return self.pass(request, now, fwd, reason),
         };
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
-        let lookup = shared.store().lookup(hash, &self.key, request.headers());
+        let lookup = shared.lookup(hash, &self.key, request.headers());
         let decision = decide(&asked, lookup.found(now), settings, rules);
         let kept = lookup.into_kept();
         match (decision, kept) {
@@ -175,15 +213,35 @@ impl<S: Inner + Clone> Cache<S> {
 
     /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
     /// invalidates what is stored for its URL (RFC 9111 §4.4).
-    fn pass(&mut self, request: Request, fwd: Fwd, reason: Reason) -> ResponseFuture {
+    fn pass(&mut self, request: Request, now: Now, fwd: Fwd, reason: Reason) -> ResponseFuture {
+        let followed = Passing::of(&self.layer, &request, now, &mut self.key);
+        let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
-        let shared = changed.map(|changed| (changed, self.layer.shared.clone()));
+        let layer = changed.is_some().then(|| self.layer.clone());
+        let changed = changed.zip(layer);
+        let settings = &self.layer.settings;
+        let strips_tags = settings.tags.strip;
+        let hides_more = settings.targeted.hidden().next().is_some();
+        let hiding = hides_more.then(|| settings.clone());
         self.inner.call(request).change(move |result| {
+            if let Some((passing, clock)) = followed {
+                passing.ended(result, clock.now());
+            }
             let Ok(response) = result else { return };
-            if let Some((changed, shared)) = shared
+            if strips_tags {
+                tags::strip(response.headers_mut());
+            }
+            if let Some(settings) = hiding {
+                drop(Apart::take(
+                    response.headers_mut(),
+                    None,
+                    &settings.targeted,
+                ));
+            }
+            if let Some((changed, layer)) = changed
                 && has_worked(response.status())
             {
-                changed.invalidate(response, &shared);
+                changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
             }
             let status = CacheStatus {
                 outcome: CacheOutcome::Fwd(fwd),
@@ -210,6 +268,7 @@ impl<S: Inner + Clone> Cache<S> {
             settings,
             rules,
             shared,
+            ghost,
         } = self.layer.clone();
         asked.is_overriding = overrides(request.headers(), &rules);
         Errand {
@@ -230,6 +289,9 @@ impl<S: Inner + Clone> Cache<S> {
             stored,
             validates: false,
             pass: None,
+            ghost: ghost.map(|ghost| Following::of(&ghost, request)),
+            tags: Ok(Tags::default()),
+            apart: Apart::default(),
         }
     }
 

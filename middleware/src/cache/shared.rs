@@ -5,16 +5,19 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use config::cache::CacheSettings;
-use http::Uri;
+use http::{HeaderMap, Uri};
 use tokio_util::task::TaskTracker;
 
 use crate::cache::collapse::Flights;
 use crate::cache::fill::Bounds;
+use crate::cache::ghost::Ghost;
 use crate::cache::invalidate::PurgeLog;
-use crate::cache::key::{CacheKey, KeyHasher, KeyRules, Target};
-use crate::cache::store::memory::MemoryStore;
+use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
+use crate::cache::store::memory::{Lookup, MemoryStore};
 use crate::cache::stored::StoredResponse;
+use crate::cache::tags::NameHash;
 use crate::cache::verdicts::Verdicts;
+use crate::cache::versions::{Standing, Versions};
 use crate::clock::Clock;
 use crate::content_coding::Coding;
 use crate::content_coding::coded_copies::InProgress;
@@ -30,8 +33,11 @@ struct Shared {
     store: MemoryStore,
     flights: Arc<Flights>,
     purges: PurgeLog,
+    versions: Versions,
     verdicts: Verdicts,
     hasher: KeyHasher,
+    /// What is followed where nothing is stored.
+    ghost: Arc<Ghost>,
     /// The rules that routes make keys by; a purge has to know them all. Those of routes that a
     /// reload has taken away vanish with their last layer.
     rules: RwLock<Vec<Weak<KeyRules>>>,
@@ -85,8 +91,31 @@ pub enum Purge {
 }
 
 impl SharedCache {
-    /// An empty cache of at most `memory` bytes, all overhead counted.
+    /// An empty cache of at most `memory` bytes, all overhead counted, beside a ghost of a thousand keys.
     pub fn new(memory: u64, clock: Clock, tasks: TaskTracker, metrics: &Metrics) -> Self {
+        Self::with_ghost(memory, 1 << 10, clock, tasks, metrics)
+    }
+
+    /// As [`new`](Self::new), where at most `keys` keys are followed in place of what is not stored.
+    pub fn with_ghost(
+        memory: u64,
+        keys: usize,
+        clock: Clock,
+        tasks: TaskTracker,
+        metrics: &Metrics,
+    ) -> Self {
+        Self::hashing_by(KeyHasher::new(), memory, keys, clock, tasks, metrics)
+    }
+
+    /// The same with keys hashed as a test says.
+    pub(crate) fn hashing_by(
+        hasher: KeyHasher,
+        memory: u64,
+        keys: usize,
+        clock: Clock,
+        tasks: TaskTracker,
+        metrics: &Metrics,
+    ) -> Self {
         let bounds = Bounds {
             // One response may be half of the cache, and what is being received a quarter more.
             most: memory / 2,
@@ -97,8 +126,10 @@ impl SharedCache {
             store: MemoryStore::new(memory, metrics),
             flights: Arc::new(Flights::new(clock.now())),
             purges: PurgeLog::new(),
+            versions: Versions::new(),
             verdicts: Verdicts::new(),
-            hasher: KeyHasher::new(),
+            ghost: Ghost::new(keys, clock.now(), hasher.seed()),
+            hasher,
             rules: RwLock::default(),
             bounds,
             clock,
@@ -129,6 +160,7 @@ impl SharedCache {
     /// Removes everything and gives its memory back: how many keys that were.
     pub fn purge_all(&self) -> usize {
         self.0.purges.note_all();
+        self.0.ghost.forget_all();
         self.0.store.remove_all()
     }
 
@@ -178,24 +210,40 @@ impl SharedCache {
         })
     }
 
+    /// The rules that keys are made by now.
+    fn known_rules(&self) -> Vec<Arc<KeyRules>> {
+        let known = self.0.rules.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// See [`purge_uri`](Self::purge_uri).
     pub(crate) fn purge_target(&self, target: Target<'_>, purge: Purge) -> usize {
-        let known: Vec<Arc<KeyRules>> = {
-            let known = self.0.rules.read().unwrap_or_else(PoisonError::into_inner);
-            known.iter().filter_map(Weak::upgrade).collect()
-        };
         let mut key = Vec::new();
         let mut count = 0;
-        for rules in known {
+        for rules in self.known_rules() {
             self.write_uri_key(&rules, target, &mut key);
             let hash = self.0.hasher.hash(&key);
             let sequence = self.0.purges.note(hash);
+            self.0.ghost.forget(hash);
             count += match purge {
                 Purge::Hard => self.0.store.remove(hash),
                 Purge::Soft => self.0.store.mark_stale(hash, sequence),
             };
         }
         count
+    }
+
+    /// The groups of what is stored for `target`, as far as its keys are known: not where one URL has
+    /// many.
+    pub(crate) fn groups_of(&self, target: Target<'_>) -> Vec<NameHash> {
+        let (mut key, mut groups) = (Vec::new(), Vec::new());
+        for rules in self.known_rules() {
+            self.write_uri_key(&rules, target, &mut key);
+            self.0.store.groups(self.0.hasher.hash(&key), &mut groups);
+        }
+        groups.sort_unstable();
+        groups.dedup();
+        groups
     }
 
     /// The key that a URL is purged by: its one key, or the anchor of its many.
@@ -216,6 +264,31 @@ impl SharedCache {
         })
     }
 
+    /// What is stored under `key` (whose hash is `hash`) for a request with these fields, and was not
+    /// purged by a tag or prefix. What was is removed.
+    pub(crate) fn lookup(&self, hash: KeyHash, key: &[u8], request: &HeaderMap) -> Lookup {
+        let mut lookup = self.0.store.lookup(hash, key, request);
+        if let Lookup::Stored {
+            stored,
+            is_purged,
+            variants,
+        } = &mut lookup
+        {
+            match self.0.versions.standing(stored, key) {
+                Standing::Valid => {}
+                Standing::Stale => *is_purged = true,
+                Standing::Gone => {
+                    self.0.store.remove_one(stored);
+                    return match *variants - 1 {
+                        0 => Lookup::Nothing,
+                        others => Lookup::OtherVariant(others),
+                    };
+                }
+            }
+        }
+        lookup
+    }
+
     pub(crate) fn store(&self) -> &MemoryStore {
         &self.0.store
     }
@@ -228,8 +301,16 @@ impl SharedCache {
         &self.0.purges
     }
 
+    pub(crate) fn versions(&self) -> &Versions {
+        &self.0.versions
+    }
+
     pub(crate) fn verdicts(&self) -> &Verdicts {
         &self.0.verdicts
+    }
+
+    pub(crate) fn ghost(&self) -> &Arc<Ghost> {
+        &self.0.ghost
     }
 
     pub(crate) fn hasher(&self) -> KeyHasher {

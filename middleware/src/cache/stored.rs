@@ -11,11 +11,13 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::cache::apart::Apart;
 use crate::cache::decide::Candidate;
 use crate::cache::freshness::Source;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
 use crate::cache::storable::{Storing, Terms};
+use crate::cache::tags::Tags;
 use crate::cache::vary::Selection;
 use crate::clock::Now;
 use crate::content_coding::Coding;
@@ -47,6 +49,13 @@ pub struct StoredResponse {
     pub(crate) received: Now,
     /// How many purges there had been when it was asked for.
     pub(crate) born: Sequence,
+    /// What it is purged by, beside its URL.
+    pub(crate) tags: Tags,
+    /// What it says to us and not to clients.
+    pub(crate) apart: Apart,
+    /// The latest purge that it is known to have outlived; from `born` on. Raised by whoever compares
+    /// it with later ones, so that each is compared once.
+    valid_at: AtomicU64,
     pub(crate) key: KeyHash,
     /// Whether the request that brought it had `Authorization`: a background validation needs one too.
     pub(crate) is_authorized: bool,
@@ -87,6 +96,8 @@ impl StoredResponse {
             selection: Selection::default(),
             without: Vec::new(),
             is_cookie_stripped: false,
+            tags: Tags::default(),
+            apart: Apart::default(),
         };
         let origin = Origin {
             key: 0,
@@ -114,6 +125,9 @@ impl StoredResponse {
             selection: storing.selection,
             received: origin.received,
             born: origin.born,
+            tags: storing.tags,
+            apart: storing.apart,
+            valid_at: AtomicU64::new(origin.born.number()),
             key: origin.key,
             is_authorized: origin.is_authorized,
             reading: OnceLock::new(),
@@ -138,6 +152,9 @@ impl StoredResponse {
             body,
             coded: Arc::default(),
             selection: self.selection.clone(),
+            tags: self.tags.clone(),
+            apart: self.apart.clone(),
+            valid_at: AtomicU64::new(self.born.number()),
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
             ..*self
@@ -158,6 +175,16 @@ impl StoredResponse {
             },
             ..head
         }
+    }
+
+    /// The latest purge that it is known to have outlived.
+    pub(crate) fn valid_at(&self) -> Sequence {
+        Sequence::new(self.valid_at.load(Ordering::Relaxed))
+    }
+
+    /// Notes that it has outlived all purges up to `latest`.
+    pub(crate) fn confirm_at(&self, latest: Sequence) {
+        self.valid_at.fetch_max(latest.number(), Ordering::Relaxed);
     }
 
     /// What its fields mean for coding.
@@ -250,6 +277,8 @@ impl StoredResponse {
             + block(size_of::<CodedCopies>() + COUNTS)
             + fields_weight(&self.fields)
             + self.selection.size()
+            + self.tags.weight()
+            + self.apart.fields().map_or(0, apart_weight)
             + body
             + coded
     }
@@ -306,6 +335,11 @@ fn own_body(content: Vec<Bytes>) -> Arc<[Bytes]> {
         }
     }
     segments.into()
+}
+
+/// The same for fields whose values each have memory of their own.
+fn apart_weight(fields: &HeaderMap) -> usize {
+    block(size_of::<HeaderMap>() + COUNTS) + fields_weight(fields) + fields.len() * (SHARED + 16)
 }
 
 fn fields_weight(fields: &HeaderMap) -> usize {

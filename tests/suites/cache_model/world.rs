@@ -43,7 +43,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let metrics = Metrics::new();
-        let clock = Clock::stopped(beginning());
+        let clock = Clock::standing_at(beginning());
         let shared = SharedCache::new(64 << 20, clock, TaskTracker::new(), &metrics);
         Self {
             shared,
