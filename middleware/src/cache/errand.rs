@@ -17,7 +17,7 @@ use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash, KeyRules};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay, replay_head};
-use crate::cache::shared::SharedCache;
+use crate::cache::shared::{PurgedBy, SharedCache};
 use crate::cache::storable::{Exchange, Storing, storable};
 use crate::cache::stored::{Origin, StoredResponse};
 use crate::cache::validate;
@@ -33,8 +33,7 @@ pub(crate) struct Errand {
     pub(crate) rules: Arc<KeyRules>,
     pub(crate) asked: Asked,
     pub(crate) key: CacheKey,
-    /// The key of the URL, where it has many keys.
-    pub(crate) anchor: Option<CacheKey>,
+    pub(crate) purged_by: PurgedBy,
     /// The request's fields as the client sent them: a later `Vary` may name any of them.
     pub(crate) fields: HeaderMap,
     pub(crate) requested: Now,
@@ -101,7 +100,14 @@ impl Errand {
             return request;
         }
         let fields = request.headers_mut();
-        let Some(kept) = self.stored.as_ref().filter(|_| !self.asked.is_head) else {
+        if self.asked.is_head && self.stored.is_some() {
+            // Its answer is news of what is stored, by which the client's conditions are judged above.
+            validate::ask_identity(fields);
+            validate::ask_whole(fields);
+            validate::ask_unconditionally(fields);
+            return request;
+        }
+        let Some(kept) = self.stored.as_ref() else {
             if !self.asked.has_range {
                 validate::ask_identity(fields);
                 if self.fetches_whole(fields) {
@@ -205,7 +211,7 @@ impl Errand {
         let freshened = storing.and_then(|storing| {
             let origin = self.origin(now);
             let freshened = Arc::new(kept.stored.freshened(&merged, storing, origin));
-            self.put(&freshened, Some(&kept.stored)).map(|()| freshened)
+            self.freshen(&freshened, &kept.stored).map(|()| freshened)
         });
         let stored = freshened.as_ref().map(|_| ()).map_err(|reason| *reason);
         self.note(Some(StatusCode::NOT_MODIFIED), stored, now);
@@ -276,6 +282,12 @@ impl Errand {
         if answer.status() == StatusCode::NOT_MODIFIED {
             return self.passed_on(answer, flight, now);
         }
+        if self.asked.is_head
+            && answer.status() == StatusCode::OK
+            && let Some(kept) = self.news_of()
+        {
+            return self.heard(kept, answer, now);
+        }
         let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
         match self.storing(answer.status(), answer.headers(), declared, now) {
             Err(reason) => self.refused(answer, reason, flight, now),
@@ -289,15 +301,32 @@ impl Errand {
         }
     }
 
-    fn storing(
+    /// What is stored, where the answer to a HEAD may have a say about it.
+    fn news_of(&self) -> Option<&Kept> {
+        let may_learn = !(self.asked.directives.no_store || self.asked.is_overriding);
+        self.stored.as_ref().filter(|_| may_learn)
+    }
+
+    pub(crate) fn storing(
         &self,
         status: StatusCode,
         fields: &HeaderMap,
         length: Option<u64>,
         now: Now,
     ) -> Result<Storing, Reason> {
+        self.storing_for(&self.asked, status, fields, length, now)
+    }
+
+    pub(crate) fn storing_for(
+        &self,
+        asked: &Asked,
+        status: StatusCode,
+        fields: &HeaderMap,
+        length: Option<u64>,
+        now: Now,
+    ) -> Result<Storing, Reason> {
         let exchange = Exchange {
-            asked: &self.asked,
+            asked,
             request: &self.fields,
             status,
             fields,
@@ -341,7 +370,8 @@ impl Errand {
         stored: Result<(), Reason>,
         ttl: Option<i64>,
     ) -> CacheStatus {
-        let asked = (self.reason != Reason::NothingStored).then_some(self.reason);
+        let is_news = !matches!(self.reason, Reason::NothingStored | Reason::Method);
+        let asked = is_news.then_some(self.reason);
         CacheStatus {
             outcome: CacheOutcome::Fwd(self.fwd),
             fwd_status: Some(status),

@@ -9,13 +9,20 @@ use http::header::{CONTENT_LOCATION, LOCATION};
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 
 use crate::cache::key::{KeyHash, Target};
-use crate::cache::shared::{Purge, SharedCache};
+use crate::cache::shared::SharedCache;
 use crate::facts::Scheme;
 use crate::{Request, Response};
 
 /// A moment in the order of purges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Sequence(u64);
+
+impl Sequence {
+    /// Whether there were exactly `count` purges after `earlier`.
+    pub(crate) fn is_after(self, earlier: Self, count: usize) -> bool {
+        usize::try_from(self.0 - earlier.0) == Ok(count)
+    }
+}
 
 /// The latest purges, by key. Bounded: about what it has forgotten it says "purged", so the worst
 /// that a flood of purges does is that slow answers are not stored.
@@ -218,15 +225,24 @@ impl Changed {
         }
     }
 
-    pub(crate) fn invalidate(&self, response: &Response, shared: &SharedCache) {
+    /// Removes what it changed: how many purges that were, as the log counts them.
+    pub(crate) fn invalidate(&self, response: &Response, shared: &SharedCache) -> usize {
         let target = Target::new(self.scheme, &self.authority, &self.uri);
-        shared.purge_target(target, Purge::Hard);
+        let mut purges = shared.invalidate_target(target);
         for other in also_changed(target, response.headers()) {
             if let Ok(uri) = other.parse() {
                 let target = Target::new(self.scheme, &self.authority, &uri);
-                shared.purge_target(target, Purge::Hard);
+                purges += shared.invalidate_target(target);
             }
         }
+        purges
+    }
+
+    /// Whether `reference`, relative to it, is the same URL.
+    pub(crate) fn is_same(&self, reference: &str) -> bool {
+        let target = Target::new(self.scheme, &self.authority, &self.uri);
+        let own = self.uri.path_and_query().map_or("/", |own| own.as_str());
+        resolve(target, reference).as_deref() == Some(own)
     }
 }
 

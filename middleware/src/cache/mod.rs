@@ -44,10 +44,13 @@ pub mod explain;
 mod fill;
 mod follow;
 mod freshness;
+mod head;
 mod invalidate;
 mod keep;
 mod key;
 mod lead;
+mod post;
+mod query;
 pub mod reason;
 mod replay;
 mod shared;
@@ -63,6 +66,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use config::cache::CacheSettings;
+use http::Method;
 use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
@@ -71,7 +75,7 @@ use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
 use crate::cache::invalidate::{Changed, Sequence, has_worked, is_unsafe};
-use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
+use crate::cache::key::{CacheKey, KeyHash, KeyRules};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay};
@@ -143,6 +147,9 @@ impl<S: Inner + Clone> Cache<S> {
         let settings = &self.layer.settings;
         let asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
+            Err((_, Reason::QueryContent)) if request.body().is_stream() => {
+                return self.query(request, now);
+            }
             Err((fwd, reason)) => return self.pass(request, fwd, reason),
         };
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
@@ -176,6 +183,9 @@ impl<S: Inner + Clone> Cache<S> {
     /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
     /// invalidates what is stored for its URL (RFC 9111 §4.4).
     fn pass(&mut self, request: Request, fwd: Fwd, reason: Reason) -> ResponseFuture {
+        if request.method() == Method::POST && self.layer.settings.enabled {
+            return self.post(request);
+        }
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
         let shared = changed.map(|changed| (changed, self.layer.shared.clone()));
         self.inner.call(request).change(move |result| {
@@ -185,15 +195,7 @@ impl<S: Inner + Clone> Cache<S> {
             {
                 changed.invalidate(response, &shared);
             }
-            let status = CacheStatus {
-                outcome: CacheOutcome::Fwd(fwd),
-                fwd_status: Some(response.status()),
-                stored: false,
-                collapsed: false,
-                ttl: None,
-                reason: (reason != Reason::Method).then_some(reason),
-            };
-            annotate(response, status);
+            passed(response, fwd, (reason != Reason::Method).then_some(reason));
         })
     }
 
@@ -217,7 +219,7 @@ impl<S: Inner + Clone> Cache<S> {
                 hash,
                 bytes: self.key.as_slice().into(),
             },
-            anchor: shared.anchor(&rules, Target::of(request)),
+            purged_by: shared.purged_by(&rules, request, hash),
             fields: request.headers().clone(),
             shared,
             settings,
@@ -325,6 +327,19 @@ fn hit(
         reason,
     };
     ResponseFuture::ready(Ok(replay(&kept.stored, asked.is_head, now, status)))
+}
+
+/// Says on an answer that it was forwarded, and no more.
+fn passed(response: &mut Response, fwd: Fwd, reason: Option<Reason>) {
+    let status = CacheStatus {
+        outcome: CacheOutcome::Fwd(fwd),
+        fwd_status: Some(response.status()),
+        stored: false,
+        collapsed: false,
+        ttl: None,
+        reason,
+    };
+    annotate(response, status);
 }
 
 impl Lookup {

@@ -1,20 +1,21 @@
 //! What all routes and cores share: the store, the requests in flight, what was purged and decided lately.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use config::cache::CacheSettings;
-use http::Uri;
+use http::{Method, Uri};
 use tokio_util::task::TaskTracker;
 
 use crate::cache::collapse::Flights;
 use crate::cache::fill::Bounds;
-use crate::cache::invalidate::PurgeLog;
-use crate::cache::key::{CacheKey, KeyHasher, KeyRules, Target};
+use crate::cache::invalidate::{PurgeLog, Sequence};
+use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
 use crate::cache::store::memory::MemoryStore;
 use crate::cache::stored::StoredResponse;
 use crate::cache::verdicts::Verdicts;
+use crate::Request;
 use crate::clock::Clock;
 use crate::content_coding::Coding;
 use crate::content_coding::coded_copies::InProgress;
@@ -41,6 +42,8 @@ struct Shared {
     copies: InProgress,
     counts: Counts,
     metrics: Metrics,
+    /// Whether an answer to QUERY was ever asked for: else a purge need not look for any.
+    has_queries: AtomicBool,
 }
 
 /// Counted off the hit path only.
@@ -75,6 +78,16 @@ pub struct Figures {
     pub validated_in_background: u64,
 }
 
+/// How a purge finds what is stored for one key.
+#[derive(Clone, Debug)]
+pub(crate) struct PurgedBy {
+    /// What the log of purges calls the URL.
+    pub(crate) url: KeyHash,
+    /// The key by which all that the URL has is removed together, where it has many keys: by fields
+    /// and cookies of the request, or by the content of a QUERY.
+    pub(crate) anchor: Option<CacheKey>,
+}
+
 /// What a purge does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purge {
@@ -106,6 +119,7 @@ impl SharedCache {
             copies: InProgress::default(),
             counts: Counts::default(),
             metrics: metrics.clone(),
+            has_queries: AtomicBool::new(false),
         }))
     }
 
@@ -178,24 +192,42 @@ impl SharedCache {
         })
     }
 
+    /// Removes what is stored for `target`: how many purges the log counts for that.
+    pub(crate) fn invalidate_target(&self, target: Target<'_>) -> usize {
+        self.purge_counted(target, Purge::Hard).1
+    }
+
     /// See [`purge_uri`](Self::purge_uri).
     pub(crate) fn purge_target(&self, target: Target<'_>, purge: Purge) -> usize {
+        self.purge_counted(target, purge).0
+    }
+
+    /// How many responses were purged, and how many purges the log counts for that.
+    fn purge_counted(&self, target: Target<'_>, purge: Purge) -> (usize, usize) {
         let known: Vec<Arc<KeyRules>> = {
             let known = self.0.rules.read().unwrap_or_else(PoisonError::into_inner);
             known.iter().filter_map(Weak::upgrade).collect()
         };
         let mut key = Vec::new();
-        let mut count = 0;
+        let (mut count, purges) = (0, known.len());
         for rules in known {
             self.write_uri_key(&rules, target, &mut key);
             let hash = self.0.hasher.hash(&key);
             let sequence = self.0.purges.note(hash);
-            count += match purge {
-                Purge::Hard => self.0.store.remove(hash),
-                Purge::Soft => self.0.store.mark_stale(hash, sequence),
-            };
+            count += self.purge_key(hash, sequence, purge);
+            if !rules.is_projected() && self.0.has_queries.load(Ordering::Acquire) {
+                rules.write_anchor(target, &mut key);
+                count += self.purge_key(self.0.hasher.hash(&key), sequence, purge);
+            }
         }
-        count
+        (count, purges)
+    }
+
+    fn purge_key(&self, key: KeyHash, sequence: Sequence, purge: Purge) -> usize {
+        match purge {
+            Purge::Hard => self.0.store.remove(key),
+            Purge::Soft => self.0.store.mark_stale(key, sequence),
+        }
     }
 
     /// The key that a URL is purged by: its one key, or the anchor of its many.
@@ -207,13 +239,27 @@ impl SharedCache {
         }
     }
 
-    /// The key by which what `target` has is purged together, where it has many keys.
-    pub(crate) fn anchor(&self, rules: &KeyRules, target: Target<'_>) -> Option<CacheKey> {
-        rules.is_projected().then(|| {
-            let mut key = Vec::new();
-            rules.write_anchor(target, &mut key);
-            self.0.hasher.key(&key)
-        })
+    /// What `request`, whose key is `key`, is purged by.
+    pub(crate) fn purged_by(&self, rules: &KeyRules, request: &Request, key: KeyHash) -> PurgedBy {
+        let is_query = *request.method() == Method::QUERY;
+        if !(is_query || rules.is_projected()) {
+            return PurgedBy {
+                url: key,
+                anchor: None,
+            };
+        }
+        if is_query {
+            // Before anything is stored, so that no purge overlooks it.
+            self.0.has_queries.store(true, Ordering::Release);
+        }
+        let (target, mut written) = (Target::of(request), Vec::new());
+        self.write_uri_key(rules, target, &mut written);
+        let url = self.0.hasher.hash(&written);
+        rules.write_anchor(target, &mut written);
+        PurgedBy {
+            url,
+            anchor: Some(self.0.hasher.key(&written)),
+        }
     }
 
     pub(crate) fn store(&self) -> &MemoryStore {

@@ -1,6 +1,6 @@
 //! A stored response: the identity representation and its coded copies.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -53,6 +53,8 @@ pub struct StoredResponse {
     /// No background validation before this, in milliseconds after `received`; written by whoever
     /// starts one, so that there is exactly one.
     next_validation: AtomicU64,
+    /// Whether the upstream has told of other content since, by the answer to a HEAD.
+    outdated: AtomicBool,
 }
 
 /// One slot for each coding, filled when first needed.
@@ -118,6 +120,7 @@ impl StoredResponse {
             is_authorized: origin.is_authorized,
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
+            outdated: AtomicBool::new(false),
         }
     }
 
@@ -140,6 +143,7 @@ impl StoredResponse {
             selection: self.selection.clone(),
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
+            outdated: AtomicBool::new(false),
             ..*self
         }
     }
@@ -204,7 +208,13 @@ impl StoredResponse {
             terms: self.terms,
             age: self.age(now),
             is_purged,
+            is_outdated: self.outdated.load(Ordering::Relaxed),
         }
+    }
+
+    /// It is stale from now on, whatever its lifetime (RFC 9111 §4.3.5).
+    pub(crate) fn mark_outdated(&self) {
+        self.outdated.store(true, Ordering::Relaxed);
     }
 
     /// Whether the caller is the one who may validate it in the background now; if so, nobody else

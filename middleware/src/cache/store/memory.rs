@@ -140,7 +140,36 @@ impl MemoryStore {
         replaced: Option<&Arc<StoredResponse>>,
         most: usize,
     ) {
+        self.put_if(|_| true, key, anchor, stored, replaced, most);
+    }
+
+    /// Stores `stored` in place of `old`, of which a validation made it; `false`, and nothing changes,
+    /// if that is not stored any more.
+    pub(crate) fn freshen(
+        &self,
+        key: &CacheKey,
+        anchor: Option<&CacheKey>,
+        stored: &Arc<StoredResponse>,
+        old: &Arc<StoredResponse>,
+        most: usize,
+    ) -> bool {
+        let is_there = |responses: &[Arc<StoredResponse>]| {
+            responses.iter().any(|stored| Arc::ptr_eq(stored, old))
+        };
+        self.put_if(is_there, key, anchor, stored, Some(old), most)
+    }
+
+    fn put_if(
+        &self,
+        may: impl Fn(&[Arc<StoredResponse>]) -> bool,
+        key: &CacheKey,
+        anchor: Option<&CacheKey>,
+        stored: &Arc<StoredResponse>,
+        replaced: Option<&Arc<StoredResponse>>,
+        most: usize,
+    ) -> bool {
         let anchor = anchor.map(|anchor| self.anchored(anchor));
+        let mut is_put = true;
         let is_replaced = |old: &Arc<StoredResponse>| {
             old.selection == stored.selection
                 || replaced.is_some_and(|replaced| Arc::ptr_eq(old, replaced))
@@ -148,6 +177,10 @@ impl MemoryStore {
         self.entries.entry(key.hash).and_compute_with(|old| {
             let old = old.map(moka::Entry::into_value);
             let old = old.filter(|old| old.key == key.bytes && old.anchor == anchor);
+            if !may(old.as_ref().map_or(&[], |old| old.responses())) {
+                is_put = false;
+                return Op::Nop;
+            }
             let kept = old.iter().flat_map(|old| old.responses().iter());
             let count = kept.clone().filter(|old| is_replaced(old)).count();
             self.metrics.add(Event::EvictedReplaced, count as u64);
@@ -166,6 +199,7 @@ impl MemoryStore {
                 purged,
             )))
         });
+        is_put
     }
 
     /// A link to the anchor `key`, which is made if it is not there.
