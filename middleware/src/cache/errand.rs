@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use config::cache::CacheSettings;
+use config::cache::{CacheSettings, Preconditions};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
@@ -14,10 +14,13 @@ use crate::cache::decide::{Asked, Candidate, may_stand_in};
 use crate::cache::fill::Fill;
 use crate::cache::freshness::Times;
 use crate::cache::invalidate::Sequence;
+use crate::cache::keep::is_lasting;
 use crate::cache::key::{CacheKey, KeyHash, KeyRules};
+use crate::cache::offer;
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay, replay_head};
 use crate::cache::shared::{PurgedBy, SharedCache};
+use crate::cache::store::memory::Variants;
 use crate::cache::storable::{Exchange, Storing, storable};
 use crate::cache::stored::{Origin, StoredResponse};
 use crate::cache::validate;
@@ -42,6 +45,9 @@ pub(crate) struct Errand {
     pub(crate) reason: Reason,
     /// What is stored for this request and is not to be used as it is.
     pub(crate) stored: Option<Kept>,
+    /// What is stored under the key for other requests; once the upstream was asked about them, those
+    /// that it was asked about.
+    pub(crate) variants: Option<Variants>,
     /// Whether the upstream is asked about `stored`, so that a 304 is about that.
     pub(crate) validates: bool,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
@@ -53,6 +59,8 @@ pub(crate) struct Errand {
 pub(crate) struct Kept {
     pub(crate) stored: Arc<StoredResponse>,
     pub(crate) is_purged: bool,
+    /// Whether it was chosen by its own language.
+    pub(crate) is_by_language: bool,
 }
 
 impl Kept {
@@ -96,6 +104,9 @@ impl Errand {
     /// Makes the upstream's request of the client's.
     pub(crate) fn prepare(&mut self, mut request: Request) -> Request {
         self.born = self.shared.purges().now();
+        if self.asked.is_head || self.asked.directives.no_store || self.asked.is_overriding {
+            self.variants = None;
+        }
         if self.asked.directives.no_store || self.asked.is_overriding {
             return request;
         }
@@ -110,9 +121,12 @@ impl Errand {
         let Some(kept) = self.stored.as_ref() else {
             if !self.asked.has_range {
                 validate::ask_identity(fields);
-                if self.fetches_whole(fields) {
+                self.offer_variants(fields);
+                if self.variants.is_none() && self.fetches_whole(fields) {
                     validate::ask_unconditionally(fields);
                 }
+            } else {
+                self.variants = None;
             }
             return request;
         };
@@ -131,7 +145,14 @@ impl Errand {
         self.stored.is_none()
             && !self.asked.is_head
             && validate::is_conditional(fields)
-            && self.shared.verdicts().claim_whole(self.key.hash)
+            && match self.settings.preconditions {
+                Preconditions::Forward => self.shared.verdicts().claim_whole(self.key.hash),
+                // In vain where the whole answer was refused lately.
+                Preconditions::Fetch => {
+                    let latest = self.shared.verdicts().latest(self.key.hash);
+                    !latest.is_some_and(|latest| latest.stored.is_err_and(is_lasting))
+                }
+            }
     }
 
     /// Does what follows from the upstream's answer. `flight` is there if others may share it.
@@ -143,8 +164,11 @@ impl Errand {
         let now = self.shared.clock().now();
         match result {
             Err(error) => self.failed(error, flight, now),
-            Ok(answer) if self.validates && answer.status() == StatusCode::NOT_MODIFIED => {
-                Ok(self.confirmed(&answer, flight, now))
+            Ok(answer) if answer.status() == StatusCode::NOT_MODIFIED => {
+                match self.asked_about(answer.headers()) {
+                    Some(kept) => Ok(self.confirmed(&kept, &answer, flight, now)),
+                    None => Ok(self.answered(answer, flight, now)),
+                }
             }
             Ok(answer) if answer.status().is_server_error() => {
                 match self.stand_in(Some(answer.status()), now) {
@@ -159,6 +183,19 @@ impl Errand {
             }
             Ok(answer) => Ok(self.answered(answer, flight, now)),
         }
+    }
+
+    /// The stored response that a 304 with these fields is about, if the upstream was asked about any.
+    fn asked_about(&self, not_modified: &HeaderMap) -> Option<Kept> {
+        if self.validates {
+            return self.stored.clone();
+        }
+        let stored = offer::named(self.variants.as_ref()?, not_modified)?.clone();
+        Some(Kept {
+            stored,
+            is_purged: false,
+            is_by_language: false,
+        })
     }
 
     /// What is stored, in place of an error, if anything permits it.
@@ -198,11 +235,13 @@ impl Errand {
     }
 
     /// A 304 about what is stored: its fields take those of the 304, and it is fresh anew.
-    fn confirmed(self, answer: &Response, flight: Option<Flight>, now: Now) -> Response {
-        let kept = self
-            .stored
-            .as_ref()
-            .expect("only what is stored is validated");
+    fn confirmed(
+        self,
+        kept: &Kept,
+        answer: &Response,
+        flight: Option<Flight>,
+        now: Now,
+    ) -> Response {
         if !validate::is_about(&kept.stored.fields, answer.headers()) {
             return self.misnamed(kept, flight, now);
         }

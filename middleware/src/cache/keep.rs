@@ -262,7 +262,7 @@ impl Errand {
 }
 
 /// Whether the next answer to a request like this one will not be stored either.
-fn is_lasting(reason: Reason) -> bool {
+pub(crate) fn is_lasting(reason: Reason) -> bool {
     condemns(reason) || matches!(reason, Reason::Cookie | Reason::Authorization)
 }
 

@@ -49,6 +49,7 @@ mod invalidate;
 mod keep;
 mod key;
 mod lead;
+mod offer;
 mod post;
 mod query;
 pub mod reason;
@@ -79,7 +80,7 @@ use crate::cache::key::{CacheKey, KeyHash, KeyRules};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay};
-use crate::cache::store::memory::Lookup;
+use crate::cache::store::memory::{Lookup, Variants};
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
@@ -157,9 +158,12 @@ impl<S: Inner + Clone> Cache<S> {
         let hash = shared.hasher().hash(&self.key);
         let lookup = shared.store().lookup(hash, &self.key, request.headers());
         let decision = decide(&asked, lookup.found(now), settings, rules);
-        let kept = lookup.into_kept();
+        let (kept, variants) = lookup.into_parts();
         match (decision, kept) {
-            (Decision::Serve, Some(kept)) => hit(&kept, &asked, now, CacheOutcome::Hit, None),
+            (Decision::Serve, Some(kept)) => {
+                let reason = kept.is_by_language.then_some(Reason::ContentLanguage);
+                hit(&kept, &asked, now, CacheOutcome::Hit, reason)
+            }
             (Decision::ServeStale { validate, reason }, Some(kept)) => {
                 if validate {
                     self.validate_in_background(&request, hash, &kept, now);
@@ -171,7 +175,8 @@ impl<S: Inner + Clone> Cache<S> {
                     .detail("nothing usable is stored, and the request says only-if-cached")))
             }
             (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept) => {
-                let errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+                let mut errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+                errand.variants = variants;
                 self.forward(request, errand, attempt)
             }
             (Decision::Serve | Decision::ServeStale { .. }, None) => {
@@ -231,6 +236,7 @@ impl<S: Inner + Clone> Cache<S> {
             reason,
             stored,
             validates: false,
+            variants: None,
             pass: None,
         }
     }
@@ -265,14 +271,12 @@ impl<S: Inner + Clone> Cache<S> {
     }
 
     fn alone(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
-        let request = errand.prepare(request);
-        let answer = self.inner.call(request);
+        let answer = self.ask(request, &mut errand);
         answer.map(move |result| errand.finish(result, None))
     }
 
     fn lead(&mut self, request: Request, mut errand: Errand, flight: Flight) -> ResponseFuture {
-        let request = errand.prepare(request);
-        match self.inner.call(request).try_ready() {
+        match self.ask(request, &mut errand).try_ready() {
             Ok(result) => ResponseFuture::ready(errand.finish(result, Some(flight))),
             Err(answer) => ResponseFuture::boxed(Leading::new(answer, errand, flight)),
         }
@@ -353,12 +357,24 @@ impl Lookup {
         }
     }
 
-    fn into_kept(self) -> Option<Kept> {
+    /// What it found for the request, or else for other ones.
+    fn into_parts(self) -> (Option<Kept>, Option<Variants>) {
         match self {
             Self::Stored {
-                stored, is_purged, ..
-            } => Some(Kept { stored, is_purged }),
-            Self::Nothing | Self::OtherVariant(_) => None,
+                stored,
+                is_purged,
+                is_by_language,
+                ..
+            } => {
+                let kept = Kept {
+                    stored,
+                    is_purged,
+                    is_by_language,
+                };
+                (Some(kept), None)
+            }
+            Self::OtherVariant(variants) => (None, Some(variants)),
+            Self::Nothing => (None, None),
         }
     }
 }

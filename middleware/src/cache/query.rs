@@ -1,7 +1,7 @@
 //! QUERY (RFC 10008): safe, idempotent and cacheable, by a key that has its content in it.
 //!
-//! "The cache key for a QUERY request MUST incorporate the request content and related metadata." So
-//! the content is read before anything is looked up, up to `cache.query_max_body` and only if it comes
+//! The cache key has to take in the content and the metadata that says how it is read. So the content
+//! is read before anything is looked up, up to `cache.query_max_body` and only if it comes
 //! promptly; what is longer or slower is forwarded as it comes, and its answer is nobody else's.
 
 use std::time::Duration;

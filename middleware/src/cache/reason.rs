@@ -97,6 +97,10 @@ reasons! {
     VaryMismatch, "vary-mismatch",
         "What is stored was chosen by other values of the fields that Vary names (RFC 9111 §4.1).",
         Some("let the app name fewer fields in Vary");
+    /// Chosen by its `Content-Language`.
+    ContentLanguage, "content-language",
+        "What is stored was chosen because its Content-Language is the request's one first choice (RFC 9111 §4.1).",
+        Some("let the app send no Content-Language where it is not what Accept-Language chose");
     /// What is stored is stale.
     Stale, "stale",
         "What is stored is stale (RFC 9111 §4.2).",

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    AGE, CONNECTION, CONTENT_LENGTH, DATE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    AGE, CONNECTION, CONTENT_LANGUAGE, CONTENT_LENGTH, DATE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -183,6 +183,13 @@ impl StoredResponse {
     /// Whether both are of the same content, so that a coded copy of one is a copy of the other.
     pub(crate) fn shares_copies(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.coded, &other.coded)
+    }
+
+    /// The one language that its content is for, if it says one.
+    pub(crate) fn language(&self) -> Option<&[u8]> {
+        let mut lines = self.fields.get_all(CONTENT_LANGUAGE).iter();
+        let (only, more) = (lines.next()?.as_bytes().trim_ascii(), lines.next());
+        (more.is_none() && !only.is_empty() && !only.contains(&b',')).then_some(only)
     }
 
     /// Length of the identity content in bytes.

@@ -29,10 +29,13 @@ struct Entry {
     weight: u32,
 }
 
+/// The responses under one key, latest first.
+pub(crate) type Variants = Arc<[Arc<StoredResponse>]>;
+
 #[derive(Clone, Debug)]
 enum Content {
     /// Latest first.
-    Responses(Arc<[Arc<StoredResponse>]>),
+    Responses(Variants),
     /// Stands for a URL that has many keys (by configured fields and cookies). Removing it makes all
     /// of them invalid at once, without knowing them; if it is evicted, they are purged for nothing,
     /// never kept wrongly.
@@ -49,12 +52,14 @@ struct AnchorLink {
 #[derive(Debug)]
 pub(crate) enum Lookup {
     Nothing,
-    /// This many, none for this request's values of the nominated fields.
-    OtherVariant(usize),
+    /// These, none for this request's values of the nominated fields.
+    OtherVariant(Variants),
     Stored {
         stored: Arc<StoredResponse>,
         /// Whether a soft purge has marked it stale.
         is_purged: bool,
+        /// Whether it was chosen by its own language, not by what the request says of it.
+        is_by_language: bool,
         /// How many are stored under the key.
         variants: usize,
     },
@@ -101,16 +106,25 @@ impl MemoryStore {
             return Lookup::Nothing;
         };
         let responses = entry.responses();
-        match responses
-            .iter()
-            .find(|stored| stored.selection.matches(request))
-        {
-            None => Lookup::OtherVariant(responses.len()),
-            Some(stored) => Lookup::Stored {
+        let same = |stored: &&Arc<StoredResponse>| stored.selection.matches(request);
+        let by_language = |stored: &&Arc<StoredResponse>| {
+            let language = stored.language();
+            language.is_some_and(|own| stored.selection.matches_by_language(request, own))
+        };
+        let mut is_by_language = false;
+        let found = responses.iter().find(same).or_else(|| {
+            is_by_language = true;
+            responses.iter().find(by_language)
+        });
+        match (found, &entry.content) {
+            (Some(stored), _) => Lookup::Stored {
                 stored: stored.clone(),
                 is_purged: stored.born < purged,
+                is_by_language,
                 variants: responses.len(),
             },
+            (None, Content::Responses(responses)) => Lookup::OtherVariant(responses.clone()),
+            (None, Content::Anchor(_)) => Lookup::Nothing,
         }
     }
 
@@ -143,8 +157,8 @@ impl MemoryStore {
         self.put_if(|_| true, key, anchor, stored, replaced, most);
     }
 
-    /// Stores `stored` in place of `old`, of which a validation made it; `false`, and nothing changes,
-    /// if that is not stored any more.
+    /// Stores `stored`, which a validation made of `old`: in its place, or beside it where it answers
+    /// other requests. `false`, and nothing changes, if `old` is not stored any more.
     pub(crate) fn freshen(
         &self,
         key: &CacheKey,
@@ -156,7 +170,8 @@ impl MemoryStore {
         let is_there = |responses: &[Arc<StoredResponse>]| {
             responses.iter().any(|stored| Arc::ptr_eq(stored, old))
         };
-        self.put_if(is_there, key, anchor, stored, Some(old), most)
+        let replaced = (stored.selection == old.selection).then_some(old);
+        self.put_if(is_there, key, anchor, stored, replaced, most)
     }
 
     fn put_if(

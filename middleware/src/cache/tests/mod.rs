@@ -4,6 +4,7 @@ mod background;
 mod collapsing;
 mod filling;
 mod invalidation;
+mod news;
 mod reuse;
 mod speed;
 mod validation;
