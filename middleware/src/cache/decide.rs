@@ -42,7 +42,10 @@ impl Asked {
         }
         if is_query {
             // Only content that is all here can be part of the key.
-            let length = request.body().as_whole().map(|content| content.len() as u64);
+            let length = request
+                .body()
+                .as_whole()
+                .map(|content| content.len() as u64);
             if length.is_none_or(|length| length > settings.query_max_body) {
                 return Err((Fwd::Bypass, Reason::QueryContent));
             }

@@ -160,7 +160,13 @@ impl SharedCache {
         let (would, reason) = said(decide(&asked, found, settings, &rules));
         explanation.would = would;
         explanation.because.extend(reason.map(Rule::from));
-        if matches!(&lookup, Lookup::Stored { is_by_language: true, .. }) {
+        if matches!(
+            &lookup,
+            Lookup::Stored {
+                is_by_language: true,
+                ..
+            }
+        ) {
             explanation.because.push(Reason::ContentLanguage.into());
         }
         if would == Would::Forward && overrides(request.headers(), &rules) {

@@ -135,7 +135,11 @@ mod tests {
             (&[("etag", "\"a\"")][..], Says::Same),
             (&[("last-modified", OLD)], Says::Same),
             (
-                &[("etag", "\"a\""), ("last-modified", OLD), ("content-length", "7")],
+                &[
+                    ("etag", "\"a\""),
+                    ("last-modified", OLD),
+                    ("content-length", "7"),
+                ],
                 Says::Same,
             ),
             (&[("etag", "\"b\"")], Says::Other),
@@ -157,7 +161,8 @@ mod tests {
             assert_eq!(says(&stored, &fields(head)), expected, "{head:?}");
         }
         let status = StatusCode::NOT_FOUND;
-        let missing = StoredResponse::fixed(status, fields(&[("etag", "\"a\"")]), Bytes::new(), now);
+        let missing =
+            StoredResponse::fixed(status, fields(&[("etag", "\"a\"")]), Bytes::new(), now);
         assert_eq!(says(&missing, &fields(&[("etag", "\"a\"")])), Says::Other);
         let untagged = StoredResponse::fixed(StatusCode::OK, fields(&[]), Bytes::new(), now);
         assert_eq!(says(&untagged, &fields(&[("etag", "\"a\"")])), Says::Other);

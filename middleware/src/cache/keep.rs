@@ -175,7 +175,13 @@ impl Errand {
         }
         let store = self.shared.store();
         let most = self.settings.variants;
-        store.put(&self.key, self.purged_by.anchor.as_ref(), stored, replaced, most);
+        store.put(
+            &self.key,
+            self.purged_by.anchor.as_ref(),
+            stored,
+            replaced,
+            most,
+        );
         self.settle_put()
     }
 
@@ -211,12 +217,16 @@ impl Errand {
 
     /// Whether the URL was purged since the upstream was asked.
     pub(crate) fn is_purged(&self) -> bool {
-        self.shared.purges().has_since(self.born, self.purged_by.url)
+        self.shared
+            .purges()
+            .has_since(self.born, self.purged_by.url)
     }
 
     /// Whether `shared` was asked for before the URL was purged, and this request came after.
     pub(crate) fn is_older_than_purge(&self, shared: &StoredResponse) -> bool {
-        self.shared.purges().has_since(shared.born, self.purged_by.url)
+        self.shared
+            .purges()
+            .has_since(shared.born, self.purged_by.url)
     }
 
     /// What follows for others from an answer that is not stored.

@@ -8,6 +8,7 @@ use config::cache::CacheSettings;
 use http::{Method, Uri};
 use tokio_util::task::TaskTracker;
 
+use crate::Request;
 use crate::cache::collapse::Flights;
 use crate::cache::fill::Bounds;
 use crate::cache::invalidate::{PurgeLog, Sequence};
@@ -15,7 +16,6 @@ use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
 use crate::cache::store::memory::MemoryStore;
 use crate::cache::stored::StoredResponse;
 use crate::cache::verdicts::Verdicts;
-use crate::Request;
 use crate::clock::Clock;
 use crate::content_coding::Coding;
 use crate::content_coding::coded_copies::InProgress;

@@ -52,7 +52,9 @@ impl Selection {
         let Some(named) = self.0.iter().find(differing) else {
             return false;
         };
-        self.0.iter().all(|field| std::ptr::eq(field, named) || is_alike(field))
+        self.0
+            .iter()
+            .all(|field| std::ptr::eq(field, named) || is_alike(field))
             && AcceptLanguage::of(request).is_some_and(|wanted| {
                 let first = wanted.first_choice();
                 first.is_some_and(|first| first.eq_ignore_ascii_case(language))
@@ -296,9 +298,15 @@ mod tests {
         let selection = Selection::of(names, &stored);
         for (request, expected) in [
             (vec![("accept-language", "de"), ("x-b", "1")], true),
-            (vec![("accept-language", "DE, fr;q=0.9"), ("x-b", "1")], true),
+            (
+                vec![("accept-language", "DE, fr;q=0.9"), ("x-b", "1")],
+                true,
+            ),
             (vec![("accept-language", "de, fr"), ("x-b", "1")], false),
-            (vec![("accept-language", "de-AT, de;q=0.9"), ("x-b", "1")], false),
+            (
+                vec![("accept-language", "de-AT, de;q=0.9"), ("x-b", "1")],
+                false,
+            ),
             (vec![("accept-language", "de"), ("x-b", "2")], false),
             (vec![("accept-language", "de")], false),
             (vec![("x-b", "1")], false),

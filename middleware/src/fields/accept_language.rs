@@ -142,8 +142,18 @@ mod tests {
     #[test]
     fn what_is_malformed_has_no_normal_form() {
         for line in [
-            "", "de;", "de;q", "de;q=2", "de;q=0.5555", "de;q=x", "de;q=0.5;q=1", "de;level=1", "d e",
-            "de;q =1", "\"de\"", "de_AT",
+            "",
+            "de;",
+            "de;q",
+            "de;q=2",
+            "de;q=0.5555",
+            "de;q=x",
+            "de;q=0.5;q=1",
+            "de;level=1",
+            "d e",
+            "de;q =1",
+            "\"de\"",
+            "de_AT",
         ] {
             assert_eq!(of(&[line]), None, "{line}");
             assert_eq!(of(&["en", line]), of(&["en"]).filter(|_| line.is_empty()));

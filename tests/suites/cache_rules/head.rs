@@ -68,7 +68,11 @@ async fn a_head_on_what_is_stale_goes_upstream_as_head_and_freshens() {
     assert_eq!((after.later.text(), after.asked), ("content", 0));
     assert_eq!(after.later.header("x-news"), "new");
     assert_eq!(after.later.header("cache-control"), "max-age=60");
-    assert_eq!(after.later.header("last-modified"), OLD, "what it omits stays");
+    assert_eq!(
+        after.later.header("last-modified"),
+        OLD,
+        "what it omits stays"
+    );
     assert!(after.later.header("cache-status").contains("hit; ttl=60"));
 }
 
@@ -94,7 +98,10 @@ async fn what_differs_is_not_believed() {
             ],
         ),
         // Without any validator nothing is confirmed.
-        (200, &[("cache-control", "max-age=60"), ("content-length", "7")]),
+        (
+            200,
+            &[("cache-control", "max-age=60"), ("content-length", "7")],
+        ),
         // Nor by what is no 200, or what must not be stored.
         (404, &[("cache-control", "max-age=60"), ("etag", "\"a\"")]),
         (204, &[("cache-control", "max-age=60"), ("etag", "\"a\"")]),
@@ -121,7 +128,11 @@ async fn what_is_fresh_becomes_stale_by_a_head_that_contradicts() {
             &Method::HEAD => reply_with(200, &[("etag", "\"b\""), ("cache-control", "max-age=60")]),
             _ => reply_with(200, &[("etag", "\"a\""), ("cache-control", "max-age=600")]),
         }
-        .body(if seen.method == Method::HEAD { "" } else { "content" })
+        .body(if seen.method == Method::HEAD {
+            ""
+        } else {
+            "content"
+        })
     })
     .await;
     let proxy = Proxy::before(&upstream).await;
@@ -156,7 +167,10 @@ async fn what_one_user_is_told_is_no_news_for_others() {
         let after = after(200, fields, asks).await;
         assert_eq!(after.asked, 1, "{asks:?}");
         assert_eq!(after.later.header("x-news"), "old", "{asks:?}");
-        assert!(!after.head.header("cache-status").contains("stored"), "{asks:?}");
+        assert!(
+            !after.head.header("cache-status").contains("stored"),
+            "{asks:?}"
+        );
     }
 }
 
@@ -179,7 +193,10 @@ async fn a_head_never_becomes_the_body_of_a_get() {
     world.says(200, &[("cache-control", "max-age=60")], "content");
     let (head, seen) = world.sees(world.send(Method::HEAD, "/", &[])).await;
     assert_eq!((seen.len(), &seen[0].method), (1, &Method::HEAD));
-    assert!(head.header("cache-status").ends_with("detail=head"), "{head:?}");
+    assert!(
+        head.header("cache-status").ends_with("detail=head"),
+        "{head:?}"
+    );
     let (get, seen) = world.sees(world.get("/", &[])).await;
     assert_eq!((get.text(), seen.len()), ("content", 1));
     let (head, seen) = world.sees(world.send(Method::HEAD, "/", &[])).await;

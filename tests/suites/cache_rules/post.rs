@@ -33,16 +33,58 @@ async fn is_reused(status: u16, fields: Fields, posts: Fields, gets: Fields) -> 
 async fn explicit_freshness_and_its_own_content_location_serve_later_gets() {
     let rows: [(u16, Fields, bool); 17] = [
         (200, OWN, true),
-        (200, &[("expires", "@+60"), ("content-location", "/form?a=1")], true),
-        (200, &[("cache-control", "s-maxage=60"), ("content-location", "?a=1")], true),
-        (200, &[("cdn-cache-control", "max-age=60"), ("content-location", "form?a=1")], true),
-        (200, &[("cache-control", "max-age=60")], false),
-        (200, &[("cache-control", "max-age=60"), ("content-location", "/form")], false),
-        (200, &[("cache-control", "max-age=60"), ("content-location", "/form?a=2")], false),
-        (200, &[("cache-control", "max-age=60"), ("content-location", "/form?a=1&")], false),
         (
             200,
-            &[("cache-control", "max-age=60"), ("content-location", "http://elsewhere.test/form?a=1")],
+            &[("expires", "@+60"), ("content-location", "/form?a=1")],
+            true,
+        ),
+        (
+            200,
+            &[
+                ("cache-control", "s-maxage=60"),
+                ("content-location", "?a=1"),
+            ],
+            true,
+        ),
+        (
+            200,
+            &[
+                ("cdn-cache-control", "max-age=60"),
+                ("content-location", "form?a=1"),
+            ],
+            true,
+        ),
+        (200, &[("cache-control", "max-age=60")], false),
+        (
+            200,
+            &[
+                ("cache-control", "max-age=60"),
+                ("content-location", "/form"),
+            ],
+            false,
+        ),
+        (
+            200,
+            &[
+                ("cache-control", "max-age=60"),
+                ("content-location", "/form?a=2"),
+            ],
+            false,
+        ),
+        (
+            200,
+            &[
+                ("cache-control", "max-age=60"),
+                ("content-location", "/form?a=1&"),
+            ],
+            false,
+        ),
+        (
+            200,
+            &[
+                ("cache-control", "max-age=60"),
+                ("content-location", "http://elsewhere.test/form?a=1"),
+            ],
             false,
         ),
         (
@@ -66,10 +108,21 @@ async fn explicit_freshness_and_its_own_content_location_serve_later_gets() {
         (200, &[("content-location", "/form?a=1")], false),
         (
             200,
-            &[("cache-control", "no-cache"), ("etag", "\"a\""), ("content-location", "/form?a=1")],
+            &[
+                ("cache-control", "no-cache"),
+                ("etag", "\"a\""),
+                ("content-location", "/form?a=1"),
+            ],
             false,
         ),
-        (200, &[("cache-control", "private, max-age=60"), ("content-location", "/form?a=1")], false),
+        (
+            200,
+            &[
+                ("cache-control", "private, max-age=60"),
+                ("content-location", "/form?a=1"),
+            ],
+            false,
+        ),
         (
             200,
             &[

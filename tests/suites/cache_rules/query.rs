@@ -49,12 +49,18 @@ async fn the_content_and_its_metadata_are_part_of_the_key() {
         ("/q", &[], "one"),
         (
             "/q",
-            &[("content-type", "application/json"), ("content-encoding", "gzip")],
+            &[
+                ("content-type", "application/json"),
+                ("content-encoding", "gzip"),
+            ],
             "one",
         ),
         (
             "/q",
-            &[("content-type", "application/json"), ("content-language", "de")],
+            &[
+                ("content-type", "application/json"),
+                ("content-language", "de"),
+            ],
             "one",
         ),
         ("/q?a", JSON, "one"),
@@ -89,7 +95,9 @@ async fn what_is_longer_or_unwanted_is_forwarded_as_it_comes() {
     let proxy = Proxy::with(&upstream, "cache = { query_max_body = \"8B\" }").await;
     let answer = query(&proxy, "/q", &[], "123456789").await;
     assert!(
-        answer.header("cache-status").ends_with("fwd=bypass; fwd-status=200; detail=query-content"),
+        answer
+            .header("cache-status")
+            .ends_with("fwd=bypass; fwd-status=200; detail=query-content"),
         "{answer:?}"
     );
 }
@@ -99,7 +107,12 @@ async fn it_is_stored_and_reused_by_the_rules_of_a_get() {
     let rows: [(Fields, Fields, Fields, bool); 8] = [
         (FRESH, &[], &[], true),
         (&[], &[], &[], false),
-        (&[("cache-control", "no-store, max-age=60")], &[], &[], false),
+        (
+            &[("cache-control", "no-store, max-age=60")],
+            &[],
+            &[],
+            false,
+        ),
         (&[("cache-control", "private, max-age=60")], &[], &[], false),
         (FRESH, &[("cookie", "a=b")], &[], false),
         (FRESH, &[("authorization", "Basic YTpi")], &[], false),
@@ -122,7 +135,10 @@ async fn it_is_stored_and_reused_by_the_rules_of_a_get() {
 
 #[tokio::test]
 async fn what_is_stale_is_validated_with_the_same_content() {
-    let fields = &[("cache-control", "max-age=10, stale-while-revalidate=100"), ("etag", "\"q\"")];
+    let fields = &[
+        ("cache-control", "max-age=10, stale-while-revalidate=100"),
+        ("etag", "\"q\""),
+    ];
     let upstream = echo(fields).await;
     let proxy = Proxy::before(&upstream).await;
     query(&proxy, "/q", &[("content-type", "a/b")], "one").await;
@@ -136,7 +152,10 @@ async fn what_is_stale_is_validated_with_the_same_content() {
     assert_eq!(seen.header("if-none-match"), "\"q\"");
     let fields = &[("if-none-match", "\"q\""), ("content-type", "a/b")];
     let answer = query(&proxy, "/q", fields, "one").await;
-    assert_eq!((answer.status.as_u16(), answer.header("etag")), (304, "\"q\""));
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("etag")),
+        (304, "\"q\"")
+    );
 }
 
 #[tokio::test]
@@ -177,7 +196,9 @@ async fn only_the_same_content_is_waited_for() {
         let mut gate = gate.clone();
         async move {
             gate.wait_for(|open| *open).await.expect("a gate");
-            reply(200).header("cache-control", "max-age=60").body(seen.body)
+            reply(200)
+                .header("cache-control", "max-age=60")
+                .body(seen.body)
         }
     })
     .await;

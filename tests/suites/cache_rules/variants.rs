@@ -107,7 +107,10 @@ fn speaks(seen: &Seen) -> Answer {
     // "c" gets what "a" gets.
     let own = if want == "c" { "a".to_owned() } else { want };
     let tag = format!("\"{own}\"");
-    let holds = seen.header("if-none-match").split(", ").any(|asked| asked == tag);
+    let holds = seen
+        .header("if-none-match")
+        .split(", ")
+        .any(|asked| asked == tag);
     let answer = reply(if holds { 304 } else { 200 })
         .header("cache-control", "max-age=60")
         .header("vary", "x-want")
@@ -129,7 +132,11 @@ async fn on_a_mismatch_the_stored_tags_are_offered_and_a_304_chooses() {
     let chosen = proxy.get_with("/", &[("x-want", "c")]).await;
     let seen = upstream.last();
     assert_eq!(seen.header("if-none-match"), "\"b\", \"a\"");
-    assert_eq!(seen.header("x-want"), "c", "it carries the nominated fields");
+    assert_eq!(
+        seen.header("x-want"),
+        "c",
+        "it carries the nominated fields"
+    );
     assert_eq!((chosen.status.as_u16(), chosen.text()), (200, "for a"));
     assert_eq!(
         chosen.header("cache-status"),
@@ -141,23 +148,44 @@ async fn on_a_mismatch_the_stored_tags_are_offered_and_a_304_chooses() {
         assert_eq!(hit.text(), content, "{want}");
         assert!(hit.header("cache-status").contains("hit"), "{want} {hit:?}");
     }
-    assert_eq!(upstream.count(), 3, "the new choice is stored beside the old one");
-    let other = proxy.get_with("/", &[("x-want", "d"), ("if-none-match", "\"mine\"")]).await;
+    assert_eq!(
+        upstream.count(),
+        3,
+        "the new choice is stored beside the old one"
+    );
+    let other = proxy
+        .get_with("/", &[("x-want", "d"), ("if-none-match", "\"mine\"")])
+        .await;
     assert_eq!((other.status.as_u16(), other.text()), (200, "for d"));
-    let own = proxy.get_with("/", &[("x-want", "e"), ("if-none-match", "\"e\"")]).await;
-    assert_eq!(own.status, 304, "a client's own condition is judged on what comes");
+    let own = proxy
+        .get_with("/", &[("x-want", "e"), ("if-none-match", "\"e\"")])
+        .await;
+    assert_eq!(
+        own.status, 304,
+        "a client's own condition is judged on what comes"
+    );
 }
 
 /// What the upstream is asked on a mismatch, after it has said `stored` to `x-want: a`; and what the
 /// client gets of `answer`, which the upstream gives to everything with a condition.
-async fn mismatch(toml: &str, stored: Fields, answer: (u16, Fields), asks: Fields) -> (Vec<Seen>, String) {
+async fn mismatch(
+    toml: &str,
+    stored: Fields,
+    answer: (u16, Fields),
+    asks: Fields,
+) -> (Vec<Seen>, String) {
     let (status, fields) = answer;
     let upstream = Upstream::start(move |seen: Seen| async move {
-        match (seen.header("x-want"), seen.headers.contains_key("if-none-match")) {
+        match (
+            seen.header("x-want"),
+            seen.headers.contains_key("if-none-match"),
+        ) {
             ("a", _) => reply_with(200, stored).body("for a"),
             (_, true) if status == 304 => reply_with(304, fields).empty(),
             (_, true) => reply_with(status, fields).body("other"),
-            _ => reply_with(200, &[("cache-control", "max-age=60"), ("vary", "x-want")]).body("own"),
+            _ => {
+                reply_with(200, &[("cache-control", "max-age=60"), ("vary", "x-want")]).body("own")
+            }
         }
     })
     .await;
@@ -179,10 +207,18 @@ const TAGGED: Fields = &[
 async fn only_what_clearly_names_an_offered_variant_chooses_it() {
     let rows: [(Fields, usize, &str); 6] = [
         (&[("etag", "\"a\"")], 1, "for a"),
-        (&[("etag", "\"a\""), ("content-type", "text/plain")], 1, "for a"),
+        (
+            &[("etag", "\"a\""), ("content-type", "text/plain")],
+            1,
+            "for a",
+        ),
         (&[("etag", "\"b\"")], 2, "own"),
         (&[], 2, "own"),
-        (&[("etag", "\"a\""), ("content-type", "text/html")], 2, "own"),
+        (
+            &[("etag", "\"a\""), ("content-type", "text/html")],
+            2,
+            "own",
+        ),
         (&[("etag", "\"a\""), ("etag", "\"b\"")], 2, "own"),
     ];
     for (fields, count, content) in rows {
@@ -203,7 +239,11 @@ async fn nothing_is_offered_that_may_mislead() {
         ("vary", "x-want"),
         ("etag", "W/\"a\""),
     ];
-    const MALFORMED: Fields = &[("cache-control", "max-age=60"), ("vary", "x-want"), ("etag", "a")];
+    const MALFORMED: Fields = &[
+        ("cache-control", "max-age=60"),
+        ("vary", "x-want"),
+        ("etag", "a"),
+    ];
     const NONE: Fields = &[("cache-control", "max-age=60"), ("vary", "x-want")];
     for (toml, stored, asks) in [
         ("", WEAK, &[][..]),
@@ -215,9 +255,16 @@ async fn nothing_is_offered_that_may_mislead() {
         ("", TAGGED, &[("range", "bytes=0-1")]),
     ] {
         let (seen, got) = mismatch(toml, stored, (304, &[("etag", "\"a\"")]), asks).await;
-        let own = if asks == [("range", "bytes=0-1")] { "ow" } else { "own" };
+        let own = if asks == [("range", "bytes=0-1")] {
+            "ow"
+        } else {
+            "own"
+        };
         assert_eq!((seen.len(), &*got), (1, own), "{toml} {stored:?} {asks:?}");
-        assert!(!seen[0].headers.contains_key("if-none-match"), "{toml} {asks:?}");
+        assert!(
+            !seen[0].headers.contains_key("if-none-match"),
+            "{toml} {asks:?}"
+        );
     }
 }
 

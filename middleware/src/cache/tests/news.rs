@@ -30,7 +30,10 @@ async fn overtaken<F: Future>(
     meanwhile: impl FnOnce() -> F,
 ) -> Answer {
     let slow = world.send(method, "/", fields);
-    let slow = world.shared.tasks().spawn(async { read(slow.await.unwrap()).await });
+    let slow = world
+        .shared
+        .tasks()
+        .spawn(async { read(slow.await.unwrap()).await });
     settle().await;
     meanwhile().await;
     gate.add_permits(1);
@@ -53,12 +56,21 @@ async fn an_answer_to_post_is_not_kept_if_its_url_was_changed_meanwhile() {
     };
     let plain = ("POST", &[][..]);
     let posted = overtaken(&world, &gate, plain, purge("/", Purge::Hard)).await;
-    assert!(posted.cache_status().ends_with("detail=purged"), "{posted:?}");
+    assert!(
+        posted.cache_status().ends_with("detail=purged"),
+        "{posted:?}"
+    );
     assert!(!world.get("/").await.is_hit());
     let posted = overtaken(&world, &gate, plain, || world.ask("DELETE", "/", &[])).await;
-    assert!(posted.cache_status().ends_with("detail=purged"), "{posted:?}");
+    assert!(
+        posted.cache_status().ends_with("detail=purged"),
+        "{posted:?}"
+    );
     let posted = overtaken(&world, &gate, plain, purge("/", Purge::Soft)).await;
-    assert!(posted.cache_status().ends_with("detail=purged"), "{posted:?}");
+    assert!(
+        posted.cache_status().ends_with("detail=purged"),
+        "{posted:?}"
+    );
     // What is about another URL does not matter, and its own purge neither.
     let posted = overtaken(&world, &gate, plain, purge("/other", Purge::Hard)).await;
     assert!(posted.cache_status().ends_with("stored"), "{posted:?}");
@@ -109,7 +121,10 @@ async fn what_confirms_what_was_replaced_meanwhile_changes_nothing() {
             "{answer:?}"
         );
         let later = world.get("/").await;
-        assert!(later.is_hit() && later.body() == "new", "{slow:?} {later:?}");
+        assert!(
+            later.is_hit() && later.body() == "new",
+            "{slow:?} {later:?}"
+        );
     }
 }
 
@@ -122,7 +137,10 @@ async fn a_post_is_never_shared() {
     });
     let sends = ["POST", "POST", "GET"].map(|method| {
         let answer = world.send(method, "/", &[]);
-        world.shared.tasks().spawn(async { read(answer.await.unwrap()).await })
+        world
+            .shared
+            .tasks()
+            .spawn(async { read(answer.await.unwrap()).await })
     });
     settle().await;
     assert_eq!(world.seen().len(), 3);
@@ -142,6 +160,9 @@ async fn content_that_breaks_off_is_not_kept_of_a_post_either() {
         _ => at_once(reply(200, &[], "got")),
     });
     let posted = world.ask("POST", "/", &[]).await;
-    assert!(posted.cache_status().ends_with("detail=incomplete"), "{posted:?}");
+    assert!(
+        posted.cache_status().ends_with("detail=incomplete"),
+        "{posted:?}"
+    );
     assert_eq!(world.get("/").await.body(), "got");
 }
