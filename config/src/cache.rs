@@ -1,12 +1,15 @@
 //! `[cache]`: what may be stored, and when it may be used.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::invalidate::InvalidateRule;
 use crate::site::Site;
+use crate::tags::{TagSettings, WrittenTags};
 use crate::units::{Fault, Period, PeriodOrNone, Size, SizeOrZero, Text, text_form};
 
 /// The rules of one route's cache.
@@ -48,6 +51,10 @@ pub struct CacheSettings {
     pub preconditions: Preconditions,
     /// Whether the upstream is asked about the stored variants where none is for the request.
     pub offer_variants: bool,
+    /// What responses are purged by together.
+    pub tags: TagSettings,
+    /// What unsafe requests make invalid beside their URL: all of `[[invalidate]]`.
+    pub invalidate: Arc<[InvalidateRule]>,
 }
 
 /// See [`CacheSettings::heuristic`].
@@ -139,6 +146,8 @@ impl Default for CacheSettings {
             query_max_body: 64 << 10,
             preconditions: Preconditions::Forward,
             offer_variants: true,
+            tags: TagSettings::default(),
+            invalidate: Arc::default(),
         }
     }
 }
@@ -184,6 +193,8 @@ pub(crate) struct WrittenCache {
     key: WrittenKey,
     /// Requests for the same thing at the same time are forwarded once.
     collapse: WrittenCollapse,
+    /// Names that responses are purged by together.
+    tags: WrittenTags,
     /// What the cache may use, all routes together; in `[cache]` only.
     memory: WrittenMemory,
 }
@@ -260,6 +271,7 @@ impl Default for WrittenCache {
             heuristic: WrittenHeuristic::default(),
             key: WrittenKey::default(),
             collapse: WrittenCollapse::default(),
+            tags: WrittenTags::default(),
             memory: WrittenMemory::default(),
         }
     }
@@ -360,6 +372,9 @@ impl WrittenCache {
             query_max_body: self.query_max_body.0,
             preconditions: self.preconditions,
             offer_variants: self.offer_variants,
+            tags: self.tags.check(),
+            // One list for all routes, added where that is checked.
+            invalidate: Arc::default(),
         }
     }
 

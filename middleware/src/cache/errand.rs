@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use config::cache::{CacheSettings, Preconditions};
+use config::cache::CacheSettings;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
@@ -14,8 +14,7 @@ use crate::cache::decide::{Asked, Candidate, may_stand_in};
 use crate::cache::fill::Fill;
 use crate::cache::freshness::Times;
 use crate::cache::invalidate::Sequence;
-use crate::cache::keep::is_lasting;
-use crate::cache::key::{CacheKey, KeyHash, KeyRules};
+use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
 use crate::cache::offer;
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay, replay_head};
@@ -23,11 +22,12 @@ use crate::cache::shared::{PurgedBy, SharedCache};
 use crate::cache::storable::{Exchange, Storing, storable};
 use crate::cache::store::memory::Variants;
 use crate::cache::stored::{Origin, StoredResponse};
+use crate::cache::tags::{self, Tags};
 use crate::cache::validate;
 use crate::cache::verdicts::Verdict;
 use crate::clock::Now;
 use crate::facts::{CacheOutcome, CacheStatus, Fwd};
-use crate::{Body, Error, ErrorKind, Request, Response, Result, Side};
+use crate::{Body, Error, ErrorKind, Response, Result, Side};
 
 /// See the module. Made when a request is about to be forwarded.
 pub(crate) struct Errand {
@@ -52,6 +52,8 @@ pub(crate) struct Errand {
     pub(crate) validates: bool,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
     pub(crate) pass: Option<KeyHash>,
+    /// What the answer belongs to, or why that is not known; read when it comes.
+    pub(crate) tags: Result<Tags, Reason>,
 }
 
 /// A stored response, and whether a soft purge has marked it.
@@ -101,75 +103,24 @@ impl Errand {
         key.hash ^ KeyHash::from(has_cookie)
     }
 
-    /// Makes the upstream's request of the client's.
-    pub(crate) fn prepare(&mut self, mut request: Request) -> Request {
-        self.born = self.shared.purges().now();
-        if self.asked.is_head || self.asked.directives.no_store || self.asked.is_overriding {
-            self.variants = None;
-        }
-        if self.asked.directives.no_store || self.asked.is_overriding {
-            return request;
-        }
-        let fields = request.headers_mut();
-        if self.asked.is_head && self.stored.is_some() {
-            // Its answer is news of what is stored, by which the client's conditions are judged above.
-            validate::ask_identity(fields);
-            validate::ask_whole(fields);
-            validate::ask_unconditionally(fields);
-            return request;
-        }
-        let Some(kept) = self.stored.as_ref() else {
-            if !self.asked.has_range {
-                validate::ask_identity(fields);
-                self.offer_variants(fields);
-                if self.variants.is_none() && self.fetches_whole(fields) {
-                    validate::ask_unconditionally(fields);
-                }
-            } else {
-                self.variants = None;
-            }
-            return request;
-        };
-        let is_short = kept.stored.length() <= self.settings.range_fill_max;
-        if !self.asked.has_range || is_short {
-            validate::ask_identity(fields);
-            validate::ask_whole(fields);
-        }
-        self.validates = validate::ask_about(fields, &kept.stored);
-        request
-    }
-
-    /// Whether to fetch what this client has a copy of, because a 304 said lately that it may be
-    /// stored: where all clients come back with copies, nothing would ever be. One request does so.
-    fn fetches_whole(&self, fields: &HeaderMap) -> bool {
-        self.stored.is_none()
-            && !self.asked.is_head
-            && validate::is_conditional(fields)
-            && match self.settings.preconditions {
-                Preconditions::Forward => self.shared.verdicts().claim_whole(self.key.hash),
-                // In vain where the whole answer was refused lately.
-                Preconditions::Fetch => {
-                    let latest = self.shared.verdicts().latest(self.key.hash);
-                    !latest.is_some_and(|latest| latest.stored.is_err_and(is_lasting))
-                }
-            }
-    }
-
     /// Does what follows from the upstream's answer. `flight` is there if others may share it.
     pub(crate) fn finish(
-        self,
-        result: Result<Response>,
+        mut self,
+        mut result: Result<Response>,
         flight: Option<Flight>,
     ) -> Result<Response> {
         let now = self.shared.clock().now();
+        let mut about = None;
+        if let Ok(answer) = &mut result {
+            about = self.is_about(answer);
+            self.take_tags(answer, about.as_ref());
+        }
         match result {
             Err(error) => self.failed(error, flight, now),
-            Ok(answer) if answer.status() == StatusCode::NOT_MODIFIED => {
-                match self.asked_about(answer.headers()) {
-                    Some(kept) => Ok(self.confirmed(&kept, &answer, flight, now)),
-                    None => Ok(self.answered(answer, flight, now)),
-                }
-            }
+            Ok(answer) if answer.status() == StatusCode::NOT_MODIFIED => match about {
+                Some(kept) => Ok(self.confirmed(&kept, &answer, flight, now)),
+                None => Ok(self.passed_on(answer, flight, now)),
+            },
             Ok(answer) if answer.status().is_server_error() => {
                 match self.stand_in(Some(answer.status()), now) {
                     Some(stale) => {
@@ -181,21 +132,47 @@ impl Errand {
                     None => Ok(self.answered(answer, flight, now)),
                 }
             }
-            Ok(answer) => Ok(self.answered(answer, flight, now)),
+            Ok(answer) => match about {
+                Some(kept) => Ok(self.heard(&kept, answer, now)),
+                None => Ok(self.answered(answer, flight, now)),
+            },
         }
     }
 
-    /// The stored response that a 304 with these fields is about, if the upstream was asked about any.
-    fn asked_about(&self, not_modified: &HeaderMap) -> Option<Kept> {
-        if self.validates {
-            return self.stored.clone();
+    /// The stored response that `answer` is about and is no answer in itself: what a 304 confirms, or
+    /// what a 200 to HEAD is news of.
+    fn is_about(&self, answer: &Response) -> Option<Kept> {
+        let may_learn = !(self.asked.directives.no_store || self.asked.is_overriding);
+        match answer.status() {
+            StatusCode::NOT_MODIFIED if self.validates => self.stored.clone(),
+            StatusCode::NOT_MODIFIED => {
+                let stored = offer::named(self.variants.as_ref()?, answer.headers())?;
+                Some(Kept {
+                    stored: stored.clone(),
+                    is_purged: false,
+                    is_by_language: false,
+                })
+            }
+            StatusCode::OK if self.asked.is_head && may_learn => self.stored.clone(),
+            _ => None,
         }
-        let stored = offer::named(self.variants.as_ref()?, not_modified)?.clone();
-        Some(Kept {
-            stored,
-            is_purged: false,
-            is_by_language: false,
-        })
+    }
+
+    /// Reads what the answer belongs to, and keeps from others what is said of it to us alone.
+    pub(crate) fn take_tags(&mut self, answer: &mut Response, about: Option<&Kept>) {
+        self.tags = match key::place(&self.key.bytes) {
+            Some(place) => Tags::read(
+                answer.headers(),
+                about.map(|kept| &kept.stored.tags),
+                place,
+                self.shared.versions().hasher(),
+                &self.settings.tags,
+            ),
+            None => Ok(Tags::default()),
+        };
+        if self.settings.tags.strip {
+            tags::strip(answer.headers_mut());
+        }
     }
 
     /// What is stored, in place of an error, if anything permits it.
@@ -318,15 +295,6 @@ impl Errand {
 
     /// A full answer.
     fn answered(self, answer: Response, flight: Option<Flight>, now: Now) -> Response {
-        if answer.status() == StatusCode::NOT_MODIFIED {
-            return self.passed_on(answer, flight, now);
-        }
-        if self.asked.is_head
-            && answer.status() == StatusCode::OK
-            && let Some(kept) = self.news_of()
-        {
-            return self.heard(kept, answer, now);
-        }
         let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
         match self.storing(answer.status(), answer.headers(), declared, now) {
             Err(reason) => self.refused(answer, reason, flight, now),
@@ -338,12 +306,6 @@ impl Errand {
                 }
             }
         }
-    }
-
-    /// What is stored, where the answer to a HEAD may have a say about it.
-    fn news_of(&self) -> Option<&Kept> {
-        let may_learn = !(self.asked.directives.no_store || self.asked.is_overriding);
-        self.stored.as_ref().filter(|_| may_learn)
     }
 
     pub(crate) fn storing(
@@ -375,7 +337,9 @@ impl Errand {
                 received: now.wall,
             },
         };
-        storable(exchange, &self.settings, &self.rules)
+        let storing = storable(exchange, &self.settings, &self.rules)?;
+        let tags = self.tags.clone()?;
+        Ok(Storing { tags, ..storing })
     }
 
     /// Passes an answer on that is for this client alone.

@@ -6,18 +6,23 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Mutex, PoisonError};
 
 use http::header::{CONTENT_LOCATION, LOCATION};
-use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use crate::cache::key::{KeyHash, Target};
-use crate::cache::shared::SharedCache;
-use crate::facts::Scheme;
-use crate::{Request, Response};
 
 /// A moment in the order of purges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Sequence(u64);
 
 impl Sequence {
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
     /// Whether there were exactly `count` purges after `earlier`.
     pub(crate) fn is_after(self, earlier: Self, count: usize) -> bool {
         usize::try_from(self.0 - earlier.0) == Ok(count)
@@ -63,6 +68,11 @@ impl PurgeLog {
             }
             recent.purges.push_back((sequence, key));
         })
+    }
+
+    /// The place in the order of a purge that is noted elsewhere (see `versions`).
+    pub(crate) fn advance(&self) -> Sequence {
+        self.append(|_, _| {})
     }
 
     /// Notes that everything is about to be removed.
@@ -126,7 +136,7 @@ pub(crate) fn also_changed(target: Target<'_>, fields: &HeaderMap) -> Vec<String
 }
 
 /// Path and query of `reference`, taken relative to `base` (RFC 3986 §5.2), if its origin is the same.
-fn resolve(base: Target<'_>, reference: &str) -> Option<String> {
+pub(crate) fn resolve(base: Target<'_>, reference: &str) -> Option<String> {
     let reference = reference.trim_ascii();
     let reference = reference.split('#').next().unwrap_or_default();
     if let Some(rest) = after_scheme(reference) {
@@ -208,44 +218,6 @@ fn without_dots(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
-/// The URL that an unsafe request is about.
-pub(crate) struct Changed {
-    scheme: Scheme,
-    authority: Vec<u8>,
-    uri: Uri,
-}
-
-impl Changed {
-    pub(crate) fn of(request: &Request) -> Self {
-        let target = Target::of(request);
-        Self {
-            scheme: target.scheme,
-            authority: target.authority.to_vec(),
-            uri: request.uri().clone(),
-        }
-    }
-
-    /// Removes what it changed: how many purges that were, as the log counts them.
-    pub(crate) fn invalidate(&self, response: &Response, shared: &SharedCache) -> usize {
-        let target = Target::new(self.scheme, &self.authority, &self.uri);
-        let mut purges = shared.invalidate_target(target);
-        for other in also_changed(target, response.headers()) {
-            if let Ok(uri) = other.parse() {
-                let target = Target::new(self.scheme, &self.authority, &uri);
-                purges += shared.invalidate_target(target);
-            }
-        }
-        purges
-    }
-
-    /// Whether `reference`, relative to it, is the same URL.
-    pub(crate) fn is_same(&self, reference: &str) -> bool {
-        let target = Target::new(self.scheme, &self.authority, &self.uri);
-        let own = self.uri.path_and_query().map_or("/", |own| own.as_str());
-        resolve(target, reference).as_deref() == Some(own)
-    }
-}
-
 /// Purges remembered one by one; at a thousand a second, four seconds of them.
 const MOST_REMEMBERED: usize = 4096;
 
@@ -254,6 +226,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::facts::Scheme;
 
     #[test]
     fn a_purge_is_seen_by_what_was_born_before_it() {

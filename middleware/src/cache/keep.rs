@@ -14,6 +14,7 @@ use crate::cache::reason::Reason;
 use crate::cache::replay::annotate;
 use crate::cache::storable::{Storing, is_about_one_request};
 use crate::cache::stored::StoredResponse;
+use crate::cache::versions::Standing;
 use crate::clock::Now;
 use crate::metrics::Event;
 use crate::{Body, Response, Result, facts};
@@ -170,7 +171,7 @@ impl Errand {
         stored: &Arc<StoredResponse>,
         replaced: Option<&Arc<StoredResponse>>,
     ) -> Result<(), Reason> {
-        if self.is_purged() {
+        if self.is_purged() || !self.stands(stored) {
             return Err(Reason::Purged);
         }
         let store = self.shared.store();
@@ -182,7 +183,7 @@ impl Errand {
             replaced,
             most,
         );
-        self.settle_put()
+        self.settle_put(stored)
     }
 
     /// Stores what a validation made of `old`, unless the URL was purged since the upstream was asked,
@@ -192,7 +193,7 @@ impl Errand {
         freshened: &Arc<StoredResponse>,
         old: &Arc<StoredResponse>,
     ) -> Result<(), Reason> {
-        if self.is_purged() {
+        if self.is_purged() || !self.stands(freshened) {
             return Err(Reason::Purged);
         }
         let (anchor, most) = (self.purged_by.anchor.as_ref(), self.settings.variants);
@@ -200,15 +201,19 @@ impl Errand {
         if !store.freshen(&self.key, anchor, freshened, old, most) {
             return Err(Reason::Overtaken);
         }
-        self.settle_put()
+        self.settle_put(freshened)
     }
 
     /// Takes what was stored back if a purge has come between.
-    fn settle_put(&self) -> Result<(), Reason> {
+    fn settle_put(&self, stored: &Arc<StoredResponse>) -> Result<(), Reason> {
         if self.is_purged() {
             let anchor = self.purged_by.anchor.as_ref();
             let gone = anchor.map_or(self.key.hash, |anchor| anchor.hash);
             self.shared.store().remove(gone);
+            return Err(Reason::Purged);
+        }
+        if !self.stands(stored) {
+            self.shared.store().remove_one(stored);
             return Err(Reason::Purged);
         }
         self.shared.metrics().count(Event::CacheStored);
@@ -222,11 +227,17 @@ impl Errand {
             .has_since(self.born, self.purged_by.url)
     }
 
-    /// Whether `shared` was asked for before the URL was purged, and this request came after.
+    /// Whether `stored` was asked for after all purges of what it belongs to.
+    fn stands(&self, stored: &StoredResponse) -> bool {
+        let versions = self.shared.versions();
+        versions.standing(stored, &self.key.bytes) == Standing::Valid
+    }
+
+    /// Whether `shared` was asked for before the URL was purged, or what it belongs to, and this
+    /// request came after.
     pub(crate) fn is_older_than_purge(&self, shared: &StoredResponse) -> bool {
-        self.shared
-            .purges()
-            .has_since(shared.born, self.purged_by.url)
+        let purges = self.shared.purges();
+        purges.has_since(shared.born, self.purged_by.url) || !self.stands(shared)
     }
 
     /// What follows for others from an answer that is not stored.
@@ -290,6 +301,7 @@ fn condemns(reason: Reason) -> bool {
             | Reason::AlreadyStale
             | Reason::Status
             | Reason::TooLarge
+            | Reason::TooManyTags
             | Reason::LiveStream
     )
 }

@@ -37,6 +37,7 @@
 //! # });
 //! ```
 
+mod changed;
 mod collapse;
 mod decide;
 mod errand;
@@ -51,6 +52,8 @@ mod key;
 mod lead;
 mod offer;
 mod post;
+mod prepare;
+mod purge;
 mod query;
 pub mod reason;
 mod replay;
@@ -58,9 +61,11 @@ mod shared;
 mod storable;
 mod store;
 pub mod stored;
+mod tags;
 mod validate;
 mod vary;
 mod verdicts;
+mod versions;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -71,21 +76,24 @@ use http::Method;
 use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
+use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
-use crate::cache::invalidate::{Changed, Sequence, has_worked, is_unsafe};
+use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay};
 use crate::cache::store::memory::{Lookup, Variants};
+use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
+pub use purge::MOST_SEGMENTS;
 pub use shared::{Figures, Purge, SharedCache};
 
 /// Answers from the store, or forwards.
@@ -156,7 +164,7 @@ impl<S: Inner + Clone> Cache<S> {
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
-        let lookup = shared.store().lookup(hash, &self.key, request.headers());
+        let lookup = shared.lookup(hash, &self.key, request.headers());
         let decision = decide(&asked, lookup.found(now), settings, rules);
         let (kept, variants) = lookup.into_parts();
         match (decision, kept) {
@@ -192,13 +200,18 @@ impl<S: Inner + Clone> Cache<S> {
             return self.post(request);
         }
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
-        let shared = changed.map(|changed| (changed, self.layer.shared.clone()));
+        let layer = changed.is_some().then(|| self.layer.clone());
+        let changed = changed.zip(layer);
+        let strips_tags = self.layer.settings.tags.strip;
         self.inner.call(request).change(move |result| {
             let Ok(response) = result else { return };
-            if let Some((changed, shared)) = shared
+            if strips_tags {
+                tags::strip(response.headers_mut());
+            }
+            if let Some((changed, layer)) = changed
                 && has_worked(response.status())
             {
-                changed.invalidate(response, &shared);
+                changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
             }
             passed(response, fwd, (reason != Reason::Method).then_some(reason));
         })
@@ -238,6 +251,7 @@ impl<S: Inner + Clone> Cache<S> {
             validates: false,
             variants: None,
             pass: None,
+            tags: Ok(Tags::default()),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::cache::errand::Errand;
 use crate::cache::store::memory::Variants;
 use crate::cache::stored::StoredResponse;
 use crate::cache::validate;
+use crate::cache::versions::Standing;
 use crate::facts::RequestFacts;
 use crate::fields::entity_tag::EntityTag;
 use crate::{Body, Inner, Request, ResponseFuture};
@@ -49,7 +50,11 @@ impl Errand {
         let Some(variants) = variants.filter(|_| self.settings.offer_variants) else {
             return;
         };
-        let offered = offerable(&variants);
+        let versions = self.shared.versions();
+        let is_there = |stored: &&Arc<StoredResponse>| {
+            versions.standing(stored, &self.key.bytes) != Standing::Gone
+        };
+        let offered = offerable(variants.iter().filter(is_there));
         let tags: Vec<_> = offered.iter().filter_map(|stored| tag(stored)).collect();
         let line = HeaderValue::from_bytes(&tags.join(&b", "[..]));
         if let (false, Ok(line)) = (tags.is_empty(), line) {
@@ -62,9 +67,9 @@ impl Errand {
 
 /// The latest of `variants` that have strong tags of the upstream's own; none at all where two with
 /// different content share one, since such an upstream's tags are not to be trusted.
-fn offerable(variants: &Variants) -> Variants {
+fn offerable<'a>(variants: impl Iterator<Item = &'a Arc<StoredResponse>>) -> Variants {
     let mut offered: Vec<Arc<StoredResponse>> = Vec::new();
-    for stored in variants.iter() {
+    for stored in variants {
         let Some(own) = tag(stored) else {
             continue;
         };

@@ -11,12 +11,15 @@ use http::StatusCode;
 use http::header::CONTENT_LOCATION;
 use http_body::Body as _;
 
+use crate::cache::changed::Changed;
 use crate::cache::decide::Asked;
 use crate::cache::errand::{Errand, declared_length};
 use crate::cache::freshness::Source;
-use crate::cache::invalidate::{Changed, has_worked};
+use crate::cache::invalidate::has_worked;
 use crate::cache::reason::Reason;
 use crate::cache::storable::Storing;
+use crate::cache::stored::StoredResponse;
+use crate::cache::tags;
 use crate::cache::{Cache, passed};
 use crate::clock::Now;
 use crate::facts::{self, Fwd};
@@ -36,37 +39,54 @@ impl<S: Inner + Clone> Cache<S> {
         errand.born = shared.purges().now();
         self.inner.call(request).map(move |result| {
             let mut response = result?;
-            let is_own = changed.is_about_itself(&response);
-            if !(has_worked(response.status()) && is_own) {
-                if has_worked(response.status()) {
-                    changed.invalidate(&response, &shared);
-                }
+            let settings = errand.settings.clone();
+            let has_worked = has_worked(response.status());
+            // Before `Content-Location` and tags are anybody else's concern.
+            let is_own = has_worked && changed.is_about_itself(&response);
+            let before = shared.purges().now();
+            let now = shared.clock().now();
+            let storing = is_own.then(|| errand.judge_post(&mut response, now));
+            let count = match has_worked {
+                true => changed.invalidate(&response, &settings.invalidate, &shared),
+                false => 0,
+            };
+            if settings.tags.strip {
+                tags::strip(response.headers_mut());
+            }
+            let Some(storing) = storing else {
                 passed(&mut response, Fwd::Method, None);
                 return Ok(response);
-            }
-            // This answer's own purge is no reason against it; anybody else's since it was asked for is.
-            let before = shared.purges().now();
-            let is_overtaken = errand.is_purged();
-            let count = changed.invalidate(&response, &shared);
+            };
+            // Its own purges are no reason against it. Any other's meanwhile is: which came first at
+            // the upstream, nobody knows.
             errand.born = shared.purges().now();
-            let is_overtaken = is_overtaken || !errand.born.is_after(before, count);
-            let now = shared.clock().now();
-            Ok(errand.posted(response, is_overtaken, now))
+            let is_alone = errand.born.is_after(before, count);
+            let storing =
+                storing.and_then(|storing| is_alone.then_some(storing).ok_or(Reason::Purged));
+            Ok(errand.posted(response, storing, now))
         })
     }
 }
 
 impl Errand {
-    /// What becomes of an answer to POST that says it is what a GET would get.
-    fn posted(self, mut answer: Response, is_overtaken: bool, now: Now) -> Response {
+    /// Whether an answer to POST that says it is what a GET would get may be stored, as far as is known
+    /// before its own purges.
+    fn judge_post(&mut self, answer: &mut Response, now: Now) -> Result<Storing, Reason> {
+        self.take_tags(answer, None);
         let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
-        let storing = self
-            .storing(answer.status(), answer.headers(), declared, now)
-            .and_then(|storing| may_answer_get(answer.status(), storing))
-            .and_then(|storing| match is_overtaken {
-                true => Err(Reason::Purged),
-                false => Ok(storing),
-            });
+        let storing = self.storing(answer.status(), answer.headers(), declared, now)?;
+        let storing = may_answer_get(answer.status(), storing)?;
+        let origin = self.origin(now);
+        let head = StoredResponse::head(answer.status(), answer.headers(), storing.clone(), origin);
+        match self.is_older_than_purge(&head) {
+            true => Err(Reason::Purged),
+            false => Ok(storing),
+        }
+    }
+
+    /// What becomes of it.
+    fn posted(self, mut answer: Response, storing: Result<Storing, Reason>, now: Now) -> Response {
+        let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
         match storing {
             Err(reason) => {
                 passed(&mut answer, Fwd::Method, Some(reason));

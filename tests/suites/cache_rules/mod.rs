@@ -5,6 +5,7 @@ mod authorized;
 mod collapsing;
 mod directives;
 mod freshness;
+mod groups;
 mod head;
 mod invalidation;
 mod post;
