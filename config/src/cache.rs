@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::invalidate::InvalidateRule;
 use crate::site::Site;
 use crate::tags::{TagSettings, WrittenTags};
+use crate::targeted::{TargetedSettings, WrittenTargeted};
 use crate::units::{Fault, Period, PeriodOrNone, Size, SizeOrZero, Text, text_form};
 
 /// The rules of one route's cache.
@@ -53,6 +54,10 @@ pub struct CacheSettings {
     pub offer_variants: bool,
     /// What responses are purged by together.
     pub tags: TagSettings,
+    /// Whether `Cache-Status` tells the cache key.
+    pub status_key: bool,
+    /// Fields that speak to caches like this one.
+    pub targeted: TargetedSettings,
     /// What unsafe requests make invalid beside their URL: all of `[[invalidate]]`.
     pub invalidate: Arc<[InvalidateRule]>,
 }
@@ -147,6 +152,8 @@ impl Default for CacheSettings {
             preconditions: Preconditions::Forward,
             offer_variants: true,
             tags: TagSettings::default(),
+            status_key: false,
+            targeted: TargetedSettings::default(),
             invalidate: Arc::default(),
         }
     }
@@ -195,6 +202,10 @@ pub(crate) struct WrittenCache {
     collapse: WrittenCollapse,
     /// Names that responses are purged by together.
     tags: WrittenTags,
+    /// Whether `Cache-Status` tells the cache key.
+    status_key: bool,
+    /// Fields that speak to caches like this one alone (RFC 9213).
+    targeted: WrittenTargeted,
     /// What the cache may use, all routes together; in `[cache]` only.
     memory: WrittenMemory,
 }
@@ -272,6 +283,8 @@ impl Default for WrittenCache {
             key: WrittenKey::default(),
             collapse: WrittenCollapse::default(),
             tags: WrittenTags::default(),
+            status_key: settings.status_key,
+            targeted: WrittenTargeted::default(),
             memory: WrittenMemory::default(),
         }
     }
@@ -373,6 +386,8 @@ impl WrittenCache {
             preconditions: self.preconditions,
             offer_variants: self.offer_variants,
             tags: self.tags.check(),
+            status_key: self.status_key,
+            targeted: self.targeted.check(&site.key("targeted")),
             // One list for all routes, added where that is checked.
             invalidate: Arc::default(),
         }
@@ -415,7 +430,7 @@ fn texts<T: fmt::Display>(list: &[T]) -> Vec<String> {
 
 /// A field's name, lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FieldName(String);
+pub(crate) struct FieldName(pub(crate) String);
 
 /// A cookie's name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 
+use crate::cache::apart::Apart;
 use crate::cache::collapse::{Failure, Flight, Outcome};
 use crate::cache::decide::{Asked, Candidate, may_stand_in};
 use crate::cache::fill::Fill;
@@ -54,6 +55,8 @@ pub(crate) struct Errand {
     pub(crate) pass: Option<KeyHash>,
     /// What the answer belongs to, or why that is not known; read when it comes.
     pub(crate) tags: Result<Tags, Reason>,
+    /// What the answer says to us and not to clients; taken out of it when it comes.
+    pub(crate) apart: Apart,
 }
 
 /// A stored response, and whether a soft purge has marked it.
@@ -113,7 +116,7 @@ impl Errand {
         let mut about = None;
         if let Ok(answer) = &mut result {
             about = self.is_about(answer);
-            self.take_tags(answer, about.as_ref());
+            self.take_aside(answer, about.as_ref());
         }
         match result {
             Err(error) => self.failed(error, flight, now),
@@ -158,8 +161,9 @@ impl Errand {
         }
     }
 
-    /// Reads what the answer belongs to, and keeps from others what is said of it to us alone.
-    pub(crate) fn take_tags(&mut self, answer: &mut Response, about: Option<&Kept>) {
+    /// Reads what the answer belongs to, and keeps from others what is said to us alone. `about` is
+    /// what it is no answer itself but news of.
+    pub(crate) fn take_aside(&mut self, answer: &mut Response, about: Option<&Kept>) {
         self.tags = match key::place(&self.key.bytes) {
             Some(place) => Tags::read(
                 answer.headers(),
@@ -170,6 +174,11 @@ impl Errand {
             ),
             None => Ok(Tags::default()),
         };
+        self.apart = Apart::take(
+            answer.headers_mut(),
+            about.map(|kept| &kept.stored.apart),
+            &self.settings.targeted,
+        );
         if self.settings.tags.strip {
             tags::strip(answer.headers_mut());
         }
@@ -326,11 +335,12 @@ impl Errand {
         length: Option<u64>,
         now: Now,
     ) -> Result<Storing, Reason> {
+        let with_apart = self.apart.with(fields);
         let exchange = Exchange {
             asked,
             request: &self.fields,
             status,
-            fields,
+            fields: with_apart.as_ref().unwrap_or(fields),
             length,
             times: Times {
                 requested: self.requested.wall,
@@ -339,7 +349,12 @@ impl Errand {
         };
         let storing = storable(exchange, &self.settings, &self.rules)?;
         let tags = self.tags.clone()?;
-        Ok(Storing { tags, ..storing })
+        let apart = self.apart.clone();
+        Ok(Storing {
+            tags,
+            apart,
+            ..storing
+        })
     }
 
     /// Passes an answer on that is for this client alone.

@@ -19,7 +19,6 @@ use crate::cache::invalidate::has_worked;
 use crate::cache::reason::Reason;
 use crate::cache::storable::Storing;
 use crate::cache::stored::StoredResponse;
-use crate::cache::tags;
 use crate::cache::{Cache, passed};
 use crate::clock::Now;
 use crate::facts::{self, Fwd};
@@ -40,19 +39,16 @@ impl<S: Inner + Clone> Cache<S> {
         self.inner.call(request).map(move |result| {
             let mut response = result?;
             let settings = errand.settings.clone();
+            errand.take_aside(&mut response, None);
             let has_worked = has_worked(response.status());
-            // Before `Content-Location` and tags are anybody else's concern.
             let is_own = has_worked && changed.is_about_itself(&response);
             let before = shared.purges().now();
             let now = shared.clock().now();
-            let storing = is_own.then(|| errand.judge_post(&mut response, now));
+            let storing = is_own.then(|| errand.judge_post(&response, now));
             let count = match has_worked {
                 true => changed.invalidate(&response, &settings.invalidate, &shared),
                 false => 0,
             };
-            if settings.tags.strip {
-                tags::strip(response.headers_mut());
-            }
             let Some(storing) = storing else {
                 passed(&mut response, Fwd::Method, None);
                 return Ok(response);
@@ -71,8 +67,7 @@ impl<S: Inner + Clone> Cache<S> {
 impl Errand {
     /// Whether an answer to POST that says it is what a GET would get may be stored, as far as is known
     /// before its own purges.
-    fn judge_post(&mut self, answer: &mut Response, now: Now) -> Result<Storing, Reason> {
-        self.take_tags(answer, None);
+    fn judge_post(&self, answer: &Response, now: Now) -> Result<Storing, Reason> {
         let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
         let storing = self.storing(answer.status(), answer.headers(), declared, now)?;
         let storing = may_answer_get(answer.status(), storing)?;

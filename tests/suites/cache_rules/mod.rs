@@ -12,6 +12,7 @@ mod post;
 mod query;
 mod ranges;
 mod requests;
+mod status;
 mod stored_fields;
 mod targeted;
 mod updates;
