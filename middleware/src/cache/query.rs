@@ -36,7 +36,7 @@ impl<S: Inner + Clone> Cache<S> {
                 Buffered::TooLong(body) => {
                     let request = Request::from_parts(head, body);
                     let reason = Reason::QueryContent;
-                    this.pass(request, Fwd::Bypass, reason).await
+                    this.pass(request, now, Fwd::Bypass, reason).await
                 }
             }
         })
