@@ -2,6 +2,7 @@
 //! dot segments (RFC 3986 §6.2.2); what is keyed and forwarded keeps the bytes as sent.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -66,11 +67,8 @@ impl Service<Request> for Router {
 
     fn call(&mut self, request: Request) -> ResponseFuture {
         let wanted = Wanted::of(&request);
-        let Some(route) = self
-            .routes
-            .iter_mut()
-            .find(|route| wanted.matches(&route.settings.pattern))
-        else {
+        let mut routes = self.routes.iter_mut();
+        let Some(route) = routes.find(|route| wanted.matches(&route.settings.pattern)) else {
             return ResponseFuture::ready(Err(
                 Error::internal().detail("no route takes this request")
             ));
@@ -98,32 +96,46 @@ pub fn find<'a>(settings: &'a Settings, request: &Request) -> Option<&'a Arc<Rou
     routes.find(|route| wanted.matches(&route.pattern))
 }
 
-/// What of a request the patterns look at.
+/// What of a request the patterns look at; read when the first of them does, since many a table has
+/// one route that takes everything.
 struct Wanted<'a> {
-    method: &'a str,
-    host: &'a str,
-    path: Cow<'a, str>,
+    request: &'a Request,
+    host: OnceCell<&'a str>,
+    path: OnceCell<Cow<'a, str>>,
 }
 
 impl<'a> Wanted<'a> {
     fn of(request: &'a Request) -> Self {
-        let host = request
-            .headers()
-            .get(HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or("");
         Self {
-            method: request.method().as_str(),
-            host: without_port(host),
-            path: normal_path(request.uri().path()),
+            request,
+            host: OnceCell::new(),
+            path: OnceCell::new(),
         }
     }
 
     fn matches(&self, pattern: &Pattern) -> bool {
-        (pattern.methods.is_empty() || pattern.methods.iter().any(|method| method == self.method))
-            && host_matches(&pattern.host, self.host)
-            && path_matches(pattern, &self.path)
+        let method = self.request.method().as_str();
+        (pattern.methods.is_empty() || pattern.methods.iter().any(|taken| taken == method))
+            && (pattern.host == HostPattern::Any || host_matches(&pattern.host, self.host()))
+            && (takes_all_paths(pattern) || path_matches(pattern, self.path()))
     }
+
+    fn host(&self) -> &'a str {
+        self.host.get_or_init(|| {
+            let host = self.request.headers().get(HOST);
+            let host = host.and_then(|host| host.to_str().ok());
+            without_port(host.unwrap_or(""))
+        })
+    }
+
+    fn path(&self) -> &str {
+        self.path
+            .get_or_init(|| normal_path(self.request.uri().path()))
+    }
+}
+
+fn takes_all_paths(pattern: &Pattern) -> bool {
+    pattern.open && pattern.segments.is_empty()
 }
 
 /// Whether the client asks to switch protocols (RFC 9110 §7.8).
@@ -151,7 +163,7 @@ fn host_matches(pattern: &HostPattern, host: &str) -> bool {
 }
 
 fn path_matches(pattern: &Pattern, path: &str) -> bool {
-    if pattern.open && pattern.segments.is_empty() {
+    if takes_all_paths(pattern) {
         return true;
     }
     let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');

@@ -3,10 +3,6 @@
 use std::time::Duration;
 
 use config::cache::{CacheSettings, ClientDirectives};
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, IF_MATCH, IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
-    UPGRADE,
-};
 use http::{HeaderMap, Method};
 use http_body::Body as _;
 
@@ -45,25 +41,24 @@ impl Asked {
         if !request.body().is_end_stream() {
             return Err((Fwd::Bypass, Reason::RequestBody));
         }
-        let fields = request.headers();
-        if fields.contains_key(UPGRADE) && fields.contains_key(CONNECTION) {
+        let has = Has::of(request.headers());
+        if has.upgrade && has.connection {
             return Err((Fwd::Bypass, Reason::Upgrade));
         }
-        if fields.contains_key(IF_MATCH) || fields.contains_key(IF_UNMODIFIED_SINCE) {
+        if has.precondition {
             return Err((Fwd::Bypass, Reason::Precondition));
         }
-        let speaks = settings.client_directives == ClientDirectives::Respect
-            && (fields.contains_key(CACHE_CONTROL) || fields.contains_key(PRAGMA));
+        let speaks = settings.client_directives == ClientDirectives::Respect && has.directives;
         Ok(Self {
             directives: if speaks {
-                RequestDirectives::of(fields)
+                RequestDirectives::of(request.headers())
             } else {
                 RequestDirectives::default()
             },
             is_head,
-            has_cookie: fields.contains_key(COOKIE),
-            has_authorization: fields.contains_key(AUTHORIZATION),
-            has_range: fields.contains_key(RANGE),
+            has_cookie: has.cookie,
+            has_authorization: has.authorization,
+            has_range: has.range,
             is_overriding: false,
         })
     }
@@ -79,6 +74,40 @@ impl Asked {
     /// Whether others may wait for the answer to this request.
     pub(crate) fn may_lead(&self) -> bool {
         self.may_follow() && !self.is_head
+    }
+}
+
+/// Which fields a request has of those that matter here. One look at all names costs less than asking
+/// the map for each of these.
+#[derive(Default)]
+struct Has {
+    upgrade: bool,
+    connection: bool,
+    /// One that is the upstream's to judge.
+    precondition: bool,
+    /// `Cache-Control` or `Pragma`.
+    directives: bool,
+    cookie: bool,
+    authorization: bool,
+    range: bool,
+}
+
+impl Has {
+    fn of(fields: &HeaderMap) -> Self {
+        let mut has = Self::default();
+        for name in fields.keys() {
+            match name.as_str() {
+                "upgrade" => has.upgrade = true,
+                "connection" => has.connection = true,
+                "if-match" | "if-unmodified-since" => has.precondition = true,
+                "cache-control" | "pragma" => has.directives = true,
+                "cookie" => has.cookie = true,
+                "authorization" => has.authorization = true,
+                "range" => has.range = true,
+                _ => {}
+            }
+        }
+        has
     }
 }
 
