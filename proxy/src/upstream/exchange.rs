@@ -56,13 +56,10 @@ pub(super) async fn forward(
     answer
 }
 
-/// What a request came with beside what is sent.
-struct Told {
-    /// What [`write_outgoing`] writes of.
-    facts: Option<RequestFacts>,
-    /// The map that they came in, for those of the answer: to make one takes two allocations.
-    spare: Extensions,
-}
+/// What a request came with beside what is sent: [`RequestFacts`], which [`write_outgoing`] writes of.
+/// Nothing below looks at it, so it is not sent along; the map serves for the answer's facts, since
+/// to make one takes two allocations.
+struct Told(Extensions);
 
 /// A request that got no answer.
 struct Failed {
@@ -94,7 +91,7 @@ impl Lane {
                 .then(|| retry::copy_of(&request))
                 .flatten();
             let copy = copy.map(|copy| (copy, is_written));
-            if !is_written && let Some(facts) = &told.facts {
+            if !is_written && let Some(facts) = told.facts() {
                 write_outgoing(request.headers_mut(), facts);
             }
             self.address(&mut request, &lease)?;
@@ -125,7 +122,7 @@ impl Lane {
         &self,
         mut request: middleware::Request,
     ) -> Result<(Request<Outgoing>, Option<Watch>, Told)> {
-        let told = Told::take(request.extensions_mut());
+        let told = Told(std::mem::take(request.extensions_mut()));
         if let Some(prefix) = &self.strip_prefix {
             outgoing::strip_prefix(request.uri_mut(), prefix)?;
         }
@@ -259,20 +256,15 @@ impl Lane {
 }
 
 impl Told {
-    /// Takes the facts out, since nothing below looks at them, and hyper would drop them later.
-    fn take(extensions: &mut Extensions) -> Self {
-        let facts = extensions.remove::<RequestFacts>();
-        let spare = match extensions.is_empty() {
-            true => std::mem::take(extensions),
-            false => Extensions::new(),
-        };
-        Self { facts, spare }
+    fn facts(&self) -> Option<&RequestFacts> {
+        self.0.get()
     }
 
     /// The answer with what it took.
-    fn finished(self, mut response: Response, timing: UpstreamTiming) -> Response {
+    fn finished(mut self, mut response: Response, timing: UpstreamTiming) -> Response {
         if response.extensions().is_empty() {
-            *response.extensions_mut() = self.spare;
+            self.0.clear();
+            *response.extensions_mut() = self.0;
         }
         facts::of_response(&mut response).upstream = Some(timing);
         response
