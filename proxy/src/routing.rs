@@ -1,14 +1,12 @@
-//! Router: host, path and method choose a route. Matching decodes unreserved escapes and resolves
-//! dot segments (RFC 3986 §6.2.2); what is keyed and forwarded keeps the bytes as sent.
+//! Router: host, path and method choose a route, as [`middleware::pattern`] compares them.
 
-use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use config::Settings;
-use config::route::{HostPattern, Pattern, RouteSettings, Segment};
-use http::header::{CONNECTION, HOST, UPGRADE};
+use config::route::RouteSettings;
+use http::header::{CONNECTION, UPGRADE};
+use middleware::pattern::Wanted;
 use middleware::{Error, Request, Response, ResponseFuture, Result, facts};
 use tower::Service;
 
@@ -41,7 +39,7 @@ impl Router {
                 &route.upstream,
                 core.index,
                 route.strip_prefix.clone(),
-                settings.forwarding.host,
+                &settings.forwarding,
             );
             Route {
                 settings: route.clone(),
@@ -67,8 +65,11 @@ impl Service<Request> for Router {
 
     fn call(&mut self, request: Request) -> ResponseFuture {
         let wanted = Wanted::of(&request);
-        let mut routes = self.routes.iter_mut();
-        let Some(route) = routes.find(|route| wanted.matches(&route.settings.pattern)) else {
+        let Some(route) = self
+            .routes
+            .iter_mut()
+            .find(|route| wanted.matches(&route.settings.pattern))
+        else {
             return ResponseFuture::ready(Err(
                 Error::internal().detail("no route takes this request")
             ));
@@ -96,48 +97,6 @@ pub fn find<'a>(settings: &'a Settings, request: &Request) -> Option<&'a Arc<Rou
     routes.find(|route| wanted.matches(&route.pattern))
 }
 
-/// What of a request the patterns look at; read when the first of them does, since many a table has
-/// one route that takes everything.
-struct Wanted<'a> {
-    request: &'a Request,
-    host: OnceCell<&'a str>,
-    path: OnceCell<Cow<'a, str>>,
-}
-
-impl<'a> Wanted<'a> {
-    fn of(request: &'a Request) -> Self {
-        Self {
-            request,
-            host: OnceCell::new(),
-            path: OnceCell::new(),
-        }
-    }
-
-    fn matches(&self, pattern: &Pattern) -> bool {
-        let method = self.request.method().as_str();
-        (pattern.methods.is_empty() || pattern.methods.iter().any(|taken| taken == method))
-            && (pattern.host == HostPattern::Any || host_matches(&pattern.host, self.host()))
-            && (takes_all_paths(pattern) || path_matches(pattern, self.path()))
-    }
-
-    fn host(&self) -> &'a str {
-        self.host.get_or_init(|| {
-            let host = self.request.headers().get(HOST);
-            let host = host.and_then(|host| host.to_str().ok());
-            without_port(host.unwrap_or(""))
-        })
-    }
-
-    fn path(&self) -> &str {
-        self.path
-            .get_or_init(|| normal_path(self.request.uri().path()))
-    }
-}
-
-fn takes_all_paths(pattern: &Pattern) -> bool {
-    pattern.open && pattern.segments.is_empty()
-}
-
 /// Whether the client asks to switch protocols (RFC 9110 §7.8).
 fn asks_to_upgrade(request: &Request) -> bool {
     request.headers().contains_key(UPGRADE)
@@ -147,103 +106,4 @@ fn asks_to_upgrade(request: &Request) -> bool {
                     .any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
             })
         })
-}
-
-fn host_matches(pattern: &HostPattern, host: &str) -> bool {
-    match pattern {
-        HostPattern::Any => true,
-        HostPattern::Exact(name) => name.eq_ignore_ascii_case(host),
-        HostPattern::Below(domain) => host
-            .len()
-            .checked_sub(domain.len() + 1)
-            .and_then(|dot| host.split_at_checked(dot))
-            .and_then(|(below, rest)| Some((below, rest.strip_prefix('.')?)))
-            .is_some_and(|(below, rest)| !below.is_empty() && rest.eq_ignore_ascii_case(domain)),
-    }
-}
-
-fn path_matches(pattern: &Pattern, path: &str) -> bool {
-    if takes_all_paths(pattern) {
-        return true;
-    }
-    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
-    for wanted in &pattern.segments {
-        match (wanted, segments.next()) {
-            (Segment::Literal(text), Some(segment)) if text == segment => {}
-            (Segment::Any(_), Some(segment)) if !segment.is_empty() => {}
-            _ => return false,
-        }
-    }
-    pattern.open || segments.next().is_none()
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        // An IPv6 address keeps its brackets, and its colons.
-        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
-        _ => host,
-    }
-}
-
-/// Unreserved escapes decoded, then dot segments removed (RFC 3986 §6.2.2.2, §5.2.4).
-fn normal_path(path: &str) -> Cow<'_, str> {
-    let decoded = decode_unreserved(path);
-    if decoded.contains("/.") {
-        Cow::Owned(remove_dot_segments(&decoded))
-    } else {
-        decoded
-    }
-}
-
-fn decode_unreserved(path: &str) -> Cow<'_, str> {
-    if !path.contains('%') {
-        return Cow::Borrowed(path);
-    }
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let escape = (byte == b'%')
-            .then(|| after.first_chunk::<2>().and_then(unreserved))
-            .flatten();
-        match escape {
-            Some(plain) => {
-                decoded.push(plain);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => {
-                decoded.push(byte);
-                rest = after;
-            }
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
-}
-
-/// The byte that two hexadecimal digits stand for, if it is unreserved (RFC 3986 §2.3).
-fn unreserved(digits: &[u8; 2]) -> Option<u8> {
-    let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
-    let byte = u8::try_from(high? * 16 + low?).ok()?;
-    (byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)).then_some(byte)
-}
-
-fn remove_dot_segments(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let last = segments.peek().is_none();
-        match segment {
-            "." => {}
-            ".." => {
-                kept.pop();
-            }
-            other => {
-                kept.push(other);
-                continue;
-            }
-        }
-        if last {
-            kept.push("");
-        }
-    }
-    format!("/{}", kept.join("/"))
 }

@@ -11,6 +11,7 @@ mod forwarding;
 mod framing;
 mod hostile;
 mod house;
+mod interim;
 mod limits;
 mod listen;
 mod pains;

@@ -14,12 +14,13 @@ use crate::cache::decide::{Asked, Candidate, may_stand_in};
 use crate::cache::fill::Fill;
 use crate::cache::freshness::Times;
 use crate::cache::invalidate::Sequence;
-use crate::cache::key::{CacheKey, KeyHash, KeyRules};
+use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay, replay_head};
 use crate::cache::shared::SharedCache;
 use crate::cache::storable::{Exchange, Storing, storable};
 use crate::cache::stored::{Origin, StoredResponse};
+use crate::cache::tags::{self, Tags};
 use crate::cache::validate;
 use crate::cache::verdicts::Verdict;
 use crate::clock::Now;
@@ -47,6 +48,8 @@ pub(crate) struct Errand {
     pub(crate) validates: bool,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
     pub(crate) pass: Option<KeyHash>,
+    /// What the answer belongs to, or why that is not known; read when it comes.
+    pub(crate) tags: Result<Tags, Reason>,
 }
 
 /// A stored response, and whether a soft purge has marked it.
@@ -130,11 +133,14 @@ impl Errand {
 
     /// Does what follows from the upstream's answer. `flight` is there if others may share it.
     pub(crate) fn finish(
-        self,
-        result: Result<Response>,
+        mut self,
+        mut result: Result<Response>,
         flight: Option<Flight>,
     ) -> Result<Response> {
         let now = self.shared.clock().now();
+        if let Ok(answer) = &mut result {
+            self.take_tags(answer);
+        }
         match result {
             Err(error) => self.failed(error, flight, now),
             Ok(answer) if self.validates && answer.status() == StatusCode::NOT_MODIFIED => {
@@ -152,6 +158,25 @@ impl Errand {
                 }
             }
             Ok(answer) => Ok(self.answered(answer, flight, now)),
+        }
+    }
+
+    /// Reads what the answer belongs to, and keeps from others what is said of it to us alone.
+    fn take_tags(&mut self, answer: &mut Response) {
+        let confirmed = self.stored.as_ref().filter(|_| self.validates);
+        let confirmed = confirmed.filter(|_| answer.status() == StatusCode::NOT_MODIFIED);
+        self.tags = match key::place(&self.key.bytes) {
+            Some(place) => Tags::read(
+                answer.headers(),
+                confirmed.map(|kept| &kept.stored.tags),
+                place,
+                self.shared.versions().hasher(),
+                &self.settings.tags,
+            ),
+            None => Ok(Tags::default()),
+        };
+        if self.settings.tags.strip {
+            tags::strip(answer.headers_mut());
         }
     }
 
@@ -307,7 +332,9 @@ impl Errand {
                 received: now.wall,
             },
         };
-        storable(exchange, &self.settings, &self.rules)
+        let storing = storable(exchange, &self.settings, &self.rules)?;
+        let tags = self.tags.clone()?;
+        Ok(Storing { tags, ..storing })
     }
 
     /// Passes an answer on that is for this client alone.

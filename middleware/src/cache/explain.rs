@@ -142,7 +142,7 @@ impl SharedCache {
         rules.write_key(request, &mut key);
         let hash = self.hasher().hash(&key);
         let now = facts::of_request(request).received;
-        let lookup = self.store().lookup(hash, &key, request.headers());
+        let lookup = self.lookup(hash, &key, request.headers());
         let (found, stored, variants) = match &lookup {
             Lookup::Nothing => (Found::Nothing, None, 0),
             Lookup::OtherVariant(variants) => (Found::OtherVariant, None, *variants),
@@ -182,7 +182,7 @@ impl SharedCache {
         let mut key = Vec::new();
         KeyRules::of(settings).write_key(request, &mut key);
         let hash = self.hasher().hash(&key);
-        match self.store().lookup(hash, &key, request.headers()) {
+        match self.lookup(hash, &key, request.headers()) {
             Lookup::Stored { stored, .. } => Some(stored),
             Lookup::Nothing | Lookup::OtherVariant(_) => None,
         }

@@ -37,6 +37,7 @@
 //! # });
 //! ```
 
+mod changed;
 mod collapse;
 mod decide;
 mod errand;
@@ -48,15 +49,18 @@ mod invalidate;
 mod keep;
 mod key;
 mod lead;
+mod purge;
 pub mod reason;
 mod replay;
 mod shared;
 mod storable;
 mod store;
 pub mod stored;
+mod tags;
 mod validate;
 mod vary;
 mod verdicts;
+mod versions;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -66,21 +70,24 @@ use config::cache::CacheSettings;
 use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
+use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
-use crate::cache::invalidate::{Changed, Sequence, has_worked, is_unsafe};
+use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay_aged};
 use crate::cache::store::memory::Lookup;
+use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
+pub use purge::MOST_SEGMENTS;
 pub use shared::{Figures, Purge, SharedCache};
 
 /// Answers from the store, or forwards.
@@ -148,7 +155,7 @@ impl<S: Inner + Clone> Cache<S> {
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
-        let lookup = shared.store().lookup(hash, &self.key, request.headers());
+        let lookup = shared.lookup(hash, &self.key, request.headers());
         let found = lookup.found(now);
         let decision = decide(&asked, found, settings, rules);
         let kept = lookup.into_kept();
@@ -182,13 +189,18 @@ impl<S: Inner + Clone> Cache<S> {
     /// invalidates what is stored for its URL (RFC 9111 §4.4).
     fn pass(&mut self, request: Request, fwd: Fwd, reason: Reason) -> ResponseFuture {
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
-        let shared = changed.map(|changed| (changed, self.layer.shared.clone()));
+        let layer = changed.is_some().then(|| self.layer.clone());
+        let changed = changed.zip(layer);
+        let strips_tags = self.layer.settings.tags.strip;
         self.inner.call(request).change(move |result| {
             let Ok(response) = result else { return };
-            if let Some((changed, shared)) = shared
+            if strips_tags {
+                tags::strip(response.headers_mut());
+            }
+            if let Some((changed, layer)) = changed
                 && has_worked(response.status())
             {
-                changed.invalidate(response, &shared);
+                changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
             }
             let status = CacheStatus {
                 outcome: CacheOutcome::Fwd(fwd),
@@ -235,6 +247,7 @@ impl<S: Inner + Clone> Cache<S> {
             stored,
             validates: false,
             pass: None,
+            tags: Ok(Tags::default()),
         }
     }
 

@@ -177,6 +177,10 @@ reasons! {
     TooLarge, "too-large",
         "The content is longer than cache.max_body, or than the whole cache's share for one response.",
         Some("cache = { max_body = \"…\" } with a larger size");
+    /// More tags than are allowed.
+    TooManyTags, "too-many-tags",
+        "The response has more tags than cache.tags allows, and to forget one would be to miss a purge.",
+        Some("cache = { tags = { count = … } } with a larger number, or let the app name fewer");
     /// Too much is being received at once.
     FillMemory, "fill-memory",
         "Responses under way already hold their share of the cache's memory.",
@@ -187,7 +191,7 @@ reasons! {
         None;
     /// Purged while it was fetched.
     Purged, "purged",
-        "The URL was purged or changed by an unsafe method while the response was fetched.",
+        "The URL, or a tag or prefix it belongs to, was purged or changed by an unsafe method while the response was fetched.",
         None;
     /// The content ended early.
     Incomplete, "incomplete",
@@ -266,7 +270,9 @@ mod tests {
                 continue;
             };
             let line = advice.get(start..=end).expect("ASCII around them");
-            let value = if line.contains("size") || line.contains("max_body") {
+            let value = if line.contains("count") {
+                "300"
+            } else if line.contains("size") || line.contains("max_body") {
                 "9MiB"
             } else if line.contains("headers") {
                 "accept-language"

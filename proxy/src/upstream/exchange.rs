@@ -95,6 +95,10 @@ impl Lane {
                 write_outgoing(request.headers_mut(), facts);
             }
             self.address(&mut request, &lease)?;
+            if !lease.is_http2() {
+                let client = told.facts().and_then(|facts| facts.interim.as_ref());
+                outgoing::listen(&mut request, self.interims.as_ref(), client);
+            }
             let failed = match self.send(&mut lease, request, started).await {
                 Ok(answer) => {
                     let answer = self.finish(answer, lease, way, started, &mut timing).await;
