@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::invalidate::InvalidateRule;
 use crate::site::Site;
 use crate::tags::{TagSettings, WrittenTags};
+use crate::targeted::{TargetedSettings, WrittenTargeted};
 use crate::units::{Fault, Period, PeriodOrNone, Size, SizeOrZero, Text, text_form};
 
 /// The rules of one route's cache.
@@ -47,6 +48,10 @@ pub struct CacheSettings {
     pub range_fill_max: u64,
     /// What responses are purged by together.
     pub tags: TagSettings,
+    /// Whether `Cache-Status` tells the cache key.
+    pub status_key: bool,
+    /// Fields that speak to caches like this one.
+    pub targeted: TargetedSettings,
     /// What unsafe requests make invalid beside their URL: all of `[[invalidate]]`.
     pub invalidate: Arc<[InvalidateRule]>,
 }
@@ -128,6 +133,8 @@ impl Default for CacheSettings {
             client_directives: ClientDirectives::Respect,
             range_fill_max: 1 << 20,
             tags: TagSettings::default(),
+            status_key: false,
+            targeted: TargetedSettings::default(),
             invalidate: Arc::default(),
         }
     }
@@ -170,6 +177,10 @@ pub(crate) struct WrittenCache {
     collapse: WrittenCollapse,
     /// Names that responses are purged by together.
     tags: WrittenTags,
+    /// Whether `Cache-Status` tells the cache key.
+    status_key: bool,
+    /// Fields that speak to caches like this one alone (RFC 9213).
+    targeted: WrittenTargeted,
     /// What the cache may use, all routes together; in `[cache]` only.
     memory: WrittenMemory,
 }
@@ -244,6 +255,8 @@ impl Default for WrittenCache {
             key: WrittenKey::default(),
             collapse: WrittenCollapse::default(),
             tags: WrittenTags::default(),
+            status_key: settings.status_key,
+            targeted: WrittenTargeted::default(),
             memory: WrittenMemory::default(),
         }
     }
@@ -342,6 +355,8 @@ impl WrittenCache {
             client_directives: self.client_directives,
             range_fill_max: self.range_fill_max.0,
             tags: self.tags.check(),
+            status_key: self.status_key,
+            targeted: self.targeted.check(&site.key("targeted")),
             // One list for all routes, added where that is checked.
             invalidate: Arc::default(),
         }
@@ -384,7 +399,7 @@ fn texts<T: fmt::Display>(list: &[T]) -> Vec<String> {
 
 /// A field's name, lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FieldName(String);
+pub(crate) struct FieldName(pub(crate) String);
 
 /// A cookie's name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@ pub mod request_log;
 pub mod respond;
 pub mod route;
 pub mod tags;
+pub mod targeted;
 pub mod upstream;
 
 mod conform;

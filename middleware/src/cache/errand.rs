@@ -9,6 +9,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 
+use crate::cache::apart::Apart;
 use crate::cache::collapse::{Failure, Flight, Outcome};
 use crate::cache::decide::{Asked, Candidate, may_stand_in};
 use crate::cache::fill::Fill;
@@ -50,6 +51,8 @@ pub(crate) struct Errand {
     pub(crate) pass: Option<KeyHash>,
     /// What the answer belongs to, or why that is not known; read when it comes.
     pub(crate) tags: Result<Tags, Reason>,
+    /// What the answer says to us and not to clients; taken out of it when it comes.
+    pub(crate) apart: Apart,
 }
 
 /// A stored response, and whether a soft purge has marked it.
@@ -139,7 +142,7 @@ impl Errand {
     ) -> Result<Response> {
         let now = self.shared.clock().now();
         if let Ok(answer) = &mut result {
-            self.take_tags(answer);
+            self.take_aside(answer);
         }
         match result {
             Err(error) => self.failed(error, flight, now),
@@ -161,8 +164,8 @@ impl Errand {
         }
     }
 
-    /// Reads what the answer belongs to, and keeps from others what is said of it to us alone.
-    fn take_tags(&mut self, answer: &mut Response) {
+    /// Reads what the answer belongs to, and keeps from others what is said to us alone.
+    fn take_aside(&mut self, answer: &mut Response) {
         let confirmed = self.stored.as_ref().filter(|_| self.validates);
         let confirmed = confirmed.filter(|_| answer.status() == StatusCode::NOT_MODIFIED);
         self.tags = match key::place(&self.key.bytes) {
@@ -175,6 +178,11 @@ impl Errand {
             ),
             None => Ok(Tags::default()),
         };
+        self.apart = Apart::take(
+            answer.headers_mut(),
+            confirmed.map(|kept| &kept.stored.apart),
+            &self.settings.targeted,
+        );
         if self.settings.tags.strip {
             tags::strip(answer.headers_mut());
         }
@@ -321,11 +329,12 @@ impl Errand {
         length: Option<u64>,
         now: Now,
     ) -> Result<Storing, Reason> {
+        let with_apart = self.apart.with(fields);
         let exchange = Exchange {
             asked: &self.asked,
             request: &self.fields,
             status,
-            fields,
+            fields: with_apart.as_ref().unwrap_or(fields),
             length,
             times: Times {
                 requested: self.requested.wall,
@@ -334,7 +343,12 @@ impl Errand {
         };
         let storing = storable(exchange, &self.settings, &self.rules)?;
         let tags = self.tags.clone()?;
-        Ok(Storing { tags, ..storing })
+        let apart = self.apart.clone();
+        Ok(Storing {
+            tags,
+            apart,
+            ..storing
+        })
     }
 
     /// Passes an answer on that is for this client alone.

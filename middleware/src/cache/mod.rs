@@ -37,6 +37,7 @@
 //! # });
 //! ```
 
+mod apart;
 mod changed;
 mod collapse;
 mod decide;
@@ -70,6 +71,7 @@ use config::cache::CacheSettings;
 use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
+use crate::cache::apart::Apart;
 use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
@@ -84,6 +86,7 @@ use crate::cache::store::memory::Lookup;
 use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
+use crate::fields::cache_status;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
@@ -141,6 +144,19 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
 
     fn call(&mut self, request: Request) -> ResponseFuture {
         let now = facts::of_request(&request).received;
+        if self.layer.settings.status_key && Asked::of(&request, &self.layer.settings).is_ok() {
+            let key = self
+                .layer
+                .rules
+                .print(Target::of(&request), request.headers());
+            let key = key.join("; ");
+            let answer = self.serve(request, now, Attempt::default());
+            return answer.change(move |result| {
+                if let Ok(response) = result {
+                    cache_status::add_key(response.headers_mut(), &key);
+                }
+            });
+        }
         self.serve(request, now, Attempt::default())
     }
 }
@@ -191,11 +207,21 @@ impl<S: Inner + Clone> Cache<S> {
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
         let layer = changed.is_some().then(|| self.layer.clone());
         let changed = changed.zip(layer);
-        let strips_tags = self.layer.settings.tags.strip;
+        let settings = &self.layer.settings;
+        let strips_tags = settings.tags.strip;
+        let hides_more = settings.targeted.hidden().next().is_some();
+        let hiding = hides_more.then(|| settings.clone());
         self.inner.call(request).change(move |result| {
             let Ok(response) = result else { return };
             if strips_tags {
                 tags::strip(response.headers_mut());
+            }
+            if let Some(settings) = hiding {
+                drop(Apart::take(
+                    response.headers_mut(),
+                    None,
+                    &settings.targeted,
+                ));
             }
             if let Some((changed, layer)) = changed
                 && has_worked(response.status())
@@ -248,6 +274,7 @@ impl<S: Inner + Clone> Cache<S> {
             validates: false,
             pass: None,
             tags: Ok(Tags::default()),
+            apart: Apart::default(),
         }
     }
 
