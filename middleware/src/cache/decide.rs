@@ -31,14 +31,31 @@ pub(crate) struct Asked {
 impl Asked {
     /// What `request` asks, or why it is not a matter for the cache.
     pub(crate) fn of(request: &Request, settings: &CacheSettings) -> Result<Self, (Fwd, Reason)> {
-        let is_head = request.method() == Method::HEAD;
-        if !settings.enabled {
+        if !settings.is_applied() {
             return Err((Fwd::Bypass, Reason::Disabled));
         }
-        if !is_head && request.method() != Method::GET {
+        Self::of_any(request, settings)
+    }
+
+    /// What `request` asks, or would ask if the cache were on.
+    pub(crate) fn of_any(
+        request: &Request,
+        settings: &CacheSettings,
+    ) -> Result<Self, (Fwd, Reason)> {
+        let is_head = request.method() == Method::HEAD;
+        let is_query = request.method() == Method::QUERY && settings.query_max_body > 0;
+        if is_query {
+            // Only content that is all here can be part of the key.
+            let length = request
+                .body()
+                .as_whole()
+                .map(|content| content.len() as u64);
+            if length.is_none_or(|length| length > settings.query_max_body) {
+                return Err((Fwd::Bypass, Reason::QueryContent));
+            }
+        } else if !is_head && request.method() != Method::GET {
             return Err((Fwd::Method, Reason::Method));
-        }
-        if !request.body().is_end_stream() {
+        } else if !request.body().is_end_stream() {
             return Err((Fwd::Bypass, Reason::RequestBody));
         }
         let has = Has::of(request.headers());
@@ -48,19 +65,31 @@ impl Asked {
         if has.precondition {
             return Err((Fwd::Bypass, Reason::Precondition));
         }
-        let speaks = settings.client_directives == ClientDirectives::Respect && has.directives;
         Ok(Self {
+            is_head,
+            ..Self::by(&has, request, settings)
+        })
+    }
+
+    /// What the fields of `request` ask, whatever its method.
+    pub(crate) fn by_fields(request: &Request, settings: &CacheSettings) -> Self {
+        Self::by(&Has::of(request.headers()), request, settings)
+    }
+
+    fn by(has: &Has, request: &Request, settings: &CacheSettings) -> Self {
+        let speaks = settings.client_directives == ClientDirectives::Respect && has.directives;
+        Self {
             directives: if speaks {
                 RequestDirectives::of(request.headers())
             } else {
                 RequestDirectives::default()
             },
-            is_head,
+            is_head: false,
             has_cookie: has.cookie,
             has_authorization: has.authorization,
             has_range: has.range,
             is_overriding: false,
-        })
+        }
     }
 
     /// Whether this request may wait for the answer to another one: not where it wants an answer
@@ -147,6 +176,8 @@ pub(crate) struct Candidate {
     pub(crate) age: Duration,
     /// Whether a soft purge marked it stale.
     pub(crate) is_purged: bool,
+    /// Whether the answer to a HEAD told of other content (RFC 9111 §4.3.5).
+    pub(crate) is_outdated: bool,
 }
 
 /// What to do.
@@ -234,7 +265,7 @@ fn reuse_stale(asked: &Asked, candidate: Candidate, settings: &CacheSettings) ->
         };
     }
     let accepted = asked.directives.max_stale.unwrap_or_default();
-    if terms.may_be_stale() && !candidate.is_purged && within(staleness, accepted) {
+    if terms.may_be_stale() && !candidate.is_marked() && within(staleness, accepted) {
         return Decision::ServeStale {
             validate: false,
             reason: Reason::ClientMaxStale,
@@ -244,6 +275,8 @@ fn reuse_stale(asked: &Asked, candidate: Candidate, settings: &CacheSettings) ->
         Fwd::Stale,
         if candidate.is_purged {
             Reason::SoftPurged
+        } else if candidate.is_outdated {
+            Reason::HeadDiffers
         } else {
             Reason::Stale
         },
@@ -276,7 +309,12 @@ fn within(staleness: Duration, window: Duration) -> bool {
 impl Candidate {
     /// Fresh while the lifetime is longer than the age (RFC 9111 §4.2).
     pub(crate) fn is_fresh(&self) -> bool {
-        self.terms.lifetime > self.age && !self.is_purged
+        self.terms.lifetime > self.age && !self.is_marked()
+    }
+
+    /// Whether it is stale before its time.
+    fn is_marked(&self) -> bool {
+        self.is_purged || self.is_outdated
     }
 
     /// Time since it became stale; since when a soft purge marked it is not recorded, so: now.
@@ -288,7 +326,7 @@ impl Candidate {
     pub(crate) fn ttl(&self) -> i64 {
         let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         let ttl = seconds(self.terms.lifetime).saturating_sub(seconds(self.age));
-        if self.is_purged { ttl.min(0) } else { ttl }
+        if self.is_marked() { ttl.min(0) } else { ttl }
     }
 }
 

@@ -46,11 +46,17 @@ pub mod explain;
 mod fill;
 mod follow;
 mod freshness;
+pub mod ghost;
+mod head;
 mod invalidate;
 mod keep;
 mod key;
 mod lead;
+mod offer;
+mod post;
+mod prepare;
 mod purge;
+mod query;
 pub mod reason;
 mod replay;
 mod shared;
@@ -68,6 +74,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use config::cache::CacheSettings;
+use http::Method;
 use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
@@ -77,12 +84,14 @@ use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
+use crate::cache::ghost::GhostRoute;
+use crate::cache::ghost::follow::{Following, Passing};
 use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay_aged};
-use crate::cache::store::memory::Lookup;
+use crate::cache::store::memory::{Lookup, Variants};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
@@ -99,6 +108,8 @@ pub struct CacheLayer {
     settings: Arc<CacheSettings>,
     rules: Arc<KeyRules>,
     shared: SharedCache,
+    /// Follows what is not stored; `None` where that is off.
+    ghost: Option<Arc<GhostRoute>>,
 }
 
 impl CacheLayer {
@@ -108,7 +119,17 @@ impl CacheLayer {
             rules: shared.rules(&settings),
             settings,
             shared,
+            ghost: None,
         }
+    }
+
+    /// Tells the route's name, under which what is not stored is followed, if the settings say so.
+    #[must_use]
+    pub fn on_route(self, name: &str) -> Self {
+        let (settings, rules) = (&self.settings, &self.rules);
+        let ghost = self.shared.ghost();
+        let ghost = ghost.route(name, settings, rules, &self.shared);
+        Self { ghost, ..self }
     }
 }
 
@@ -166,7 +187,10 @@ impl<S: Inner + Clone> Cache<S> {
         let settings = &self.layer.settings;
         let asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
-            Err((fwd, reason)) => return self.pass(request, fwd, reason),
+            Err((_, Reason::QueryContent)) if request.body().is_stream() => {
+                return self.query(request, now);
+            }
+            Err((fwd, reason)) => return self.pass(request, now, fwd, reason),
         };
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
@@ -174,10 +198,11 @@ impl<S: Inner + Clone> Cache<S> {
         let lookup = shared.lookup(hash, &self.key, request.headers());
         let found = lookup.found(now);
         let decision = decide(&asked, found, settings, rules);
-        let kept = lookup.into_kept();
+        let (kept, variants) = lookup.into_parts();
         match (decision, kept, found) {
             (Decision::Serve, Some(kept), Found::Stored(candidate)) => {
-                let status = hit(candidate, CacheOutcome::Hit, None);
+                let reason = kept.is_by_language.then_some(Reason::ContentLanguage);
+                let status = hit(candidate, CacheOutcome::Hit, reason);
                 answer(&kept, candidate, &asked, status, &mut request)
             }
             (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
@@ -192,7 +217,8 @@ impl<S: Inner + Clone> Cache<S> {
                     .detail("nothing usable is stored, and the request says only-if-cached")))
             }
             (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept, _) => {
-                let errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+                let mut errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+                errand.variants = variants;
                 self.forward(request, errand, attempt)
             }
             (Decision::Serve | Decision::ServeStale { .. }, ..) => {
@@ -203,7 +229,12 @@ impl<S: Inner + Clone> Cache<S> {
 
     /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
     /// invalidates what is stored for its URL (RFC 9111 §4.4).
-    fn pass(&mut self, request: Request, fwd: Fwd, reason: Reason) -> ResponseFuture {
+    fn pass(&mut self, request: Request, now: Now, fwd: Fwd, reason: Reason) -> ResponseFuture {
+        if request.method() == Method::POST && self.layer.settings.is_applied() {
+            return self.post(request);
+        }
+        let followed = Passing::of(&self.layer, &request, now, &mut self.key);
+        let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
         let layer = changed.is_some().then(|| self.layer.clone());
         let changed = changed.zip(layer);
@@ -212,6 +243,9 @@ impl<S: Inner + Clone> Cache<S> {
         let hides_more = settings.targeted.hidden().next().is_some();
         let hiding = hides_more.then(|| settings.clone());
         self.inner.call(request).change(move |result| {
+            if let Some((passing, clock)) = followed {
+                passing.ended(result, clock.now());
+            }
             let Ok(response) = result else { return };
             if strips_tags {
                 tags::strip(response.headers_mut());
@@ -228,15 +262,7 @@ impl<S: Inner + Clone> Cache<S> {
             {
                 changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
             }
-            let status = CacheStatus {
-                outcome: CacheOutcome::Fwd(fwd),
-                fwd_status: Some(response.status()),
-                stored: false,
-                collapsed: false,
-                ttl: None,
-                reason: (reason != Reason::Method).then_some(reason),
-            };
-            annotate(response, status);
+            passed(response, fwd, (reason != Reason::Method).then_some(reason));
         })
     }
 
@@ -253,6 +279,7 @@ impl<S: Inner + Clone> Cache<S> {
             settings,
             rules,
             shared,
+            ghost,
         } = self.layer.clone();
         asked.is_overriding = overrides(request.headers(), &rules);
         Errand {
@@ -260,7 +287,7 @@ impl<S: Inner + Clone> Cache<S> {
                 hash,
                 bytes: self.key.as_slice().into(),
             },
-            anchor: shared.anchor(&rules, Target::of(request)),
+            purged_by: shared.purged_by(&rules, request, hash),
             fields: request.headers().clone(),
             shared,
             settings,
@@ -272,7 +299,9 @@ impl<S: Inner + Clone> Cache<S> {
             reason,
             stored,
             validates: false,
+            variants: None,
             pass: None,
+            ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
             apart: Apart::default(),
         }
@@ -308,14 +337,12 @@ impl<S: Inner + Clone> Cache<S> {
     }
 
     fn alone(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
-        let request = errand.prepare(request);
-        let answer = self.inner.call(request);
+        let answer = self.ask(request, &mut errand);
         answer.map(move |result| errand.finish(result, None))
     }
 
     fn lead(&mut self, request: Request, mut errand: Errand, flight: Flight) -> ResponseFuture {
-        let request = errand.prepare(request);
-        match self.inner.call(request).try_ready() {
+        match self.ask(request, &mut errand).try_ready() {
             Ok(result) => ResponseFuture::ready(errand.finish(result, Some(flight))),
             Err(answer) => ResponseFuture::boxed(Leading::new(answer, errand, flight)),
         }
@@ -379,6 +406,19 @@ fn answer(
     ResponseFuture::ready(Ok(response))
 }
 
+/// Says on an answer that it was forwarded, and no more.
+fn passed(response: &mut Response, fwd: Fwd, reason: Option<Reason>) {
+    let status = CacheStatus {
+        outcome: CacheOutcome::Fwd(fwd),
+        fwd_status: Some(response.status()),
+        stored: false,
+        collapsed: false,
+        ttl: None,
+        reason,
+    };
+    annotate(response, status);
+}
+
 impl Lookup {
     fn found(&self, now: Now) -> Found {
         match self {
@@ -390,12 +430,24 @@ impl Lookup {
         }
     }
 
-    fn into_kept(self) -> Option<Kept> {
+    /// What it found for the request, or else for other ones.
+    fn into_parts(self) -> (Option<Kept>, Option<Variants>) {
         match self {
             Self::Stored {
-                stored, is_purged, ..
-            } => Some(Kept { stored, is_purged }),
-            Self::Nothing | Self::OtherVariant(_) => None,
+                stored,
+                is_purged,
+                is_by_language,
+                ..
+            } => {
+                let kept = Kept {
+                    stored,
+                    is_purged,
+                    is_by_language,
+                };
+                (Some(kept), None)
+            }
+            Self::OtherVariant(variants) => (None, Some(variants)),
+            Self::Nothing => (None, None),
         }
     }
 }
