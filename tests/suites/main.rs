@@ -15,6 +15,7 @@ mod interim;
 mod limits;
 mod listen;
 mod pains;
+mod purge;
 mod request_log;
 mod respond;
 mod routing;

@@ -46,6 +46,7 @@ pub mod explain;
 mod fill;
 mod follow;
 mod freshness;
+mod glob;
 mod invalidate;
 mod keep;
 mod key;
@@ -90,7 +91,7 @@ use crate::fields::cache_status;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
-pub use purge::MOST_SEGMENTS;
+pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
 pub use shared::{Figures, Purge, SharedCache};
 
 /// Answers from the store, or forwards.

@@ -190,11 +190,8 @@ impl SharedCache {
 
     /// See [`purge_uri`](Self::purge_uri).
     pub(crate) fn purge_target(&self, target: Target<'_>, purge: Purge) -> usize {
-        let mut key = Vec::new();
         let mut count = 0;
-        for rules in self.known_rules() {
-            self.write_uri_key(&rules, target, &mut key);
-            let hash = self.0.hasher.hash(&key);
+        for hash in self.uri_keys(target) {
             let sequence = self.0.purges.note(hash);
             count += match purge {
                 Purge::Hard => self.0.store.remove(hash),
@@ -207,14 +204,24 @@ impl SharedCache {
     /// The groups of what is stored for `target`, as far as its keys are known: not where one URL has
     /// many.
     pub(crate) fn groups_of(&self, target: Target<'_>) -> Vec<NameHash> {
-        let (mut key, mut groups) = (Vec::new(), Vec::new());
-        for rules in self.known_rules() {
-            self.write_uri_key(&rules, target, &mut key);
-            self.0.store.groups(self.0.hasher.hash(&key), &mut groups);
+        let mut groups = Vec::new();
+        for key in self.uri_keys(target) {
+            self.0.store.groups(key, &mut groups);
         }
         groups.sort_unstable();
         groups.dedup();
         groups
+    }
+
+    /// The hashes of the keys that `target` is purged by.
+    pub(crate) fn uri_keys(&self, target: Target<'_>) -> Vec<KeyHash> {
+        let mut key = Vec::new();
+        let rules = self.known_rules();
+        let hashes = rules.iter().map(|rules| {
+            self.write_uri_key(rules, target, &mut key);
+            self.0.hasher.hash(&key)
+        });
+        hashes.collect()
     }
 
     /// The key that a URL is purged by: its one key, or the anchor of its many.
