@@ -14,6 +14,7 @@ use crate::cache::collapse::{Failure, Flight, Outcome};
 use crate::cache::decide::{Asked, Candidate, may_stand_in};
 use crate::cache::fill::Fill;
 use crate::cache::freshness::Times;
+use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
 use crate::cache::reason::Reason;
@@ -49,6 +50,8 @@ pub(crate) struct Errand {
     pub(crate) validates: bool,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
     pub(crate) pass: Option<KeyHash>,
+    /// Where it is counted what a lifetime would have saved; `None` where that is not followed.
+    pub(crate) ghost: Option<Following>,
     /// What the answer belongs to, or why that is not known; read when it comes.
     pub(crate) tags: Result<Tags, Reason>,
     /// What the answer says to us and not to clients; taken out of it when it comes.
@@ -301,6 +304,7 @@ impl Errand {
         self.note(Some(status), Err(verdict), now);
         let status = self.status(status, Err(reason), None);
         annotate(&mut answer, status);
+        self.haunt(verdict, &mut answer, now);
         answer
     }
 
@@ -363,6 +367,7 @@ impl Errand {
         self.note(Some(answer.status()), Err(reason), now);
         let status = self.status(answer.status(), Err(reason), None);
         annotate(&mut answer, status);
+        self.haunt(reason, &mut answer, now);
         answer
     }
 

@@ -46,6 +46,7 @@ pub mod explain;
 mod fill;
 mod follow;
 mod freshness;
+pub mod ghost;
 mod glob;
 mod invalidate;
 mod keep;
@@ -78,6 +79,8 @@ use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
+use crate::cache::ghost::GhostRoute;
+use crate::cache::ghost::follow::{Following, Passing};
 use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
@@ -100,6 +103,8 @@ pub struct CacheLayer {
     settings: Arc<CacheSettings>,
     rules: Arc<KeyRules>,
     shared: SharedCache,
+    /// Follows what is not stored; `None` where that is off.
+    ghost: Option<Arc<GhostRoute>>,
 }
 
 impl CacheLayer {
@@ -109,7 +114,17 @@ impl CacheLayer {
             rules: shared.rules(&settings),
             settings,
             shared,
+            ghost: None,
         }
+    }
+
+    /// Tells the route's name, under which what is not stored is followed, if the settings say so.
+    #[must_use]
+    pub fn on_route(self, name: &str) -> Self {
+        let (settings, rules) = (&self.settings, &self.rules);
+        let ghost = self.shared.ghost();
+        let ghost = ghost.route(name, settings, rules, &self.shared);
+        Self { ghost, ..self }
     }
 }
 
@@ -167,7 +182,7 @@ impl<S: Inner + Clone> Cache<S> {
         let settings = &self.layer.settings;
         let asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
-            Err((fwd, reason)) => return self.pass(request, fwd, reason),
+            Err((fwd, reason)) => return self.pass(request, now, fwd, reason),
         };
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
@@ -199,15 +214,20 @@ impl<S: Inner + Clone> Cache<S> {
 
     /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
     /// invalidates what is stored for its URL (RFC 9111 §4.4).
-    fn pass(&mut self, request: Request, fwd: Fwd, reason: Reason) -> ResponseFuture {
+    fn pass(&mut self, request: Request, now: Now, fwd: Fwd, reason: Reason) -> ResponseFuture {
+        let followed = Passing::of(&self.layer, &request, now, &mut self.key);
+        let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
         let layer = changed.is_some().then(|| self.layer.clone());
         let changed = changed.zip(layer);
         let settings = &self.layer.settings;
-        let strips_tags = settings.tags.strip;
-        let hides_more = settings.targeted.hidden().next().is_some();
+        let strips_tags = settings.tags.strip && !settings.is_observed();
+        let hides_more = settings.targeted.hidden().next().is_some() && !settings.is_observed();
         let hiding = hides_more.then(|| settings.clone());
         self.inner.call(request).change(move |result| {
+            if let Some((passing, clock)) = followed {
+                passing.ended(result, clock.now());
+            }
             let Ok(response) = result else { return };
             if strips_tags {
                 tags::strip(response.headers_mut());
@@ -249,6 +269,7 @@ impl<S: Inner + Clone> Cache<S> {
             settings,
             rules,
             shared,
+            ghost,
         } = self.layer.clone();
         asked.is_overriding = overrides(request.headers(), &rules);
         Errand {
@@ -269,6 +290,7 @@ impl<S: Inner + Clone> Cache<S> {
             stored,
             validates: false,
             pass: None,
+            ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
             apart: Apart::default(),
         }

@@ -86,7 +86,8 @@ impl Args {
             .chain(
                 flags
                     .iter()
-                    .filter_map(|(is_set, name)| is_set.then(|| (*name).to_owned())),
+                    .filter(|(is_set, _)| *is_set)
+                    .map(|(_, name)| (*name).to_owned()),
             )
             .collect();
         parts.join("&")
