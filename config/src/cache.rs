@@ -51,6 +51,12 @@ pub struct CacheSettings {
     pub client_directives: ClientDirectives,
     /// A `Range` request on a miss fetches the whole representation if it is known to be at most this, in bytes.
     pub range_fill_max: u64,
+    /// The answer to a QUERY with longer content is not stored, in bytes; 0 stores none.
+    pub query_max_body: u64,
+    /// What is done with a client's condition where nothing is stored.
+    pub preconditions: Preconditions,
+    /// Whether the upstream is asked about the stored variants where none is for the request.
+    pub offer_variants: bool,
     /// What responses are purged by together.
     pub tags: TagSettings,
     /// Whether `Cache-Status` tells the cache key.
@@ -129,6 +135,16 @@ pub enum ClientDirectives {
     Ignore,
 }
 
+/// See [`CacheSettings::preconditions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Preconditions {
+    /// It goes upstream as it is; a 304 to it is for that client alone.
+    Forward,
+    /// The whole is fetched and stored, and the condition is judged here.
+    Fetch,
+}
+
 impl Default for CacheSettings {
     fn default() -> Self {
         Self {
@@ -152,6 +168,9 @@ impl Default for CacheSettings {
             variants: 16,
             client_directives: ClientDirectives::Respect,
             range_fill_max: 1 << 20,
+            query_max_body: 64 << 10,
+            preconditions: Preconditions::Forward,
+            offer_variants: true,
             tags: TagSettings::default(),
             status_key: false,
             targeted: TargetedSettings::default(),
@@ -192,6 +211,12 @@ pub(crate) struct WrittenCache {
     variants: usize,
     /// A `Range` request on a miss fetches the whole if it is known to be at most this.
     range_fill_max: SizeOrZero,
+    /// The answer to a QUERY with longer content is not stored; "0B" stores none (RFC 10008).
+    query_max_body: SizeOrZero,
+    /// What is done with a client's condition where nothing is stored.
+    preconditions: Preconditions,
+    /// Whether the upstream is asked about the stored variants where none is for the request (RFC 9111 §4.1).
+    offer_variants: bool,
     /// Freshness where the upstream gives `Last-Modified` only (RFC 9111 §4.2.2).
     heuristic: WrittenHeuristic,
     /// What makes two requests the same.
@@ -277,6 +302,9 @@ impl Default for WrittenCache {
             client_directives: settings.client_directives,
             variants: settings.variants,
             range_fill_max: SizeOrZero(settings.range_fill_max),
+            query_max_body: SizeOrZero(settings.query_max_body),
+            preconditions: settings.preconditions,
+            offer_variants: settings.offer_variants,
             heuristic: WrittenHeuristic::default(),
             key: WrittenKey::default(),
             collapse: WrittenCollapse::default(),
@@ -388,6 +416,9 @@ impl WrittenCache {
             variants: self.variants,
             client_directives: self.client_directives,
             range_fill_max: self.range_fill_max.0,
+            query_max_body: self.query_max_body.0,
+            preconditions: self.preconditions,
+            offer_variants: self.offer_variants,
             tags: self.tags.check(),
             status_key: self.status_key,
             targeted: self.targeted.check(&site.key("targeted")),

@@ -3,10 +3,6 @@
 use std::time::Duration;
 
 use config::cache::{CacheSettings, ClientDirectives};
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, IF_MATCH, IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
-    UPGRADE,
-};
 use http::{HeaderMap, Method};
 use http_body::Body as _;
 
@@ -47,33 +43,53 @@ impl Asked {
         settings: &CacheSettings,
     ) -> Result<Self, (Fwd, Reason)> {
         let is_head = request.method() == Method::HEAD;
-        if !is_head && request.method() != Method::GET {
+        let is_query = request.method() == Method::QUERY && settings.query_max_body > 0;
+        if is_query {
+            // Only content that is all here can be part of the key.
+            let length = request
+                .body()
+                .as_whole()
+                .map(|content| content.len() as u64);
+            if length.is_none_or(|length| length > settings.query_max_body) {
+                return Err((Fwd::Bypass, Reason::QueryContent));
+            }
+        } else if !is_head && request.method() != Method::GET {
             return Err((Fwd::Method, Reason::Method));
-        }
-        if !request.body().is_end_stream() {
+        } else if !request.body().is_end_stream() {
             return Err((Fwd::Bypass, Reason::RequestBody));
         }
-        let fields = request.headers();
-        if fields.contains_key(UPGRADE) && fields.contains_key(CONNECTION) {
+        let has = Has::of(request.headers());
+        if has.upgrade && has.connection {
             return Err((Fwd::Bypass, Reason::Upgrade));
         }
-        if fields.contains_key(IF_MATCH) || fields.contains_key(IF_UNMODIFIED_SINCE) {
+        if has.precondition {
             return Err((Fwd::Bypass, Reason::Precondition));
         }
-        let speaks = settings.client_directives == ClientDirectives::Respect
-            && (fields.contains_key(CACHE_CONTROL) || fields.contains_key(PRAGMA));
         Ok(Self {
+            is_head,
+            ..Self::by(&has, request, settings)
+        })
+    }
+
+    /// What the fields of `request` ask, whatever its method.
+    pub(crate) fn by_fields(request: &Request, settings: &CacheSettings) -> Self {
+        Self::by(&Has::of(request.headers()), request, settings)
+    }
+
+    fn by(has: &Has, request: &Request, settings: &CacheSettings) -> Self {
+        let speaks = settings.client_directives == ClientDirectives::Respect && has.directives;
+        Self {
             directives: if speaks {
-                RequestDirectives::of(fields)
+                RequestDirectives::of(request.headers())
             } else {
                 RequestDirectives::default()
             },
-            is_head,
-            has_cookie: fields.contains_key(COOKIE),
-            has_authorization: fields.contains_key(AUTHORIZATION),
-            has_range: fields.contains_key(RANGE),
+            is_head: false,
+            has_cookie: has.cookie,
+            has_authorization: has.authorization,
+            has_range: has.range,
             is_overriding: false,
-        })
+        }
     }
 
     /// Whether this request may wait for the answer to another one: not where it wants an answer
@@ -87,6 +103,40 @@ impl Asked {
     /// Whether others may wait for the answer to this request.
     pub(crate) fn may_lead(&self) -> bool {
         self.may_follow() && !self.is_head
+    }
+}
+
+/// Which fields a request has of those that matter here. One look at all names costs less than asking
+/// the map for each of these.
+#[derive(Default)]
+struct Has {
+    upgrade: bool,
+    connection: bool,
+    /// One that is the upstream's to judge.
+    precondition: bool,
+    /// `Cache-Control` or `Pragma`.
+    directives: bool,
+    cookie: bool,
+    authorization: bool,
+    range: bool,
+}
+
+impl Has {
+    fn of(fields: &HeaderMap) -> Self {
+        let mut has = Self::default();
+        for name in fields.keys() {
+            match name.as_str() {
+                "upgrade" => has.upgrade = true,
+                "connection" => has.connection = true,
+                "if-match" | "if-unmodified-since" => has.precondition = true,
+                "cache-control" | "pragma" => has.directives = true,
+                "cookie" => has.cookie = true,
+                "authorization" => has.authorization = true,
+                "range" => has.range = true,
+                _ => {}
+            }
+        }
+        has
     }
 }
 
@@ -126,6 +176,8 @@ pub(crate) struct Candidate {
     pub(crate) age: Duration,
     /// Whether a soft purge marked it stale.
     pub(crate) is_purged: bool,
+    /// Whether the answer to a HEAD told of other content (RFC 9111 §4.3.5).
+    pub(crate) is_outdated: bool,
 }
 
 /// What to do.
@@ -193,8 +245,9 @@ fn reuse(
     {
         return Decision::Validate(Fwd::Request, Reason::ClientMaxAge);
     }
-    let remaining = terms.lifetime.saturating_sub(age);
-    if directives.min_fresh.is_some_and(|least| remaining < least) {
+    // Not by what remains: what is stale has less than min-fresh=0 asks for.
+    let is_too_short = |least| terms.lifetime < age.saturating_add(least);
+    if directives.min_fresh.is_some_and(is_too_short) {
         return Decision::Validate(Fwd::Request, Reason::ClientMinFresh);
     }
     if is_fresh {
@@ -213,7 +266,7 @@ fn reuse_stale(asked: &Asked, candidate: Candidate, settings: &CacheSettings) ->
         };
     }
     let accepted = asked.directives.max_stale.unwrap_or_default();
-    if terms.may_be_stale() && !candidate.is_purged && within(staleness, accepted) {
+    if terms.may_be_stale() && !candidate.is_marked() && within(staleness, accepted) {
         return Decision::ServeStale {
             validate: false,
             reason: Reason::ClientMaxStale,
@@ -223,6 +276,8 @@ fn reuse_stale(asked: &Asked, candidate: Candidate, settings: &CacheSettings) ->
         Fwd::Stale,
         if candidate.is_purged {
             Reason::SoftPurged
+        } else if candidate.is_outdated {
+            Reason::HeadDiffers
         } else {
             Reason::Stale
         },
@@ -255,7 +310,12 @@ fn within(staleness: Duration, window: Duration) -> bool {
 impl Candidate {
     /// Fresh while the lifetime is longer than the age (RFC 9111 §4.2).
     pub(crate) fn is_fresh(&self) -> bool {
-        self.terms.lifetime > self.age && !self.is_purged
+        self.terms.lifetime > self.age && !self.is_marked()
+    }
+
+    /// Whether it is stale before its time.
+    fn is_marked(&self) -> bool {
+        self.is_purged || self.is_outdated
     }
 
     /// Time since it became stale; since when a soft purge marked it is not recorded, so: now.
@@ -267,7 +327,7 @@ impl Candidate {
     pub(crate) fn ttl(&self) -> i64 {
         let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         let ttl = seconds(self.terms.lifetime).saturating_sub(seconds(self.age));
-        if self.is_purged { ttl.min(0) } else { ttl }
+        if self.is_marked() { ttl.min(0) } else { ttl }
     }
 }
 

@@ -47,11 +47,16 @@ mod fill;
 mod follow;
 mod freshness;
 pub mod ghost;
+mod head;
 mod invalidate;
 mod keep;
 mod key;
 mod lead;
+mod offer;
+mod post;
+mod prepare;
 mod purge;
+mod query;
 pub mod reason;
 mod replay;
 mod shared;
@@ -69,13 +74,14 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use config::cache::CacheSettings;
+use http::Method;
 use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
 use crate::cache::apart::Apart;
 use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
-use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
+use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
 use crate::cache::ghost::GhostRoute;
@@ -84,8 +90,8 @@ use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
-use crate::cache::replay::{annotate, replay};
-use crate::cache::store::memory::Lookup;
+use crate::cache::replay::{annotate, replay_aged};
+use crate::cache::store::memory::{Lookup, Variants};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
@@ -177,35 +183,45 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
 }
 
 impl<S: Inner + Clone> Cache<S> {
-    fn serve(&mut self, request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
+    fn serve(&mut self, mut request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
         let settings = &self.layer.settings;
         let asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
+            Err((_, Reason::QueryContent)) if request.body().is_stream() => {
+                return self.query(request, now);
+            }
             Err((fwd, reason)) => return self.pass(request, now, fwd, reason),
         };
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
         let lookup = shared.lookup(hash, &self.key, request.headers());
-        let decision = decide(&asked, lookup.found(now), settings, rules);
-        let kept = lookup.into_kept();
-        match (decision, kept) {
-            (Decision::Serve, Some(kept)) => hit(&kept, &asked, now, CacheOutcome::Hit, None),
-            (Decision::ServeStale { validate, reason }, Some(kept)) => {
+        let found = lookup.found(now);
+        let decision = decide(&asked, found, settings, rules);
+        let (kept, variants) = lookup.into_parts();
+        match (decision, kept, found) {
+            (Decision::Serve, Some(kept), Found::Stored(candidate)) => {
+                let reason = kept.is_by_language.then_some(Reason::ContentLanguage);
+                let status = hit(candidate, CacheOutcome::Hit, reason);
+                answer(&kept, candidate, &asked, status, &mut request)
+            }
+            (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
                 if validate {
                     self.validate_in_background(&request, hash, &kept, now);
                 }
-                hit(&kept, &asked, now, CacheOutcome::HitStale, Some(reason))
+                let status = hit(candidate, CacheOutcome::HitStale, Some(reason));
+                answer(&kept, candidate, &asked, status, &mut request)
             }
-            (Decision::GatewayTimeout, _) => {
+            (Decision::GatewayTimeout, ..) => {
                 ResponseFuture::ready(Err(Error::client(ErrorKind::OnlyIfCached)
                     .detail("nothing usable is stored, and the request says only-if-cached")))
             }
-            (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept) => {
-                let errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+            (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept, _) => {
+                let mut errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+                errand.variants = variants;
                 self.forward(request, errand, attempt)
             }
-            (Decision::Serve | Decision::ServeStale { .. }, None) => {
+            (Decision::Serve | Decision::ServeStale { .. }, ..) => {
                 unreachable!("only what is stored is served")
             }
         }
@@ -214,6 +230,9 @@ impl<S: Inner + Clone> Cache<S> {
     /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
     /// invalidates what is stored for its URL (RFC 9111 §4.4).
     fn pass(&mut self, request: Request, now: Now, fwd: Fwd, reason: Reason) -> ResponseFuture {
+        if request.method() == Method::POST && self.layer.settings.is_applied() {
+            return self.post(request);
+        }
         let followed = Passing::of(&self.layer, &request, now, &mut self.key);
         let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
@@ -243,15 +262,7 @@ impl<S: Inner + Clone> Cache<S> {
             {
                 changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
             }
-            let status = CacheStatus {
-                outcome: CacheOutcome::Fwd(fwd),
-                fwd_status: Some(response.status()),
-                stored: false,
-                collapsed: false,
-                ttl: None,
-                reason: (reason != Reason::Method).then_some(reason),
-            };
-            annotate(response, status);
+            passed(response, fwd, (reason != Reason::Method).then_some(reason));
         })
     }
 
@@ -276,7 +287,7 @@ impl<S: Inner + Clone> Cache<S> {
                 hash,
                 bytes: self.key.as_slice().into(),
             },
-            anchor: shared.anchor(&rules, Target::of(request)),
+            purged_by: shared.purged_by(&rules, request, hash),
             fields: request.headers().clone(),
             shared,
             settings,
@@ -288,6 +299,7 @@ impl<S: Inner + Clone> Cache<S> {
             reason,
             stored,
             validates: false,
+            variants: None,
             pass: None,
             ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
@@ -325,14 +337,12 @@ impl<S: Inner + Clone> Cache<S> {
     }
 
     fn alone(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
-        let request = errand.prepare(request);
-        let answer = self.inner.call(request);
+        let answer = self.ask(request, &mut errand);
         answer.map(move |result| errand.finish(result, None))
     }
 
     fn lead(&mut self, request: Request, mut errand: Errand, flight: Flight) -> ResponseFuture {
-        let request = errand.prepare(request);
-        match self.inner.call(request).try_ready() {
+        match self.ask(request, &mut errand).try_ready() {
             Ok(result) => ResponseFuture::ready(errand.finish(result, Some(flight))),
             Err(answer) => ResponseFuture::boxed(Leading::new(answer, errand, flight)),
         }
@@ -371,22 +381,42 @@ impl<S: Inner + Clone> Cache<S> {
     }
 }
 
-fn hit(
-    kept: &Kept,
-    asked: &Asked,
-    now: Now,
-    outcome: CacheOutcome,
-    reason: Option<Reason>,
-) -> ResponseFuture {
-    let status = CacheStatus {
+fn hit(candidate: Candidate, outcome: CacheOutcome, reason: Option<Reason>) -> CacheStatus {
+    CacheStatus {
         outcome,
         fwd_status: None,
         stored: false,
         collapsed: false,
-        ttl: Some(kept.stored.candidate(now, kept.is_purged).ttl()),
+        ttl: Some(candidate.ttl()),
+        reason,
+    }
+}
+
+/// Answers from what is stored. The answer gets the map that the facts of the `request` came in.
+fn answer(
+    kept: &Kept,
+    candidate: Candidate,
+    asked: &Asked,
+    status: CacheStatus,
+    request: &mut Request,
+) -> ResponseFuture {
+    let mut spare = std::mem::take(request.extensions_mut());
+    spare.clear();
+    let response = replay_aged(&kept.stored, asked.is_head, candidate.age, status, spare);
+    ResponseFuture::ready(Ok(response))
+}
+
+/// Says on an answer that it was forwarded, and no more.
+fn passed(response: &mut Response, fwd: Fwd, reason: Option<Reason>) {
+    let status = CacheStatus {
+        outcome: CacheOutcome::Fwd(fwd),
+        fwd_status: Some(response.status()),
+        stored: false,
+        collapsed: false,
+        ttl: None,
         reason,
     };
-    ResponseFuture::ready(Ok(replay(&kept.stored, asked.is_head, now, status)))
+    annotate(response, status);
 }
 
 impl Lookup {
@@ -400,12 +430,24 @@ impl Lookup {
         }
     }
 
-    fn into_kept(self) -> Option<Kept> {
+    /// What it found for the request, or else for other ones.
+    fn into_parts(self) -> (Option<Kept>, Option<Variants>) {
         match self {
             Self::Stored {
-                stored, is_purged, ..
-            } => Some(Kept { stored, is_purged }),
-            Self::Nothing | Self::OtherVariant(_) => None,
+                stored,
+                is_purged,
+                is_by_language,
+                ..
+            } => {
+                let kept = Kept {
+                    stored,
+                    is_purged,
+                    is_by_language,
+                };
+                (Some(kept), None)
+            }
+            Self::OtherVariant(variants) => (None, Some(variants)),
+            Self::Nothing => (None, None),
         }
     }
 }

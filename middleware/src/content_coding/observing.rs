@@ -13,9 +13,7 @@ use crate::{Response, facts};
 impl Coder {
     /// Tells what the rules decide about `response`, which stays as it is.
     pub(super) fn observe(&self, asked: &Asked, response: &mut Response) {
-        let (head, body) = std::mem::take(response).into_parts();
-        let decision = negotiate::decide(&self.settings, asked, content(&head, asked, &body));
-        *response = Response::from_parts(head, body);
+        let decision = negotiate::decide(&self.settings, asked, content(response, asked));
         let would = match decision {
             Decision::Code { best, .. } => {
                 let coding = best.on_the_fly();
