@@ -15,6 +15,7 @@ mod house;
 mod interim;
 mod limits;
 mod listen;
+mod observe;
 mod pains;
 mod purge;
 mod request_log;
