@@ -59,6 +59,7 @@ mod purge;
 mod query;
 pub mod reason;
 mod replay;
+mod search;
 mod shared;
 mod storable;
 mod store;
@@ -195,13 +196,12 @@ impl<S: Inner + Clone> Cache<S> {
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
-        let lookup = shared.lookup(hash, &self.key, request.headers());
+        let lookup = shared.find(settings, hash, &self.key, request.headers());
         let decision = decide(&asked, lookup.found(now), settings, rules);
         let (kept, variants) = lookup.into_parts();
         match (decision, kept) {
             (Decision::Serve, Some(kept)) => {
-                let reason = kept.is_by_language.then_some(Reason::ContentLanguage);
-                hit(&kept, &asked, now, CacheOutcome::Hit, reason)
+                hit(&kept, &asked, now, CacheOutcome::Hit, kept.chosen_by)
             }
             (Decision::ServeStale { validate, reason }, Some(kept)) => {
                 if validate {
@@ -297,6 +297,7 @@ impl<S: Inner + Clone> Cache<S> {
             stored,
             validates: false,
             variants: None,
+            place: None,
             pass: None,
             ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
@@ -426,13 +427,13 @@ impl Lookup {
             Self::Stored {
                 stored,
                 is_purged,
-                is_by_language,
+                chosen_by,
                 ..
             } => {
                 let kept = Kept {
                     stored,
                     is_purged,
-                    is_by_language,
+                    chosen_by,
                 };
                 (Some(kept), None)
             }
