@@ -234,6 +234,9 @@ impl Errand {
         flight: Option<Flight>,
         now: Now,
     ) -> Response {
+        // Content that came to a request with Authorization stays such (RFC 9111 §3.5), whoever hears
+        // that it still holds.
+        self.asked.has_authorization |= kept.stored.is_authorized;
         if !validate::is_about(&kept.stored.fields, answer.headers()) {
             return self.misnamed(kept, flight, now);
         }

@@ -47,6 +47,7 @@ mod fill;
 mod follow;
 mod freshness;
 pub mod ghost;
+mod glob;
 mod head;
 mod invalidate;
 mod keep;
@@ -82,7 +83,7 @@ use tower::{Layer, Service};
 use crate::cache::apart::Apart;
 use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
-use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
+use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
 use crate::cache::ghost::GhostRoute;
@@ -91,7 +92,7 @@ use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
-use crate::cache::replay::{annotate, replay};
+use crate::cache::replay::{annotate, replay_aged};
 use crate::cache::store::memory::{Lookup, Variants};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
@@ -100,7 +101,7 @@ use crate::fields::cache_status;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
-pub use purge::MOST_SEGMENTS;
+pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
 pub use shared::{Figures, Purge, SharedCache};
 
 /// Answers from the store, or forwards.
@@ -184,7 +185,7 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
 }
 
 impl<S: Inner + Clone> Cache<S> {
-    fn serve(&mut self, request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
+    fn serve(&mut self, mut request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
         let settings = &self.layer.settings;
         let asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
@@ -197,28 +198,31 @@ impl<S: Inner + Clone> Cache<S> {
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
         let lookup = shared.find(settings, hash, &self.key, request.headers());
-        let decision = decide(&asked, lookup.found(now), settings, rules);
+        let found = lookup.found(now);
+        let decision = decide(&asked, found, settings, rules);
         let (kept, variants) = lookup.into_parts();
-        match (decision, kept) {
-            (Decision::Serve, Some(kept)) => {
-                hit(&kept, &asked, now, CacheOutcome::Hit, kept.chosen_by)
+        match (decision, kept, found) {
+            (Decision::Serve, Some(kept), Found::Stored(candidate)) => {
+                let status = hit(candidate, CacheOutcome::Hit, kept.chosen_by);
+                answer(&kept, candidate, &asked, status, &mut request)
             }
-            (Decision::ServeStale { validate, reason }, Some(kept)) => {
+            (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
                 if validate {
                     self.validate_in_background(&request, hash, &kept, now);
                 }
-                hit(&kept, &asked, now, CacheOutcome::HitStale, Some(reason))
+                let status = hit(candidate, CacheOutcome::HitStale, Some(reason));
+                answer(&kept, candidate, &asked, status, &mut request)
             }
-            (Decision::GatewayTimeout, _) => {
+            (Decision::GatewayTimeout, ..) => {
                 ResponseFuture::ready(Err(Error::client(ErrorKind::OnlyIfCached)
                     .detail("nothing usable is stored, and the request says only-if-cached")))
             }
-            (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept) => {
+            (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept, _) => {
                 let mut errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
                 errand.variants = variants;
                 self.forward(request, errand, attempt)
             }
-            (Decision::Serve | Decision::ServeStale { .. }, None) => {
+            (Decision::Serve | Decision::ServeStale { .. }, ..) => {
                 unreachable!("only what is stored is served")
             }
         }
@@ -236,8 +240,8 @@ impl<S: Inner + Clone> Cache<S> {
         let layer = changed.is_some().then(|| self.layer.clone());
         let changed = changed.zip(layer);
         let settings = &self.layer.settings;
-        let strips_tags = settings.tags.strip;
-        let hides_more = settings.targeted.hidden().next().is_some();
+        let strips_tags = settings.tags.strip && !settings.is_observed();
+        let hides_more = settings.targeted.hidden().next().is_some() && !settings.is_observed();
         let hiding = hides_more.then(|| settings.clone());
         self.inner.call(request).change(move |result| {
             if let Some((passing, clock)) = followed {
@@ -379,22 +383,29 @@ impl<S: Inner + Clone> Cache<S> {
     }
 }
 
-fn hit(
-    kept: &Kept,
-    asked: &Asked,
-    now: Now,
-    outcome: CacheOutcome,
-    reason: Option<Reason>,
-) -> ResponseFuture {
-    let status = CacheStatus {
+fn hit(candidate: Candidate, outcome: CacheOutcome, reason: Option<Reason>) -> CacheStatus {
+    CacheStatus {
         outcome,
         fwd_status: None,
         stored: false,
         collapsed: false,
-        ttl: Some(kept.stored.candidate(now, kept.is_purged).ttl()),
+        ttl: Some(candidate.ttl()),
         reason,
-    };
-    ResponseFuture::ready(Ok(replay(&kept.stored, asked.is_head, now, status)))
+    }
+}
+
+/// Answers from what is stored. The answer gets the map that the facts of the `request` came in.
+fn answer(
+    kept: &Kept,
+    candidate: Candidate,
+    asked: &Asked,
+    status: CacheStatus,
+    request: &mut Request,
+) -> ResponseFuture {
+    let mut spare = std::mem::take(request.extensions_mut());
+    spare.clear();
+    let response = replay_aged(&kept.stored, asked.is_head, candidate.age, status, spare);
+    ResponseFuture::ready(Ok(response))
 }
 
 /// Says on an answer that it was forwarded, and no more.
