@@ -3,6 +3,7 @@
 mod admin;
 mod browser;
 mod cache;
+mod cache_model;
 mod cache_rules;
 mod conditional;
 mod content_coding;
@@ -14,7 +15,9 @@ mod house;
 mod interim;
 mod limits;
 mod listen;
+mod observe;
 mod pains;
+mod purge;
 mod request_log;
 mod respond;
 mod routing;

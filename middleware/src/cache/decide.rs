@@ -245,8 +245,9 @@ fn reuse(
     {
         return Decision::Validate(Fwd::Request, Reason::ClientMaxAge);
     }
-    let remaining = terms.lifetime.saturating_sub(age);
-    if directives.min_fresh.is_some_and(|least| remaining < least) {
+    // Not by what remains: what is stale has less than min-fresh=0 asks for.
+    let is_too_short = |least| terms.lifetime < age.saturating_add(least);
+    if directives.min_fresh.is_some_and(is_too_short) {
         return Decision::Validate(Fwd::Request, Reason::ClientMinFresh);
     }
     if is_fresh {
