@@ -7,7 +7,7 @@ use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, IF_MATCH, IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
     UPGRADE,
 };
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use http_body::Body as _;
 
 use crate::Request;
@@ -86,6 +86,11 @@ impl Asked {
 /// is not part of the key: an answer to such a request would be stored under a wrong key (cache
 /// poisoning through unkeyed inputs).
 pub(crate) fn overrides(fields: &HeaderMap, rules: &KeyRules) -> bool {
+    overriding(fields, rules).is_some()
+}
+
+/// The field that does what [`overrides`] asks about.
+pub(crate) fn overriding<'a>(fields: &'a HeaderMap, rules: &KeyRules) -> Option<&'a HeaderName> {
     const NAMES: [&str; 7] = [
         "x-http-method-override",
         "x-http-method",
@@ -98,7 +103,7 @@ pub(crate) fn overrides(fields: &HeaderMap, rules: &KeyRules) -> bool {
     fields
         .keys()
         .filter(|name| name.as_str().starts_with("x-"))
-        .any(|name| NAMES.contains(&name.as_str()) && !rules.has_header(name))
+        .find(|name| NAMES.contains(&name.as_str()) && !rules.has_header(name))
 }
 
 /// What was found for a request's key.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use config::cache::CacheSettings;
+use http::HeaderMap;
 use serde::Serialize;
 
 use crate::Request;
-use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
+use crate::cache::advice::{Case, Head};
+use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
 use crate::cache::freshness::Source;
 use crate::cache::key::{KeyRules, Target};
 use crate::cache::reason::Reason;
@@ -16,6 +18,7 @@ use crate::cache::shared::SharedCache;
 use crate::cache::store::memory::Lookup;
 use crate::cache::stored::StoredResponse;
 use crate::content_coding::Coding;
+use crate::explanation::{Part, Step};
 use crate::facts;
 
 /// The answer of `explain`.
@@ -27,8 +30,10 @@ pub struct Explanation {
     pub key: Vec<String>,
     /// What would be done now.
     pub would: Would,
-    /// The rules that say so, the deciding one first.
-    pub because: Vec<Rule>,
+    /// The decisions in their order: what is stored, whether it may be used, and, where it would be
+    /// forwarded, what became of the upstream's last answer. Whoever tells of the whole way takes them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<Step>,
     /// What is stored and would be chosen for this request.
     pub stored: Option<Stored>,
     /// How many responses are stored under the key, told apart by `Vary`.
@@ -51,17 +56,6 @@ pub enum Would {
     Forward,
     /// Answered 504, as `only-if-cached` demands.
     GatewayTimeout,
-}
-
-/// One rule that decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Rule {
-    /// As in `Cache-Status` and metrics.
-    pub rule: &'static str,
-    /// What it means.
-    pub sentence: &'static str,
-    /// The shortest change that would flip the decision.
-    pub advice: Option<&'static str>,
 }
 
 /// A stored response in brief.
@@ -92,41 +86,41 @@ pub struct Stored {
 }
 
 /// What happened when a request was forwarded.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Last {
     /// Seconds ago.
     pub ago: u64,
-    /// Why it was forwarded.
-    pub forwarded: Rule,
+    /// The rule by which it was forwarded.
+    pub forwarded: &'static str,
     /// Status of the answer, if there was one.
     pub status: Option<u16>,
     /// Whether the answer was stored.
     pub stored: bool,
-    /// Why not.
-    pub not_stored: Option<Rule>,
-}
-
-impl From<Reason> for Rule {
-    fn from(reason: Reason) -> Self {
-        Self {
-            rule: reason.name(),
-            sentence: reason.sentence(),
-            advice: reason.advice(),
-        }
-    }
+    /// The rule by which it was not.
+    pub not_stored: Option<&'static str>,
 }
 
 impl SharedCache {
     /// What would be done with `request`, which has its facts as the listener and the forwarding
-    /// layer make them, on a route with `settings`. Nothing is forwarded and nothing changes.
-    pub fn explain(&self, request: &Request, settings: &CacheSettings) -> Explanation {
+    /// layer make them, on the route called `route` with `settings`. Nothing is forwarded and nothing
+    /// changes.
+    pub fn explain(&self, request: &Request, settings: &CacheSettings, route: &str) -> Explanation {
         let rules = KeyRules::of(settings);
         let target = Target::of(request);
+        let case = Case {
+            route,
+            settings,
+            rules: &rules,
+            memory: self.memory(),
+            request: request.headers(),
+            answer: None,
+            stored: None,
+        };
         let mut explanation = Explanation {
             request: format!("{} {}", request.method(), target.print()),
             key: rules.print(target, request.headers()),
             would: Would::Forward,
-            because: Vec::new(),
+            chain: Vec::new(),
             stored: None,
             variants: 0,
             last: None,
@@ -134,7 +128,7 @@ impl SharedCache {
         let asked = match Asked::of(request, settings) {
             Ok(asked) => asked,
             Err((_, reason)) => {
-                explanation.because.push(reason.into());
+                explanation.chain.push(case.step(Part::Cache, reason));
                 return explanation;
             }
         };
@@ -143,32 +137,29 @@ impl SharedCache {
         let hash = self.hasher().hash(&key);
         let now = facts::of_request(request).received;
         let lookup = self.store().lookup(hash, &key, request.headers());
-        let (found, stored, variants) = match &lookup {
-            Lookup::Nothing => (Found::Nothing, None, 0),
-            Lookup::OtherVariant(variants) => (Found::OtherVariant, None, *variants),
-            Lookup::Stored {
-                stored,
-                is_purged,
-                variants,
-            } => {
-                let candidate = stored.candidate(now, *is_purged);
-                let brief = stored.brief(candidate.ttl(), stored.age(now), *is_purged);
-                (Found::Stored(candidate), Some(brief), *variants)
-            }
-        };
+        explanation.variants = lookup.variants();
+        let found = lookup.found(now);
+        let mut case = case;
+        if let (Found::Stored(candidate), Lookup::Stored { stored, .. }) = (found, &lookup) {
+            let brief = stored.brief(candidate);
+            explanation
+                .chain
+                .push(Step::said(Part::Cache, brief.sentence()));
+            explanation.stored = Some(brief);
+            case.stored = Some((candidate, &stored.fields));
+        }
         let (would, reason) = said(decide(&asked, found, settings, &rules));
         explanation.would = would;
-        explanation.because.extend(reason.map(Rule::from));
+        let rule = reason.map(|reason| case.step(Part::Cache, reason));
+        explanation.chain.extend(rule);
         if would == Would::Forward && overrides(request.headers(), &rules) {
-            explanation.because.push(Reason::Override.into());
+            let step = case.step(Part::Storing, Reason::Override);
+            explanation.chain.push(step);
         }
-        explanation.stored = stored;
-        explanation.variants = variants;
         explanation.last = self.last(hash, now.wall);
         // Why nothing is stored is what one wants to know where nothing is.
-        let last = explanation.last.as_ref().and_then(|last| last.not_stored);
         if would != Would::Hit {
-            explanation.because.extend(last);
+            explanation.chain.extend(self.last_time(hash, case));
         }
         explanation
     }
@@ -192,11 +183,48 @@ impl SharedCache {
         let verdict = self.verdicts().latest(key)?;
         Some(Last {
             ago: seconds(now.duration_since(verdict.at).unwrap_or_default()),
-            forwarded: verdict.forwarded.into(),
+            forwarded: verdict.forwarded.name(),
             status: verdict.status.map(|status| status.as_u16()),
             stored: verdict.stored.is_ok(),
-            not_stored: verdict.stored.err().map(Rule::from),
+            not_stored: verdict.stored.err().map(Reason::name),
         })
+    }
+
+    /// What became of the last such request that was forwarded, where that is not to be seen from
+    /// what is stored.
+    fn last_time(&self, key: u128, case: Case<'_>) -> Vec<Step> {
+        let Some(verdict) = self.verdicts().latest(key) else {
+            return Vec::new();
+        };
+        let nothing = HeaderMap::new();
+        let case = Case {
+            answer: verdict.status.map(|status| Head {
+                status,
+                fields: &nothing,
+                length: None,
+            }),
+            ..case
+        };
+        let waited = verdict.forwarded == Reason::CollapseTimeout;
+        let waited = waited.then(|| case.step(Part::Cache, verdict.forwarded));
+        let storing = match verdict.stored {
+            Ok(()) => Step::said(Part::Storing, "The last answer was stored."),
+            Err(reason) => case.step(Part::Storing, reason),
+        };
+        waited.into_iter().chain([storing]).collect()
+    }
+}
+
+impl Case<'_> {
+    /// `reason` as a step of the chain.
+    fn step(&self, part: Part, reason: Reason) -> Step {
+        Step {
+            part,
+            rule: Some(reason.name()),
+            sentence: reason.sentence().into(),
+            field: self.field(reason),
+            advice: self.advice(reason),
+        }
     }
 }
 
@@ -211,7 +239,7 @@ fn said(decision: Decision) -> (Would, Option<Reason>) {
 }
 
 impl StoredResponse {
-    fn brief(&self, ttl: i64, age: Duration, soft_purged: bool) -> Stored {
+    fn brief(&self, candidate: Candidate) -> Stored {
         let text = |name| {
             let value = self.fields.get::<http::HeaderName>(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -219,9 +247,9 @@ impl StoredResponse {
         Stored {
             status: self.status.as_u16(),
             length: self.length(),
-            age: seconds(age),
+            age: seconds(candidate.age),
             lifetime: seconds(self.terms.lifetime),
-            ttl,
+            ttl: candidate.ttl(),
             lifetime_from: self.terms.source,
             etag: text(http::header::ETAG),
             last_modified: text(http::header::LAST_MODIFIED),
@@ -234,8 +262,26 @@ impl StoredResponse {
             .into_iter()
             .filter_map(|(coding, name)| self.coded(coding).map(|_| name))
             .collect(),
-            soft_purged,
+            soft_purged: candidate.is_purged,
         }
+    }
+}
+
+impl Stored {
+    fn sentence(&self) -> String {
+        let Self {
+            status,
+            length,
+            age,
+            lifetime,
+            ..
+        } = self;
+        let left = self.ttl.max(0);
+        let source = self.lifetime_from.name();
+        format!(
+            "A response is stored: status {status}, {length} bytes, {age} s old, \
+             fresh for {left} s of {lifetime} s (by {source})."
+        )
     }
 }
 

@@ -36,6 +36,21 @@ pub enum Source {
     Heuristic,
 }
 
+impl Source {
+    /// As JSON shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ForceTtl => "force-ttl",
+            Self::SMaxage => "s-maxage",
+            Self::MaxAge => "max-age",
+            Self::Targeted => "targeted",
+            Self::Expires => "expires",
+            Self::RouteTtl => "route-ttl",
+            Self::Heuristic => "heuristic",
+        }
+    }
+}
+
 /// A freshness lifetime and what gave it.
 pub(crate) type Lifetime = (Duration, Source);
 

@@ -37,6 +37,7 @@
 //! # });
 //! ```
 
+mod advice;
 mod collapse;
 mod decide;
 mod errand;
@@ -335,6 +336,14 @@ impl Lookup {
             Self::Stored {
                 stored, is_purged, ..
             } => Found::Stored(stored.candidate(now, *is_purged)),
+        }
+    }
+
+    /// How many responses are stored under the key.
+    fn variants(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::OtherVariant(variants) | Self::Stored { variants, .. } => *variants,
         }
     }
 

@@ -244,6 +244,11 @@ impl SharedCache {
         &self.0.counts
     }
 
+    /// What everything stored may use, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.0.store.budget()
+    }
+
     /// The bounds of one fill on a route that stores bodies of up to `most` bytes.
     pub(crate) fn bounds(&self, most: u64) -> Bounds {
         Bounds {

@@ -7,7 +7,11 @@ use http::StatusCode;
 use http::header::{ACCEPT_ENCODING, HeaderMap};
 use http::request::Parts;
 use middleware::Request;
-use middleware::cache::explain::{Explanation, Last, Rule, Stored, Would};
+use middleware::cache::explain::{Explanation, Last, Would};
+use middleware::cache::stored::StoredResponse;
+use middleware::content_coding::negotiate::Content;
+use middleware::content_coding::reading::Reading;
+use middleware::explanation::{Part, Step};
 use middleware::fields::entity_tag;
 use serde::Serialize;
 
@@ -44,9 +48,12 @@ struct Answer {
     route: String,
     /// The upstream that it leads to.
     upstream: String,
+    /// What would be sent: a coding, or `identity`; nothing is known where nothing is stored.
+    content_coding: Option<&'static str>,
+    /// All decisions in the order of the request's way.
+    chain: Vec<Step>,
+    #[serde(flatten)]
     cache: Explanation,
-    /// How what is stored would be coded for this client; nothing is known where nothing is stored.
-    content_coding: Option<coding::Note>,
 }
 
 impl Answer {
@@ -60,15 +67,33 @@ impl Answer {
         entity_tag::strip_coding(request.headers_mut());
         let cache = &admin.shared.cache;
         let stored = cache.selected(&request, &route.cache);
-        let explanation = cache.explain(&request, &route.cache);
+        let mut explanation = cache.explain(&request, &route.cache, &route.name);
+        let (content_coding, coded) = stored
+            .map(|stored| content(&stored))
+            .map(|content| coding::step(&route.name, &route.content_coding, &accepts, content))
+            .unzip();
+        let routing = format!("{} → {}", route.name, route.upstream);
+        let mut chain = vec![Step::said(Part::Routing, routing)];
+        chain.append(&mut explanation.chain);
+        chain.extend(coded);
         Ok(Self {
             summary: summary(explanation.would),
             route: route.name.to_string(),
             upstream: route.upstream.to_string(),
+            content_coding,
+            chain,
             cache: explanation,
-            content_coding: stored
-                .map(|stored| coding::note(&route.content_coding, &accepts, &stored)),
         })
+    }
+}
+
+/// What the layer that codes would see of a hit.
+fn content(stored: &StoredResponse) -> Content {
+    Content {
+        status: stored.status,
+        read: Reading::of(&stored.fields),
+        length: Some(stored.length()),
+        shared: true,
     }
 }
 
@@ -87,45 +112,54 @@ impl fmt::Display for Answer {
         let cache = &self.cache;
         writeln!(f, "{}", cache.request)?;
         writeln!(f, "{}", self.summary)?;
-        line(f, "route", &format!("{} → {}", self.route, self.upstream))?;
-        for Rule { rule, sentence, .. } in &cache.because {
-            line(f, "because", &format!("{sentence} ({rule})"))?;
+        for step in &self.chain {
+            step_lines(f, step)?;
         }
-        for advice in cache.because.iter().filter_map(|rule| rule.advice) {
-            line(f, "to change", advice)?;
-        }
-        if let Some(stored) = &cache.stored {
-            line(f, "stored", &in_brief(stored))?;
-            if let Some(tag) = &stored.etag {
-                line(f, "tag", &format!("{tag}, {}", made_by(tag)))?;
-            }
+        if let Some(tag) = cache
+            .stored
+            .as_ref()
+            .and_then(|stored| stored.etag.as_ref())
+        {
+            line(f, "tag", &format!("{tag}, {}", made_by(tag)))?;
         }
         if let Some(last) = &cache.last {
             line(f, "last time", &what_happened(last))?;
-        }
-        if let Some(note) = &self.content_coding {
-            line(f, "coding", &note.to_string())?;
         }
         line(f, "key", &cache.key.join(", "))
     }
 }
 
-fn in_brief(stored: &Stored) -> String {
-    let Stored {
-        status,
-        length,
-        age,
-        lifetime,
-        ..
-    } = stored;
-    let left = stored.ttl.max(0);
-    // The name that JSON shows.
-    let source = serde_json::to_value(stored.lifetime_from).unwrap_or_default();
-    let source = source.as_str().unwrap_or("unknown");
-    format!(
-        "status {status}, {length} bytes, {age} s old, \
-         fresh for {left} s of {lifetime} s (by {source})"
-    )
+/// One decision: what, by which rule and field, and each change that would flip it.
+fn step_lines(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
+    let rule = step.rule.map(|rule| format!(" ({rule})"));
+    let sentence = format!("{}{}", step.sentence, rule.unwrap_or_default());
+    line(f, name(step.part), &sentence)?;
+    if let Some(field) = &step.field {
+        line(f, "", &format!("{}: {}", field.name, field.value))?;
+    }
+    for (number, change) in step.advice.changes.iter().enumerate() {
+        let label = if number == 0 { "  change" } else { "  or" };
+        let text = change.to_string();
+        for (number, text) in text.lines().enumerate() {
+            line(f, if number == 0 { label } else { "" }, text)?;
+        }
+    }
+    match step.advice.no_change {
+        Some(why) => line(f, "  change", &format!("none. {why}")),
+        None => Ok(()),
+    }
+}
+
+fn name(part: Part) -> &'static str {
+    match part {
+        Part::Limits => "limits",
+        Part::Routing => "routing",
+        Part::Conditional => "conditional",
+        Part::ContentCoding => "coding",
+        Part::Cache => "cache",
+        Part::Upstream => "upstream",
+        Part::Storing => "storing",
+    }
 }
 
 /// Only our tags begin with a tilde.
@@ -144,14 +178,11 @@ fn what_happened(last: &Last) -> String {
         None => "no answer".to_owned(),
     };
     let stored = if last.stored { "stored" } else { "not stored" };
-    format!(
-        "{ago} s ago: forwarded ({}), {answer}, {stored}",
-        forwarded.rule
-    )
+    format!("{ago} s ago: forwarded ({forwarded}), {answer}, {stored}")
 }
 
 fn line(f: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
-    writeln!(f, "  {name:<10} {value}")
+    writeln!(f, "  {name:<11} {value}")
 }
 
 #[cfg(test)]
@@ -159,42 +190,65 @@ mod tests {
     use http::HeaderMap;
     use http::header::ACCEPT;
     use middleware::cache::explain::{Explanation, Last, Would};
-    use middleware::cache::reason::Reason;
+    use middleware::explanation::{Advice, Change, Field, Part, Step};
 
     use super::{Answer, made_by, summary, wants_text};
 
     #[test]
     fn sentences() {
+        let nothing = Step {
+            rule: Some("nothing-stored"),
+            advice: Advice::none("It depends."),
+            ..Step::said(Part::Cache, "Nothing is stored.")
+        };
+        let cookie = Step {
+            rule: Some("set-cookie"),
+            field: Some(Field {
+                name: "set-cookie".to_owned(),
+                value: "…".to_owned(),
+            }),
+            advice: Advice::any([
+                Change::answer_without("Set-Cookie"),
+                Change::config("/shop/*", [("cache.set_cookie", "\"strip\"".to_owned())]),
+            ]),
+            ..Step::said(Part::Storing, "The response sets a cookie.")
+        };
         let answer = Answer {
             summary: summary(Would::Forward),
             route: "/shop/*".to_owned(),
             upstream: "app".to_owned(),
+            content_coding: None,
+            chain: vec![Step::said(Part::Routing, "/shop/* → app"), nothing, cookie],
             cache: Explanation {
                 request: "GET http://localhost:8080/shop/1".to_owned(),
                 key: vec!["http://localhost:8080/shop/1".to_owned()],
                 would: Would::Forward,
-                because: vec![Reason::NothingStored.into(), Reason::SetCookie.into()],
+                chain: Vec::new(),
                 stored: None,
                 variants: 0,
                 last: Some(Last {
                     ago: 7,
-                    forwarded: Reason::NothingStored.into(),
+                    forwarded: "nothing-stored",
                     status: Some(200),
                     stored: false,
-                    not_stored: Some(Reason::SetCookie.into()),
+                    not_stored: Some("set-cookie"),
                 }),
             },
-            content_coding: None,
         };
         let expected = "\
 GET http://localhost:8080/shop/1
 It would be forwarded.
-  route      /shop/* → app
-  because    Nothing is stored for this cache key. (nothing-stored)
-  because    The response sets a cookie, which would reach every client. (set-cookie)
-  to change  let the app send no Set-Cookie here, or cache = { set_cookie = \"strip\" }
-  last time  7 s ago: forwarded (nothing-stored), answered 200, not stored
-  key        http://localhost:8080/shop/1
+  routing     /shop/* → app
+  cache       Nothing is stored. (nothing-stored)
+    change    none. It depends.
+  storing     The response sets a cookie. (set-cookie)
+              set-cookie: …
+    change    let the app send no Set-Cookie
+    or        [[route]]
+              match = \"/shop/*\"
+              cache = { set_cookie = \"strip\" }
+  last time   7 s ago: forwarded (nothing-stored), answered 200, not stored
+  key         http://localhost:8080/shop/1
 ";
         assert_eq!(answer.to_string(), expected);
     }
