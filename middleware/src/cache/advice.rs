@@ -43,6 +43,17 @@ pub(crate) struct Head<'a> {
     pub(crate) length: Option<u64>,
 }
 
+impl<'a> Head<'a> {
+    /// With content of unknown length.
+    pub(crate) fn new(status: StatusCode, fields: &'a HeaderMap) -> Self {
+        Self {
+            status,
+            fields,
+            length: None,
+        }
+    }
+}
+
 impl Case<'_> {
     /// The field that decided, where one did.
     pub(crate) fn field(&self, reason: Reason) -> Option<Field> {

@@ -9,13 +9,16 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 
+use crate::cache::advice::Head;
 use crate::cache::collapse::{Failure, Flight, Outcome};
 use crate::cache::decide::{Asked, Candidate, may_stand_in};
 use crate::cache::fill::Fill;
 use crate::cache::freshness::Times;
 use crate::cache::invalidate::Sequence;
+use crate::cache::journal::Done;
 use crate::cache::key::{CacheKey, KeyHash, KeyRules};
 use crate::cache::reason::Reason;
+use crate::cache::recorder::{Asking, Became};
 use crate::cache::replay::{annotate, replay, replay_head};
 use crate::cache::shared::SharedCache;
 use crate::cache::storable::{Exchange, Storing, storable};
@@ -47,6 +50,10 @@ pub(crate) struct Errand {
     pub(crate) validates: bool,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
     pub(crate) pass: Option<KeyHash>,
+    /// For the journal; `None` where none is kept.
+    pub(crate) asking: Option<Asking>,
+    /// Whether something is stored for other values of the nominated fields.
+    pub(crate) is_other_variant: bool,
 }
 
 /// A stored response, and whether a soft purge has marked it.
@@ -160,7 +167,9 @@ impl Errand {
         let kept = self.stored.as_ref()?;
         let candidate = kept.candidate(now);
         may_stand_in(&self.asked, candidate, &self.settings, &self.rules).then(|| {
-            self.note(status, Err(Reason::StaleIfError), now);
+            let nothing = HeaderMap::new();
+            let answer = status.map(|status| Head::new(status, &nothing));
+            self.note(answer, Err(Reason::StaleIfError), now);
             let status = CacheStatus {
                 outcome: CacheOutcome::HitStale,
                 fwd_status: status,
@@ -198,7 +207,7 @@ impl Errand {
             .as_ref()
             .expect("only what is stored is validated");
         if !validate::is_about(&kept.stored.fields, answer.headers()) {
-            return self.misnamed(kept, flight, now);
+            return self.misnamed(kept, answer, flight, now);
         }
         let merged = validate::merged(&kept.stored.fields, answer.headers());
         let storing = self.storing(kept.stored.status, &merged, Some(kept.stored.length()), now);
@@ -208,7 +217,8 @@ impl Errand {
             self.put(&freshened, Some(&kept.stored)).map(|()| freshened)
         });
         let stored = freshened.as_ref().map(|_| ()).map_err(|reason| *reason);
-        self.note(Some(StatusCode::NOT_MODIFIED), stored, now);
+        let head = Head::new(StatusCode::NOT_MODIFIED, &merged);
+        self.note(Some(head), stored, now);
         let status = |ttl| CacheStatus {
             outcome: CacheOutcome::Revalidated,
             fwd_status: Some(StatusCode::NOT_MODIFIED),
@@ -238,10 +248,17 @@ impl Errand {
 
     /// A 304 that names other content than it was asked about. This client gets what is stored, as it
     /// is; the next one makes the upstream say all of it again.
-    fn misnamed(&self, kept: &Kept, flight: Option<Flight>, now: Now) -> Response {
+    fn misnamed(
+        &self,
+        kept: &Kept,
+        answer: &Response,
+        flight: Option<Flight>,
+        now: Now,
+    ) -> Response {
         let (reason, answered) = (Reason::OtherTag, StatusCode::NOT_MODIFIED);
         self.shared.store().remove_one(&kept.stored);
-        self.note(Some(answered), Err(reason), now);
+        let head = Head::new(answered, answer.headers());
+        self.note(Some(head), Err(reason), now);
         self.unshared(reason, answered, flight.as_ref(), now);
         let status = CacheStatus {
             outcome: CacheOutcome::Revalidated,
@@ -265,7 +282,8 @@ impl Errand {
             Ok(_) => reason,
         };
         self.unshared(reason, status, flight.as_ref(), now);
-        self.note(Some(status), Err(verdict), now);
+        let head = Head::new(status, answer.headers());
+        self.note(Some(head), Err(verdict), now);
         let status = self.status(status, Err(reason), None);
         annotate(&mut answer, status);
         answer
@@ -319,7 +337,12 @@ impl Errand {
         now: Now,
     ) -> Response {
         self.unshared(reason, answer.status(), flight.as_ref(), now);
-        self.note(Some(answer.status()), Err(reason), now);
+        let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
+        let head = Head {
+            length: declared,
+            ..Head::new(answer.status(), answer.headers())
+        };
+        self.note(Some(head), Err(reason), now);
         let status = self.status(answer.status(), Err(reason), None);
         annotate(&mut answer, status);
         answer
@@ -374,6 +397,7 @@ impl Errand {
             .counts()
             .collapsed
             .fetch_add(1, Ordering::Relaxed);
+        self.record(Done::Collapsed, None, now);
         CacheStatus {
             outcome: CacheOutcome::Fwd(self.fwd),
             fwd_status: None,
@@ -384,14 +408,32 @@ impl Errand {
         }
     }
 
-    pub(crate) fn note(&self, status: Option<StatusCode>, stored: Result<(), Reason>, now: Now) {
+    pub(crate) fn note(&self, answer: Option<Head<'_>>, stored: Result<(), Reason>, now: Now) {
         self.shared.verdicts().note(Verdict {
             key: self.key.hash,
             at: now.wall,
             forwarded: self.reason,
-            status,
+            status: answer.map(|answer| answer.status),
             stored,
         });
+        let done = match stored {
+            Ok(()) => Done::Stored(self.reason),
+            Err(reason) => Done::NotStored(self.reason, reason),
+        };
+        self.record(done, answer, now);
+    }
+
+    fn record(&self, done: Done, answer: Option<Head<'_>>, now: Now) {
+        if let Some(asking) = &self.asking {
+            let became = Became {
+                done,
+                stored: self.stored.as_ref(),
+                is_other_variant: self.is_other_variant,
+                answer,
+                now,
+            };
+            asking.write(&self.fields, became);
+        }
     }
 }
 

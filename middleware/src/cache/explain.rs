@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use config::cache::CacheSettings;
-use http::HeaderMap;
-use serde::Serialize;
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
 
 use crate::Request;
 use crate::cache::advice::{Case, Head};
 use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
 use crate::cache::freshness::Source;
+use crate::cache::journal::{Answered, Done, Held, Record};
 use crate::cache::key::{KeyRules, Target};
 use crate::cache::reason::Reason;
 use crate::cache::shared::SharedCache;
@@ -43,7 +44,7 @@ pub struct Explanation {
 }
 
 /// What would be done with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Would {
     /// Answered from a fresh stored response.
@@ -196,22 +197,91 @@ impl SharedCache {
         let Some(verdict) = self.verdicts().latest(key) else {
             return Vec::new();
         };
+        let recent = self.recent();
+        let record = recent.iter().find(|record| record.key == key);
+        let answer = record.and_then(|record| record.answer.as_ref());
+        let fields = answer.map(|answer| answer.fields.to_fields());
         let nothing = HeaderMap::new();
         let case = Case {
             answer: verdict.status.map(|status| Head {
                 status,
-                fields: &nothing,
-                length: None,
+                fields: fields.as_ref().unwrap_or(&nothing),
+                length: answer.and_then(|answer| answer.length),
             }),
             ..case
         };
-        let waited = verdict.forwarded == Reason::CollapseTimeout;
-        let waited = waited.then(|| case.step(Part::Cache, verdict.forwarded));
         let storing = match verdict.stored {
             Ok(()) => Step::said(Part::Storing, "The last answer was stored."),
             Err(reason) => case.step(Part::Storing, reason),
         };
-        waited.into_iter().chain([storing]).collect()
+        vec![storing]
+    }
+
+    /// What was decided about the request of `record`, on its route with `settings`.
+    pub fn explain_record(&self, record: &Record, settings: &CacheSettings) -> Vec<Step> {
+        let rules = KeyRules::of(settings);
+        let request = record.request.to_fields();
+        let held = record.stored.as_ref();
+        let held_fields = held.map(|held| held.fields.to_fields()).unwrap_or_default();
+        let candidate = held.and_then(|held| record.candidate(held, settings));
+        let answer = record.answer.as_ref();
+        let answer_fields = answer.map(|answer| answer.fields.to_fields());
+        let nothing = HeaderMap::new();
+        let status = answer.and_then(|answer| StatusCode::from_u16(answer.status).ok());
+        let asked = Case {
+            route: &record.route,
+            settings,
+            rules: &rules,
+            memory: self.memory(),
+            request: &request,
+            answer: None,
+            stored: candidate.map(|candidate| (candidate, &held_fields)),
+        };
+        let answered = Case {
+            answer: status.map(|status| Head {
+                status,
+                fields: answer_fields.as_ref().unwrap_or(&nothing),
+                length: answer.and_then(|answer| answer.length),
+            }),
+            ..asked
+        };
+        let found = held.map(|held| Step::said(Part::Cache, held.sentence()));
+        let stored = |answer: &Answered| {
+            let sentence = format!("The answer with status {} was stored.", answer.status);
+            Step::said(Part::Storing, sentence)
+        };
+        let decided = match record.done {
+            Done::Hit => vec![Step::said(
+                Part::Cache,
+                "It is fresh, so it was the answer.",
+            )],
+            Done::Collapsed => vec![Step::said(
+                Part::Cache,
+                "Another request for the same was under way, and its answer served both.",
+            )],
+            Done::GatewayTimeout => vec![asked.step(Part::Cache, Reason::OnlyIfCached)],
+            Done::Stale(reason) | Done::Bypassed(reason) => vec![asked.step(Part::Cache, reason)],
+            Done::Stored(reason) => std::iter::once(asked.step(Part::Cache, reason))
+                .chain(answer.map(stored))
+                .collect(),
+            Done::NotStored(reason, against) => vec![
+                asked.step(Part::Cache, reason),
+                answered.step(Part::Storing, against),
+            ],
+        };
+        found.into_iter().chain(decided).collect()
+    }
+}
+
+impl Held {
+    fn sentence(&self) -> String {
+        let Self { status, length, .. } = self;
+        let age = self.age / 1000;
+        let purged = match self.is_purged {
+            true => ", marked as stale by a purge",
+            false => "",
+        };
+        format!("A response was stored: status {status}, {length} bytes, {age} s old{purged}.")
     }
 }
 
@@ -228,7 +298,7 @@ impl Case<'_> {
     }
 }
 
-fn said(decision: Decision) -> (Would, Option<Reason>) {
+pub(crate) fn said(decision: Decision) -> (Would, Option<Reason>) {
     match decision {
         Decision::Serve => (Would::Hit, None),
         Decision::ServeStale { reason, .. } => (Would::Stale, Some(reason)),

@@ -17,7 +17,7 @@ pub(crate) struct Times {
 }
 
 /// What gave a response its freshness lifetime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// The route's `force_ttl`.

@@ -46,10 +46,13 @@ mod fill;
 mod follow;
 mod freshness;
 mod invalidate;
+pub mod journal;
 mod keep;
 mod key;
 mod lead;
 pub mod reason;
+mod recorder;
+pub mod rejudge;
 mod replay;
 mod shared;
 mod storable;
@@ -67,14 +70,17 @@ use config::cache::CacheSettings;
 use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
+use crate::cache::advice::Head;
 use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
-use crate::cache::errand::{Errand, Kept};
+use crate::cache::errand::{Errand, Kept, declared_length};
 use crate::cache::follow::Attempt;
 use crate::cache::invalidate::{Changed, Sequence, has_worked, is_unsafe};
+use crate::cache::journal::{Done, Journal, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
+use crate::cache::recorder::{Asking, Became, Recorder};
 use crate::cache::replay::{annotate, replay};
 use crate::cache::store::memory::Lookup;
 use crate::clock::Now;
@@ -90,6 +96,8 @@ pub struct CacheLayer {
     settings: Arc<CacheSettings>,
     rules: Arc<KeyRules>,
     shared: SharedCache,
+    /// Where decisions are written down; `None` where nobody can ask for them.
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl CacheLayer {
@@ -99,6 +107,15 @@ impl CacheLayer {
             rules: shared.rules(&settings),
             settings,
             shared,
+            recorder: None,
+        }
+    }
+
+    /// Writes what is decided down in `journal`, as decided on `route`.
+    pub fn recorded(self, journal: Journal, route: Arc<str>) -> Self {
+        Self {
+            recorder: Some(Arc::new(Recorder { journal, route })),
+            ..self
         }
     }
 }
@@ -110,6 +127,8 @@ pub struct Cache<S> {
     layer: CacheLayer,
     /// Where keys are written, so that a hit allocates none.
     key: Vec<u8>,
+    /// Of the hits that are written down.
+    pace: Pace,
 }
 
 impl<S> Layer<S> for CacheLayer {
@@ -120,6 +139,7 @@ impl<S> Layer<S> for CacheLayer {
             inner,
             layer: self.clone(),
             key: Vec::new(),
+            pace: Pace::default(),
         }
     }
 }
@@ -151,21 +171,47 @@ impl<S: Inner + Clone> Cache<S> {
         let hash = shared.hasher().hash(&self.key);
         let lookup = shared.store().lookup(hash, &self.key, request.headers());
         let decision = decide(&asked, lookup.found(now), settings, rules);
+        let is_other_variant = matches!(lookup, Lookup::OtherVariant(_));
         let kept = lookup.into_kept();
         match (decision, kept) {
-            (Decision::Serve, Some(kept)) => hit(&kept, &asked, now, CacheOutcome::Hit, None),
+            (Decision::Serve, Some(kept)) => {
+                if let Some(recorder) = &self.layer.recorder
+                    && self.pace.is_due(now.mono)
+                {
+                    recorder.hit(&request, hash, &kept, Done::Hit, now);
+                }
+                hit(&kept, &asked, now, CacheOutcome::Hit, None)
+            }
             (Decision::ServeStale { validate, reason }, Some(kept)) => {
+                if let Some(recorder) = &self.layer.recorder
+                    && self.pace.is_due(now.mono)
+                {
+                    recorder.hit(&request, hash, &kept, Done::Stale(reason), now);
+                }
                 if validate {
                     self.validate_in_background(&request, hash, &kept, now);
                 }
                 hit(&kept, &asked, now, CacheOutcome::HitStale, Some(reason))
             }
-            (Decision::GatewayTimeout, _) => {
+            (Decision::GatewayTimeout, kept) => {
+                if let Some(recorder) = &self.layer.recorder {
+                    let became = Became {
+                        done: Done::GatewayTimeout,
+                        stored: kept.as_ref(),
+                        is_other_variant,
+                        answer: None,
+                        now,
+                    };
+                    Asking::of(recorder, &request, hash).write(request.headers(), became);
+                }
                 ResponseFuture::ready(Err(Error::client(ErrorKind::OnlyIfCached)
                     .detail("nothing usable is stored, and the request says only-if-cached")))
             }
             (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept) => {
-                let errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+                let mut errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+                let recorder = self.layer.recorder.as_ref();
+                errand.asking = recorder.map(|recorder| Asking::of(recorder, &request, hash));
+                errand.is_other_variant = is_other_variant;
                 self.forward(request, errand, attempt)
             }
             (Decision::Serve | Decision::ServeStale { .. }, None) => {
@@ -179,7 +225,27 @@ impl<S: Inner + Clone> Cache<S> {
     fn pass(&mut self, request: Request, fwd: Fwd, reason: Reason) -> ResponseFuture {
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
         let shared = changed.map(|changed| (changed, self.layer.shared.clone()));
+        let recorder = self.layer.recorder.as_ref();
+        let asking = recorder.map(|recorder| {
+            let asking = Asking::of(recorder, &request, 0);
+            (asking, request.headers().clone(), self.layer.shared.clone())
+        });
         self.inner.call(request).change(move |result| {
+            if let Some((asking, fields, shared)) = asking {
+                let answer = result.as_ref().ok().map(|response| Head {
+                    status: response.status(),
+                    fields: response.headers(),
+                    length: declared_length(response.headers()),
+                });
+                let became = Became {
+                    done: Done::Bypassed(reason),
+                    stored: None,
+                    is_other_variant: false,
+                    answer,
+                    now: shared.clock().now(),
+                };
+                asking.write(&fields, became);
+            }
             let Ok(response) = result else { return };
             if let Some((changed, shared)) = shared
                 && has_worked(response.status())
@@ -211,6 +277,7 @@ impl<S: Inner + Clone> Cache<S> {
             settings,
             rules,
             shared,
+            recorder: _,
         } = self.layer.clone();
         asked.is_overriding = overrides(request.headers(), &rules);
         Errand {
@@ -231,6 +298,8 @@ impl<S: Inner + Clone> Cache<S> {
             stored,
             validates: false,
             pass: None,
+            asking: None,
+            is_other_variant: false,
         }
     }
 

@@ -3,6 +3,11 @@
 //! What would flip each is told by [`advice`](super::advice), which, like the tests, does not compile
 //! until it knows a new one.
 
+use std::borrow::Cow;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Writes the enum and the one table of what is said about each value, so that neither can miss one.
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $reason:ident, $name:literal, $sentence:literal;)+) => {
@@ -168,6 +173,21 @@ impl Reason {
             self,
             Self::ClientNoStore | Self::ClientNoCache | Self::ClientMaxAge | Self::ClientMinFresh
         )
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Cow::<str>::deserialize(deserializer)?;
+        let mut all = Self::ALL.iter().copied();
+        let found = all.find(|reason| reason.name() == name);
+        found.ok_or_else(|| D::Error::custom(format!("\"{name}\" is no reason that we know")))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What all routes and cores share: the store, the requests in flight, what was purged and decided lately.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use config::cache::CacheSettings;
@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::cache::collapse::Flights;
 use crate::cache::fill::Bounds;
 use crate::cache::invalidate::PurgeLog;
+use crate::cache::journal::{JOURNALS, Journal, Record};
 use crate::cache::key::{CacheKey, KeyHasher, KeyRules, Target};
 use crate::cache::store::memory::MemoryStore;
 use crate::cache::stored::StoredResponse;
@@ -41,6 +42,8 @@ struct Shared {
     copies: InProgress,
     counts: Counts,
     metrics: Metrics,
+    /// One for each core that writes one.
+    journals: Mutex<Vec<Journal>>,
 }
 
 /// Counted off the hit path only.
@@ -106,7 +109,29 @@ impl SharedCache {
             copies: InProgress::default(),
             counts: Counts::default(),
             metrics: metrics.clone(),
+            journals: Mutex::default(),
         }))
+    }
+
+    /// A new journal for one of `cores` cores, which share what journals may hold.
+    pub fn journal(&self, cores: usize) -> Journal {
+        let journal = Journal::new(JOURNALS / cores.max(1));
+        let journals = self.0.journals.lock();
+        let mut journals = journals.unwrap_or_else(PoisonError::into_inner);
+        journals.push(journal.clone());
+        drop(journals);
+        journal
+    }
+
+    /// What was decided lately, as far as it was written down; latest first.
+    pub fn recent(&self) -> Vec<Arc<Record>> {
+        let journals = self.0.journals.lock();
+        let journals = journals.unwrap_or_else(PoisonError::into_inner).clone();
+        let mut records: Vec<_> = journals.iter().flat_map(Journal::read).collect();
+        // Stable, so of two about one request the later one stays in front.
+        records.reverse();
+        records.sort_by_key(|record| std::cmp::Reverse(record.at));
+        records
     }
 
     /// Keeps a coded copy with the response that it is a copy of, and accounts for it. Nothing

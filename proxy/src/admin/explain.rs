@@ -1,6 +1,7 @@
 //! `/explain`: what would become of a request, which rule says so, and what would change it.
 
 use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -8,6 +9,7 @@ use http::header::{ACCEPT_ENCODING, HeaderMap};
 use http::request::Parts;
 use middleware::Request;
 use middleware::cache::explain::{Explanation, Last, Would};
+use middleware::cache::journal::{Done, Record};
 use middleware::cache::stored::StoredResponse;
 use middleware::content_coding::negotiate::Content;
 use middleware::content_coding::reading::Reading;
@@ -16,13 +18,22 @@ use middleware::fields::entity_tag;
 use serde::Serialize;
 
 use super::reply::{self, Reply};
-use super::{Admin, coding, query, question};
+use super::{Admin, query, question};
+use crate::explain::{again, coding};
 use crate::routing;
 
-/// Answers about the request of the query. Nothing is forwarded and nothing changes.
+/// Answers about the request of the query, or about one that was answered lately. Nothing is forwarded
+/// and nothing changes.
 pub(super) fn explain(admin: &Admin, head: &Parts, _: &Bytes) -> Reply {
     let asked = head.uri.query();
     let now = admin.shared.clock.now();
+    if let Some(id) = query::value(asked, "id") {
+        return match About::lately(admin, &id) {
+            Some(about) if wants_text(asked, &head.headers) => reply::text(about.to_string()),
+            Some(about) => reply::json(StatusCode::OK, &about),
+            None => reply::problem(StatusCode::NOT_FOUND, UNKNOWN),
+        };
+    }
     let answer = question::request(asked, &admin.authority, now)
         .and_then(|(request, _)| Answer::about(admin, request));
     match answer {
@@ -30,6 +41,24 @@ pub(super) fn explain(admin: &Admin, head: &Parts, _: &Bytes) -> Reply {
         Ok(answer) if wants_text(asked, &head.headers) => reply::text(answer.to_string()),
         Ok(answer) => reply::json(StatusCode::OK, &answer),
     }
+}
+
+/// The latest decisions, each with what the rules make of it by the settings in force.
+pub(super) fn recent(admin: &Admin, _: &Parts, _: &Bytes) -> Reply {
+    let now = admin.shared.clock.now();
+    let records = admin.shared.cache.recent();
+    let judged = records.iter().map(|record| Recent {
+        judged: again::judge(record, &admin.settings, now),
+        record,
+    });
+    reply::json(StatusCode::OK, &judged.collect::<Vec<_>>())
+}
+
+/// One line of [`recent`].
+#[derive(Debug, Serialize)]
+struct Recent<'a> {
+    record: &'a Record,
+    judged: Option<again::Verdict>,
 }
 
 fn wants_text(asked: Option<&str>, headers: &HeaderMap) -> bool {
@@ -68,10 +97,12 @@ impl Answer {
         let cache = &admin.shared.cache;
         let stored = cache.selected(&request, &route.cache);
         let mut explanation = cache.explain(&request, &route.cache, &route.name);
-        let (content_coding, coded) = stored
-            .map(|stored| content(&stored))
-            .map(|content| coding::step(&route.name, &route.content_coding, &accepts, content))
-            .unzip();
+        let coded = stored.map(|stored| {
+            let settings = &route.content_coding;
+            let content = content(&stored);
+            coding::step(&route.name, settings, &accepts, content, &stored.fields)
+        });
+        let (content_coding, coded) = coded.unzip();
         let routing = format!("{} → {}", route.name, route.upstream);
         let mut chain = vec![Step::said(Part::Routing, routing)];
         chain.append(&mut explanation.chain);
@@ -84,6 +115,69 @@ impl Answer {
             chain,
             cache: explanation,
         })
+    }
+}
+
+/// What is told of a request that was answered.
+#[derive(Debug, Serialize)]
+struct About {
+    request: String,
+    id: String,
+    route: String,
+    /// Seconds ago.
+    ago: u64,
+    done: Done,
+    content_coding: Option<&'static str>,
+    chain: Vec<Step>,
+}
+
+impl About {
+    fn lately(admin: &Admin, id: &str) -> Option<Self> {
+        let recent = admin.shared.cache.recent();
+        let record = recent.iter().find(|record| *record.id == *id)?;
+        let mut routes = admin.settings.routes.iter();
+        let route = routes.find(|route| *route.name == *record.route)?;
+        let now = admin.shared.clock.now();
+        let (coding, coded) = again::coding(record, route, now).unzip();
+        let mut chain = vec![Step::said(
+            Part::Routing,
+            format!("{} → {}", route.name, route.upstream),
+        )];
+        let cache = &admin.shared.cache;
+        chain.extend(cache.explain_record(record, &route.cache));
+        chain.extend(coded);
+        let since = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some(Self {
+            request: format!("{} {}", record.method, record.url),
+            id: record.id.to_string(),
+            route: record.route.to_string(),
+            ago: since
+                .saturating_sub(Duration::from_millis(record.at))
+                .as_secs(),
+            done: record.done,
+            content_coding: coding,
+            chain,
+        })
+    }
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.request)?;
+        let did = match self.done {
+            Done::Hit => "It was answered from the cache",
+            Done::Stale(_) => "It was answered from the cache, with a stale response",
+            Done::Collapsed => "It was answered together with another request",
+            Done::GatewayTimeout => "It was answered with 504",
+            Done::Bypassed(_) => "It was forwarded, and was no matter for the cache",
+            Done::Stored(_) => "It was forwarded, and the answer stored",
+            Done::NotStored(..) => "It was forwarded, and the answer not stored",
+        };
+        writeln!(f, "{did}, {} s ago.", self.ago)?;
+        for step in &self.chain {
+            step_lines(f, step)?;
+        }
+        Ok(())
     }
 }
 
@@ -180,6 +274,11 @@ fn what_happened(last: &Last) -> String {
     let stored = if last.stored { "stored" } else { "not stored" };
     format!("{ago} s ago: forwarded ({forwarded}), {answer}, {stored}")
 }
+
+/// What is said of a request that nothing is known of.
+const UNKNOWN: &str = "Nothing is known of a request of this name. Everything that was forwarded is \
+     remembered for a while, hits only as far as they come one by one, and what was refused before it \
+     came to a route is told by its answer and in the request log.";
 
 fn line(f: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
     writeln!(f, "  {name:<11} {value}")

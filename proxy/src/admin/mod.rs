@@ -4,7 +4,6 @@
 //! takes time from one. Who may use it is told by [`auth`].
 
 mod auth;
-mod coding;
 mod config;
 mod explain;
 mod health;
@@ -265,7 +264,7 @@ fn index(_: &Admin, _: &Parts, _: &Bytes) -> Reply {
             purpose,
             ..
         } = resource;
-        lines.push_str(&format!("{path:<12} {methods:<14} {purpose}\n"));
+        lines.push_str(&format!("{path:<15} {methods:<14} {purpose}\n"));
     }
     reply::text(lines)
 }
@@ -310,8 +309,15 @@ const RESOURCES: &[Resource] = &[
         path: "/explain",
         methods: "GET, HEAD",
         access: Access::Operator,
-        purpose: "?method=&url=&header=Name: value (repeatable): what would become of a request, and why",
+        purpose: "?method=&url=&header=Name: value (repeatable): what would become of a request, and why; ?id=: what became of one",
         answer: explain::explain,
+    },
+    Resource {
+        path: "/explain/recent",
+        methods: "GET, HEAD",
+        access: Access::Operator,
+        purpose: "the latest decisions, secrets left out, for judging them again",
+        answer: explain::recent,
     },
     Resource {
         path: "/purge",

@@ -22,10 +22,14 @@ fn cases(reason: Reason) -> Vec<Case> {
             Case::fresh().asked(&[("if-match", "\"a\"")]),
             Case::fresh().asked(&[("if-unmodified-since", "Thu, 01 Jan 2015 00:00:00 GMT")]),
         ],
+        // Of others than trusted peers such a field goes no further.
         R::Override => vec![
-            Case::fresh().asked(&[("x-original-url", "/other")]),
+            Case::fresh()
+                .asked(&[("x-original-url", "/other")])
+                .config("forwarding.trusted", "[\"127.0.0.0/8\"]"),
             Case::fresh()
                 .asked(&[("x-host", "other")])
+                .config("forwarding.trusted", "[\"127.0.0.0/8\"]")
                 .config("cache.key.headers", "[\"x-tenant\"]"),
         ],
         // Nothing decides by it.
@@ -121,9 +125,15 @@ fn cases(reason: Reason) -> Vec<Case> {
             Case::answered(&[("cache-control", "max-age=60, must-understand")]).status(299),
             Case::fresh().status(429),
         ],
-        R::TooLarge => one(Case::fresh()
-            .long(1500)
-            .config("cache.max_body", "\"1KiB\"")),
+        R::TooLarge => vec![
+            Case::fresh()
+                .long(5000)
+                .config("cache.max_body", "\"1KiB\""),
+            // Longer than half of the whole cache.
+            Case::fresh()
+                .long(300 << 10)
+                .config("cache.memory.size", "\"512KiB\""),
+        ],
         R::FillMemory => one(Case::fresh().long(7 << 20).crowded()),
         R::LiveStream => answered(&[
             ("cache-control", "max-age=60"),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, Method};
 use http_body::Frame;
 use serde_json::Value;
 use tests::client::request;
@@ -382,6 +382,7 @@ impl Stage {
             ..
         } = &self.case;
         let answer = self.send(method.clone(), asks, content).await;
+        steps.extend(self.explain_lately(&answer.headers).await);
         steps.extend(self.explain().await);
         Outcome {
             steps,
@@ -406,11 +407,25 @@ impl Stage {
             let value = value.replace('"', "%22").replace(' ', "%20");
             ask.push_str(&format!("&header={name}:{value}"));
         }
-        let admin = self.proxy.admin.expect("an admin listener");
-        let told = fetch(admin, request(Method::GET, &ask, &[], "")).await;
+        let told = self.admin(&ask).await;
         assert_eq!(told.status, 200, "{}", told.text());
-        let told: Value = serde_json::from_str(told.text()).expect("JSON");
-        told["chain"].as_array().expect("a chain").clone()
+        chain(&told)
+    }
+
+    /// What is told of the request with this answer; nothing where it came to no cache.
+    async fn explain_lately(&self, answer: &HeaderMap) -> Vec<Value> {
+        let id = answer["x-request-id"].to_str().expect("ASCII");
+        let told = self.admin(&format!("/explain?id={id}")).await;
+        match told.status.as_u16() {
+            404 => Vec::new(),
+            200 => chain(&told),
+            _ => panic!("{}", told.text()),
+        }
+    }
+
+    async fn admin(&self, target: &str) -> Fetched {
+        let admin = self.proxy.admin.expect("an admin listener");
+        fetch(admin, request(Method::GET, target, &[], "")).await
     }
 
     async fn after_soft_purge(&self) -> Outcome {
@@ -452,7 +467,7 @@ impl Stage {
         };
         let (answer, ()) = tokio::join!(self.send(Method::GET, &case.asks, ""), purge);
         Outcome {
-            steps: self.explain().await,
+            steps: self.explain_lately(&answer.headers).await,
             answer,
             again: None,
         }
@@ -484,12 +499,11 @@ impl Stage {
         let ask = request(Method::GET, TARGET, &[("x-broken", "1")], "");
         let head = within("a head", client.send(ask)).await;
         self.gate.add_permits(1);
-        let content = head.expect("a head").into_body();
+        let (head, content) = head.expect("a head").into_parts();
         let content = within("an end", http_body_util::BodyExt::collect(content)).await;
         assert!(content.is_err(), "it breaks off: {content:?}");
-        let told = self.explain();
         Outcome {
-            steps: told.await,
+            steps: self.explain_lately(&head.headers).await,
             answer: self.send(Method::GET, &[], "").await,
             again: None,
         }
@@ -554,6 +568,11 @@ impl Says {
         }
         answer.body(content)
     }
+}
+
+fn chain(told: &Fetched) -> Vec<Value> {
+    let told: Value = serde_json::from_str(told.text()).expect("JSON");
+    told["chain"].as_array().expect("a chain").clone()
 }
 
 fn owned(fields: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -1,18 +1,24 @@
 //! What `/explain` says about the coding of an answer.
 
+use std::borrow::Cow;
+
 use config::content_coding::ContentCodingSettings;
+use http::HeaderMap;
+use http::header::{CACHE_CONTROL, SET_COOKIE};
 use middleware::content_coding::guard::Refusal;
 use middleware::content_coding::negotiate::{Content, Decision, Uncoded, decide};
-pub(super) use middleware::content_coding::reading::Asked;
+pub use middleware::content_coding::reading::Asked;
+use middleware::content_coding::reading::Reading;
 use middleware::explanation::{Advice, Change, Part, Step};
 
-/// How `content` would go to a client on the route called `route`: a coding, or `identity`, and why.
-/// Asks the rules of the content coding layer, with what it would ask them.
-pub(super) fn step(
+/// How `content` with these `fields` would go to a client on the route called `route`: a coding, or
+/// `identity`, and why. Asks the rules of the content coding layer, with what it would ask them.
+pub fn step(
     route: &str,
     settings: &ContentCodingSettings,
     asked: &Asked,
     content: Content,
+    fields: &HeaderMap,
 ) -> (&'static str, Step) {
     let (coding, rule, sentence, advice) = match decide(settings, asked, content) {
         Decision::Code { best, jitter } => {
@@ -36,7 +42,7 @@ pub(super) fn step(
             Advice::none("Nothing is lost by it but the time it takes."),
         ),
         Decision::Leave(why) => {
-            let (rule, sentence, advice) = left(route, why);
+            let (rule, sentence, advice) = left(route, why, fields);
             ("identity", Some(rule), sentence, advice)
         }
     };
@@ -48,7 +54,7 @@ pub(super) fn step(
     (coding, step)
 }
 
-fn left(route: &str, why: Uncoded) -> (&'static str, &'static str, Advice) {
+fn left(route: &str, why: Uncoded, fields: &HeaderMap) -> (&'static str, &'static str, Advice) {
     let config = |key, value: &str| Advice::any([Change::config(route, [(key, value.to_owned())])]);
     match why {
         Uncoded::Disabled => (
@@ -84,7 +90,7 @@ fn left(route: &str, why: Uncoded) -> (&'static str, &'static str, Advice) {
         Uncoded::NoTransform => (
             "no-transform",
             "The answer says no-transform (RFC 9111 §5.2.2.6).",
-            Advice::any([Change::answer_without("Cache-Control: no-transform")]),
+            Advice::any([without_no_transform(fields)]),
         ),
         Uncoded::TooSmall => (
             "too-small",
@@ -101,12 +107,16 @@ fn left(route: &str, why: Uncoded) -> (&'static str, &'static str, Advice) {
             "The client accepts none of the codings that are switched on here.",
             Advice::none("Let the client send Accept-Encoding: br, zstd, gzip."),
         ),
-        Uncoded::Breach(refusal) => breach(route, refusal),
+        Uncoded::Breach(refusal) => breach(route, refusal, fields),
     }
 }
 
 /// By the class of request that the policy saw.
-fn breach(route: &str, refusal: Refusal) -> (&'static str, &'static str, Advice) {
+fn breach(
+    route: &str,
+    refusal: Refusal,
+    fields: &HeaderMap,
+) -> (&'static str, &'static str, Advice) {
     let (rule, sentence) = match refusal {
         Refusal::Strict => (
             "breach-strict",
@@ -122,9 +132,42 @@ fn breach(route: &str, refusal: Refusal) -> (&'static str, &'static str, Advice)
         ),
     };
     // Public by its own word, if it holds no secret; the switch is for routes where nothing does.
-    let changes = [
-        Change::answer_with("Cache-Control", "public"),
-        Change::config(route, [("content_coding.breach", "\"off\"".to_owned())]),
-    ];
+    let read = Reading::of(fields);
+    let has_cookie = fields.contains_key(SET_COOKIE) || read.differs_by_cookie;
+    let public = Change::answer_with("Cache-Control", as_public(fields));
+    let off = Change::config(route, [("content_coding.breach", "\"off\"".to_owned())]);
+    let changes = (!has_cookie).then_some(public).into_iter().chain([off]);
     (rule, sentence, Advice::any(changes))
+}
+
+/// The members of `Cache-Control`, which hold no secrets.
+fn members(fields: &HeaderMap) -> Vec<Cow<'_, str>> {
+    let lines = fields.get_all(CACHE_CONTROL).into_iter();
+    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    members
+        .map(|member| String::from_utf8_lossy(member.trim_ascii()))
+        .filter(|member| !member.is_empty())
+        .collect()
+}
+
+fn without_no_transform(fields: &HeaderMap) -> Change {
+    let mut members = members(fields);
+    members.retain(|member| !member.eq_ignore_ascii_case("no-transform"));
+    match members.is_empty() {
+        true => Change::answer_without("Cache-Control"),
+        false => Change::answer_with("Cache-Control", members.join(", ")),
+    }
+}
+
+/// What it says, but for everybody.
+fn as_public(fields: &HeaderMap) -> String {
+    let is_kept = |member: &Cow<'_, str>| {
+        let name = member.split('=').next().unwrap_or_default();
+        !["private", "no-store", "public"]
+            .iter()
+            .any(|other| name.trim().eq_ignore_ascii_case(other))
+    };
+    let mut said = vec![Cow::Borrowed("public")];
+    said.extend(members(fields).into_iter().filter(is_kept));
+    said.join(", ")
 }

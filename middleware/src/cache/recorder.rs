@@ -1,0 +1,137 @@
+//! Writing down what is decided, for one route on one core.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Uri};
+use http_body::Body as _;
+
+use crate::Request;
+use crate::cache::advice::Head;
+use crate::cache::errand::Kept;
+use crate::cache::journal::{
+    Answered, Done, Held, Journal, LONGEST_URL, Lines, Record, millis, millis_of,
+};
+use crate::cache::key::{KeyHash, Target};
+use crate::clock::Now;
+use crate::facts::{self, Peer, RequestId, Scheme};
+
+/// Where one route's decisions on one core are written down.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    pub(crate) journal: Journal,
+    pub(crate) route: Arc<str>,
+}
+
+/// What is kept of a request that is forwarded, until it is known what came of it.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    recorder: Arc<Recorder>,
+    key: KeyHash,
+    id: RequestId,
+    method: Method,
+    scheme: Scheme,
+    uri: Uri,
+    is_local: bool,
+    has_content: bool,
+    received: Now,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Became<'a> {
+    pub(crate) done: Done,
+    /// What was found stored.
+    pub(crate) stored: Option<&'a Kept>,
+    pub(crate) is_other_variant: bool,
+    pub(crate) answer: Option<Head<'a>>,
+    pub(crate) now: Now,
+}
+
+impl Recorder {
+    /// Writes a hit down.
+    pub(crate) fn hit(
+        self: &Arc<Self>,
+        request: &Request,
+        key: KeyHash,
+        kept: &Kept,
+        done: Done,
+        now: Now,
+    ) {
+        let became = Became {
+            done,
+            stored: Some(kept),
+            is_other_variant: false,
+            answer: None,
+            now,
+        };
+        Asking::of(self, request, key).write(request.headers(), became);
+    }
+}
+
+impl Asking {
+    pub(crate) fn of(recorder: &Arc<Recorder>, request: &Request, key: KeyHash) -> Self {
+        let facts = facts::of_request(request);
+        Self {
+            recorder: recorder.clone(),
+            key,
+            id: facts.id.clone(),
+            method: request.method().clone(),
+            scheme: facts.scheme,
+            uri: request.uri().clone(),
+            is_local: facts.peer == Peer::Unix,
+            has_content: !request.body().is_end_stream(),
+            received: facts.received,
+        }
+    }
+
+    /// Writes it down; `fields` are the request's.
+    pub(crate) fn write(&self, fields: &HeaderMap, became: Became<'_>) {
+        let authority = fields.get(http::header::HOST);
+        let authority = authority.map_or(&b""[..], |host| host.as_bytes());
+        let mut url = Target::new(self.scheme, authority, &self.uri).print();
+        if url.len() > LONGEST_URL {
+            let end = url.floor_char_boundary(LONGEST_URL);
+            url.truncate(end);
+        }
+        let Became {
+            done,
+            stored,
+            is_other_variant,
+            answer,
+            now,
+        } = became;
+        self.recorder.journal.write(Record {
+            key: self.key,
+            at: millis_of(self.received.wall),
+            id: self.id.to_string().into(),
+            route: (*self.recorder.route).into(),
+            method: self.method.as_str().into(),
+            url: url.into(),
+            is_local: self.is_local,
+            has_content: self.has_content,
+            request: Lines::of_request(fields),
+            done,
+            stored: stored.map(|kept| held(kept, self.received)),
+            is_other_variant,
+            answer: answer.map(|answer| Answered {
+                status: answer.status.as_u16(),
+                fields: Lines::of_answer(answer.fields),
+                length: answer.length,
+                after: millis(now.mono.saturating_duration_since(self.received.mono)),
+            }),
+        });
+    }
+}
+
+fn held(kept: &Kept, now: Now) -> Held {
+    let stored = &kept.stored;
+    Held {
+        status: stored.status.as_u16(),
+        fields: Lines::of_answer(&stored.fields),
+        length: stored.length(),
+        initial_age: millis(stored.terms.initial_age),
+        age: millis(stored.age(now)),
+        is_purged: kept.is_purged,
+        is_authorized: stored.is_authorized,
+    }
+}
