@@ -1,12 +1,15 @@
 //! `[cache]`: what may be stored, and when it may be used.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::invalidate::InvalidateRule;
 use crate::site::Site;
+use crate::tags::{TagSettings, WrittenTags};
 use crate::units::{Fault, Period, PeriodOrNone, Size, SizeOrZero, Text, text_form};
 
 /// The rules of one route's cache.
@@ -42,6 +45,10 @@ pub struct CacheSettings {
     pub client_directives: ClientDirectives,
     /// A `Range` request on a miss fetches the whole representation if it is known to be at most this, in bytes.
     pub range_fill_max: u64,
+    /// What responses are purged by together.
+    pub tags: TagSettings,
+    /// What unsafe requests make invalid beside their URL: all of `[[invalidate]]`.
+    pub invalidate: Arc<[InvalidateRule]>,
 }
 
 /// See [`CacheSettings::heuristic`].
@@ -120,6 +127,8 @@ impl Default for CacheSettings {
             variants: 16,
             client_directives: ClientDirectives::Respect,
             range_fill_max: 1 << 20,
+            tags: TagSettings::default(),
+            invalidate: Arc::default(),
         }
     }
 }
@@ -159,6 +168,8 @@ pub(crate) struct WrittenCache {
     key: WrittenKey,
     /// Requests for the same thing at the same time are forwarded once.
     collapse: WrittenCollapse,
+    /// Names that responses are purged by together.
+    tags: WrittenTags,
     /// What the cache may use, all routes together; in `[cache]` only.
     memory: WrittenMemory,
 }
@@ -232,6 +243,7 @@ impl Default for WrittenCache {
             heuristic: WrittenHeuristic::default(),
             key: WrittenKey::default(),
             collapse: WrittenCollapse::default(),
+            tags: WrittenTags::default(),
             memory: WrittenMemory::default(),
         }
     }
@@ -329,6 +341,9 @@ impl WrittenCache {
             variants: self.variants,
             client_directives: self.client_directives,
             range_fill_max: self.range_fill_max.0,
+            tags: self.tags.check(),
+            // One list for all routes, added where that is checked.
+            invalidate: Arc::default(),
         }
     }
 

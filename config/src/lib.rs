@@ -19,11 +19,13 @@ pub mod conditional;
 pub mod content_coding;
 pub mod etag;
 pub mod forwarding;
+pub mod invalidate;
 pub mod limits;
 pub mod listen;
 pub mod request_log;
 pub mod respond;
 pub mod route;
+pub mod tags;
 pub mod upstream;
 
 mod conform;

@@ -506,6 +506,63 @@ fn force_ttl_needs_the_word_beside_it() {
 }
 
 #[test]
+fn a_rule_of_invalidation_must_be_able_to_do_something() {
+    for (rule, expected) in [
+        (
+            "match = 'GET /x'\ntags = ['a']",
+            Some("GET changes nothing"),
+        ),
+        (
+            "match = 'QUERY|POST /x'\ntags = ['a']",
+            Some("QUERY changes nothing"),
+        ),
+        ("match = '/x'", Some("makes nothing invalid")),
+        (
+            "match = '/x'\ntags = ['a{id}']",
+            Some("no placeholder {id}"),
+        ),
+        (
+            "match = '/{a}/{b}'\nprefix = ['/{c}']",
+            Some("`match` has {a}, {b}"),
+        ),
+        ("match = '/x'\ntags = ['a*']", Some("compared whole")),
+        (
+            "match = '/x'\nprefix = ['/a/b/c/d/e']",
+            Some("more than 4 segments"),
+        ),
+        (
+            "match = '/x'\ntags = ['a']\nstatus = '4xx'",
+            Some("no statuses of success"),
+        ),
+        (
+            "match = '/x'\ntags = ['a']\nstatus = 200",
+            Some("write \"200\""),
+        ),
+        ("tags = ['a']", Some("match")),
+        (
+            "match = 'POST|FROB a.test/{id}/*'\ntags = ['{id}']\nsoft = true",
+            None,
+        ),
+    ] {
+        let text = format!("[[invalidate]]\n{rule}\n{APP}");
+        let found = with_env(&text, &Overrides::default(), &|_| None);
+        match (found, expected) {
+            (Ok(loaded), None) => {
+                let routes = &loaded.settings.routes;
+                assert!(routes.iter().all(|route| route.cache.invalidate.len() == 1));
+            }
+            (Err(problems), Some(expected)) => {
+                assert!(
+                    problems.to_string().contains(expected),
+                    "{rule}\n{problems}"
+                );
+            }
+            (found, _) => panic!("{rule}\n{found:?}"),
+        }
+    }
+}
+
+#[test]
 fn profiles_move_defaults_and_written_keys_win() {
     let aggressive = settings(&format!(
         "profile = 'aggressive'\n{APP}[cache]\nmax_body = '2MiB'\n"

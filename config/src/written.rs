@@ -14,6 +14,7 @@ use crate::conditional::WrittenConditional;
 use crate::content_coding::WrittenContentCoding;
 use crate::etag::WrittenEtag;
 use crate::forwarding::WrittenForwarding;
+use crate::invalidate::{InvalidateRule, WrittenInvalidate};
 use crate::limits::WrittenLimits;
 use crate::listen::{ListenAddress, ListenSettings, WrittenListen};
 use crate::pattern::everything;
@@ -52,6 +53,8 @@ pub(crate) struct Written {
     pub(crate) route: Vec<WrittenRoute>,
     /// What may be stored, and when it may be used.
     cache: WrittenCache,
+    /// What requests that change something make invalid, beside their own URL.
+    invalidate: Vec<WrittenInvalidate>,
     /// Answering 304 and 206 here.
     conditional: WrittenConditional,
     /// Brotli, zstd and gzip.
@@ -77,6 +80,7 @@ impl Default for Written {
             upstream: BTreeMap::new(),
             route: Vec::new(),
             cache: WrittenCache::default(),
+            invalidate: Vec::new(),
             conditional: WrittenConditional::default(),
             content_coding: WrittenContentCoding::default(),
             etag: WrittenEtag::default(),
@@ -154,6 +158,7 @@ impl Written {
             all: upstreams,
             is_unclear: site.key("upstream").is_unclear(),
         };
+        let invalidate = self.check_invalidate(&site.key("invalidate"));
         let site_of = |index| site.key("route").index(index);
         let mut routes: Vec<RouteSettings> = Vec::new();
         for (index, route) in self.route.iter().enumerate() {
@@ -180,7 +185,17 @@ impl Written {
             routes.push(rest);
         }
         routes.sort_by(|left, right| by_specificity(&left.pattern, &right.pattern));
+        for route in &mut routes {
+            Arc::make_mut(&mut route.cache).invalidate = invalidate.clone();
+        }
         routes.into_iter().map(Arc::new).collect()
+    }
+
+    fn check_invalidate(&self, site: &Site<'_>) -> Arc<[InvalidateRule]> {
+        let rules = self.invalidate.iter().enumerate();
+        rules
+            .map(|(index, rule)| rule.check(&site.index(index)))
+            .collect()
     }
 
     /// The route of what no route takes. Checked even if one takes everything, for the tables of

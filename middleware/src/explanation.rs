@@ -129,9 +129,8 @@ impl Advice {
 impl Change {
     /// Keys of the route called `route`, each with its value as TOML writes it.
     pub fn config<const N: usize>(route: &str, keys: [(&'static str, String); N]) -> Self {
-        let toml = keys.iter().map(|(key, value)| lines(route, key, value));
         Self::Config {
-            toml: toml.collect::<Vec<_>>().join("\n"),
+            toml: lines(route, &keys),
             keys: keys.to_vec(),
         }
     }
@@ -256,27 +255,76 @@ pub fn may_be_secret(name: &HeaderName) -> bool {
     SECRETS.contains(name) || WORDS.iter().any(|word| name.as_str().contains(word))
 }
 
-/// `key = value` where it belongs: in the route's table, or in the table for all.
-fn lines(route: &str, key: &str, value: &str) -> String {
-    let (table, rest) = key.split_once('.').unwrap_or((key, ""));
+/// `key = value` for each, where it belongs: in the route's table, or in the table for all.
+fn lines(route: &str, keys: &[(&'static str, String)]) -> String {
     // The cache's memory is one for all routes.
-    if route == DEFAULT_ROUTE || rest.starts_with("memory.") {
-        let (name, value) = nested(rest, value);
-        format!("[{table}]\n{name} = {value}")
-    } else {
-        let (name, value) = nested(key, value);
-        let route = toml_text(route);
-        format!("[[route]]\nmatch = {route}\n{name} = {value}")
+    let is_for_all = |key: &str| route == DEFAULT_ROUTE || key.starts_with("cache.memory.");
+    let (mut everywhere, mut here) = (Table::default(), Table::default());
+    for (key, value) in keys {
+        let table = if is_for_all(key) {
+            &mut everywhere
+        } else {
+            &mut here
+        };
+        table.set(key, value);
+    }
+    let tables = everywhere.0.iter().map(|(name, item)| {
+        let Item::Table(table) = item else {
+            return format!("{name} = {item}");
+        };
+        let keys = table.0.iter().map(|(name, item)| format!("{name} = {item}"));
+        format!("[{name}]\n{}", keys.collect::<Vec<_>>().join("\n"))
+    });
+    let route = (!here.0.is_empty()).then(|| {
+        let keys = here.0.iter().map(|(name, item)| format!("{name} = {item}"));
+        let keys = keys.collect::<Vec<_>>().join("\n");
+        format!("[[route]]\nmatch = {}\n{keys}", toml_text(route))
+    });
+    let all: Vec<_> = tables.chain(route).collect();
+    all.join("\n")
+}
+
+/// Keys in their order.
+#[derive(Default)]
+struct Table(Vec<(String, Item)>);
+
+enum Item {
+    Value(String),
+    Table(Table),
+}
+
+impl Table {
+    /// Sets what `key` names, dots between the names of tables.
+    fn set(&mut self, key: &str, value: &str) {
+        let (name, rest) = match key.split_once('.') {
+            Some((name, rest)) => (name, Some(rest)),
+            None => (key, None),
+        };
+        let Some(rest) = rest else {
+            let item = Item::Value(value.to_owned());
+            return self.0.push((name.to_owned(), item));
+        };
+        if let Some((_, Item::Table(table))) = self.0.iter_mut().find(|(known, _)| known == name) {
+            return table.set(rest, value);
+        }
+        let mut table = Self::default();
+        table.set(rest, value);
+        self.0.push((name.to_owned(), Item::Table(table)));
     }
 }
 
-/// `a.b.c` and `v` as `a` and `{ b = { c = v } }`.
-fn nested(key: &str, value: &str) -> (String, String) {
-    match key.split_once('.') {
-        None => (key.to_owned(), value.to_owned()),
-        Some((first, rest)) => {
-            let (name, value) = nested(rest, value);
-            (first.to_owned(), format!("{{ {name} = {value} }}"))
+impl std::fmt::Display for Item {
+    /// In one line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Value(value) => f.write_str(value),
+            Self::Table(Table(items)) => {
+                let items: Vec<_> = items
+                    .iter()
+                    .map(|(name, item)| format!("{name} = {item}"))
+                    .collect();
+                write!(f, "{{ {} }}", items.join(", "))
+            }
         }
     }
 }
@@ -341,6 +389,27 @@ mod tests {
             ),
         ] {
             assert_eq!(toml(route, key, value), expected);
+        }
+        let both = [
+            ("cache.tags.count", "512".to_owned()),
+            ("cache.tags.size", "\"1MiB\"".to_owned()),
+            ("cache.memory.size", "\"1GiB\"".to_owned()),
+        ];
+        for (route, expected) in [
+            (
+                "*",
+                "[cache]\ntags = { count = 512, size = \"1MiB\" }\nmemory = { size = \"1GiB\" }",
+            ),
+            (
+                "/a",
+                "[cache]\nmemory = { size = \"1GiB\" }\n[[route]]\nmatch = \"/a\"\n\
+                 cache = { tags = { count = 512, size = \"1MiB\" } }",
+            ),
+        ] {
+            let Change::Config { toml, .. } = Change::config(route, both.clone()) else {
+                panic!("it is configuration");
+            };
+            assert_eq!(toml, expected);
         }
         assert_eq!(toml_text("a\"\\\n"), "\"a\\\"\\\\\\u000A\"");
     }

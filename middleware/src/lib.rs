@@ -21,6 +21,7 @@ pub mod forwarding;
 pub mod future;
 pub mod limits;
 pub mod metrics;
+pub mod pattern;
 pub mod request_log;
 pub mod respond;
 

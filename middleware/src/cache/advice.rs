@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use config::cache::CacheSettings;
+use config::tags::TagSettings;
 use http::header::{
     AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG,
     IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, SET_COOKIE,
@@ -16,7 +17,7 @@ use crate::cache::key::KeyRules;
 use crate::cache::reason::Reason;
 use crate::cache::storable::is_about_one_request;
 use crate::explanation::{Advice, Change, Field, toml_text};
-use crate::fields::targeted;
+use crate::fields::{tags, targeted};
 
 /// What is known of the decision that advice is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +86,10 @@ impl Case<'_> {
             R::Cookie => asked(COOKIE),
             R::AlreadyStale => told(AGE).or_else(|| told(self.control())),
             R::TooLarge | R::Incomplete => told(CONTENT_LENGTH),
+            R::TooManyTags => {
+                let mut names = tags::Source::ALL.iter().map(|source| source.field());
+                names.find_map(told)
+            }
             R::LiveStream => told(CONTENT_TYPE),
             R::NotModified => asked(IF_NONE_MATCH).or_else(|| asked(IF_MODIFIED_SINCE)),
             R::OtherTag => told(ETAG),
@@ -158,6 +163,7 @@ impl Case<'_> {
             ]),
             R::Status => self.on_status(),
             R::TooLarge => self.on_length(),
+            R::TooManyTags => self.on_tags(),
             R::FillMemory => self.config("cache.memory.size", size(self.memory.saturating_mul(2))),
             R::LiveStream => {
                 Advice::none("What has no end is never whole, so it cannot be stored.")
@@ -316,6 +322,44 @@ impl Case<'_> {
         Advice::any([Change::config(self.route, [body])])
     }
 
+    /// Twice of what is allowed is a guess, unless the answer is there to be counted.
+    fn on_tags(&self) -> Advice {
+        let fields = self.fields();
+        let (mut count, mut bytes) = (0, 0);
+        for source in tags::Source::ALL {
+            let line = fields.and_then(|fields| fields.get(source.field())?.to_str().ok());
+            let mut numbers = line
+                .into_iter()
+                .flat_map(|line| line.split(' '))
+                .filter_map(|word| word.parse::<usize>().ok());
+            count += numbers.next().unwrap_or(0);
+            bytes += numbers.next().unwrap_or(0);
+        }
+        let TagSettings {
+            count: most, size, ..
+        } = self.settings.tags;
+        if count == 0 {
+            (count, bytes) = (most * 2, size * 2);
+        }
+        let bytes = u64::try_from(bytes.max(size)).unwrap_or(u64::MAX);
+        let more = Change::config(
+            self.route,
+            [
+                ("cache.tags.count", count.max(most).to_string()),
+                ("cache.tags.size", self::size(bytes)),
+            ],
+        );
+        let names = tags::Source::ALL.iter().map(|source| source.field());
+        let names = names.filter(|name| fields.is_none_or(|fields| fields.contains_key(name)));
+        let without = Change::App {
+            set: Vec::new(),
+            remove: names.map(|name| name.to_string()).collect(),
+        };
+        // No more than this can be allowed.
+        let more = (count <= MOST_TAGS).then_some(more);
+        Advice::any(more.into_iter().chain([without]))
+    }
+
     fn on_other_tag(&self) -> Advice {
         let tag = self.stored.and_then(|(_, fields)| fields.get(ETAG));
         match tag.map(|tag| String::from_utf8_lossy(tag.as_bytes()).into_owned()) {
@@ -325,6 +369,9 @@ impl Case<'_> {
         }
     }
 }
+
+/// What `cache.tags.count` takes.
+const MOST_TAGS: usize = 4096;
 
 /// A name as it is mostly written.
 fn title(name: &HeaderName) -> &'static str {

@@ -15,16 +15,15 @@ use crate::cache::decide::{Asked, Candidate, may_stand_in};
 use crate::cache::fill::Fill;
 use crate::cache::freshness::Times;
 use crate::cache::invalidate::Sequence;
-use crate::cache::journal::Done;
-use crate::cache::key::{CacheKey, KeyHash, KeyRules};
+use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
 use crate::cache::reason::Reason;
-use crate::cache::recorder::{Asking, Became};
+use crate::cache::recorder::Asking;
 use crate::cache::replay::{annotate, replay, replay_head};
 use crate::cache::shared::SharedCache;
 use crate::cache::storable::{Exchange, Storing, storable};
 use crate::cache::stored::{Origin, StoredResponse};
+use crate::cache::tags::{self, Tags};
 use crate::cache::validate;
-use crate::cache::verdicts::Verdict;
 use crate::clock::Now;
 use crate::facts::{CacheOutcome, CacheStatus, Fwd};
 use crate::{Body, Error, ErrorKind, Request, Response, Result, Side};
@@ -54,6 +53,10 @@ pub(crate) struct Errand {
     pub(crate) asking: Option<Asking>,
     /// Whether something is stored for other values of the nominated fields.
     pub(crate) is_other_variant: bool,
+    /// What the answer belongs to, or why that is not known; read when it comes.
+    pub(crate) tags: Result<Tags, Reason>,
+    /// The fields that named them, where that is why; the answer may be without them by then.
+    pub(crate) too_many_tags: HeaderMap,
 }
 
 /// A stored response, and whether a soft purge has marked it.
@@ -137,11 +140,14 @@ impl Errand {
 
     /// Does what follows from the upstream's answer. `flight` is there if others may share it.
     pub(crate) fn finish(
-        self,
-        result: Result<Response>,
+        mut self,
+        mut result: Result<Response>,
         flight: Option<Flight>,
     ) -> Result<Response> {
         let now = self.shared.clock().now();
+        if let Ok(answer) = &mut result {
+            self.take_tags(answer);
+        }
         match result {
             Err(error) => self.failed(error, flight, now),
             Ok(answer) if self.validates && answer.status() == StatusCode::NOT_MODIFIED => {
@@ -159,6 +165,28 @@ impl Errand {
                 }
             }
             Ok(answer) => Ok(self.answered(answer, flight, now)),
+        }
+    }
+
+    /// Reads what the answer belongs to, and keeps from others what is said of it to us alone.
+    fn take_tags(&mut self, answer: &mut Response) {
+        let confirmed = self.stored.as_ref().filter(|_| self.validates);
+        let confirmed = confirmed.filter(|_| answer.status() == StatusCode::NOT_MODIFIED);
+        self.tags = match key::place(&self.key.bytes) {
+            Some(place) => Tags::read(
+                answer.headers(),
+                confirmed.map(|kept| &kept.stored.tags),
+                place,
+                self.shared.versions().hasher(),
+                &self.settings.tags,
+            ),
+            None => Ok(Tags::default()),
+        };
+        if self.tags.is_err() {
+            self.too_many_tags = tags::of(answer.headers());
+        }
+        if self.settings.tags.strip {
+            tags::strip(answer.headers_mut());
         }
     }
 
@@ -325,7 +353,9 @@ impl Errand {
                 received: now.wall,
             },
         };
-        storable(exchange, &self.settings, &self.rules)
+        let storing = storable(exchange, &self.settings, &self.rules)?;
+        let tags = self.tags.clone()?;
+        Ok(Storing { tags, ..storing })
     }
 
     /// Passes an answer on that is for this client alone.
@@ -338,10 +368,16 @@ impl Errand {
     ) -> Response {
         self.unshared(reason, answer.status(), flight.as_ref(), now);
         let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
-        let head = Head {
+        let mut head = Head {
             length: declared,
             ..Head::new(answer.status(), answer.headers())
         };
+        let mut with_tags = HeaderMap::new();
+        if reason == Reason::TooManyTags {
+            with_tags.clone_from(answer.headers());
+            with_tags.extend(self.too_many_tags.clone());
+            head.fields = &with_tags;
+        }
         self.note(Some(head), Err(reason), now);
         let status = self.status(answer.status(), Err(reason), None);
         annotate(&mut answer, status);
@@ -405,34 +441,6 @@ impl Errand {
             collapsed: true,
             ttl: Some(stored.candidate(now, false).ttl()),
             reason: None,
-        }
-    }
-
-    pub(crate) fn note(&self, answer: Option<Head<'_>>, stored: Result<(), Reason>, now: Now) {
-        self.shared.verdicts().note(Verdict {
-            key: self.key.hash,
-            at: now.wall,
-            forwarded: self.reason,
-            status: answer.map(|answer| answer.status),
-            stored,
-        });
-        let done = match stored {
-            Ok(()) => Done::Stored(self.reason),
-            Err(reason) => Done::NotStored(self.reason, reason),
-        };
-        self.record(done, answer, now);
-    }
-
-    fn record(&self, done: Done, answer: Option<Head<'_>>, now: Now) {
-        if let Some(asking) = &self.asking {
-            let became = Became {
-                done,
-                stored: self.stored.as_ref(),
-                is_other_variant: self.is_other_variant,
-                answer,
-                now,
-            };
-            asking.write(&self.fields, became);
         }
     }
 }

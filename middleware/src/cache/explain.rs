@@ -137,7 +137,7 @@ impl SharedCache {
         rules.write_key(request, &mut key);
         let hash = self.hasher().hash(&key);
         let now = facts::of_request(request).received;
-        let lookup = self.store().lookup(hash, &key, request.headers());
+        let lookup = self.lookup(hash, &key, request.headers());
         explanation.variants = lookup.variants();
         let found = lookup.found(now);
         let mut case = case;
@@ -174,7 +174,7 @@ impl SharedCache {
         let mut key = Vec::new();
         KeyRules::of(settings).write_key(request, &mut key);
         let hash = self.hasher().hash(&key);
-        match self.store().lookup(hash, &key, request.headers()) {
+        match self.lookup(hash, &key, request.headers()) {
             Lookup::Stored { stored, .. } => Some(stored),
             Lookup::Nothing | Lookup::OtherVariant(_) => None,
         }

@@ -6,16 +6,23 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Mutex, PoisonError};
 
 use http::header::{CONTENT_LOCATION, LOCATION};
-use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use crate::cache::key::{KeyHash, Target};
-use crate::cache::shared::{Purge, SharedCache};
-use crate::facts::Scheme;
-use crate::{Request, Response};
 
 /// A moment in the order of purges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Sequence(u64);
+
+impl Sequence {
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// The latest purges, by key. Bounded: about what it has forgotten it says "purged", so the worst
 /// that a flood of purges does is that slow answers are not stored.
@@ -56,6 +63,11 @@ impl PurgeLog {
             }
             recent.purges.push_back((sequence, key));
         })
+    }
+
+    /// The place in the order of a purge that is noted elsewhere (see `versions`).
+    pub(crate) fn advance(&self) -> Sequence {
+        self.append(|_, _| {})
     }
 
     /// Notes that everything is about to be removed.
@@ -201,35 +213,6 @@ fn without_dots(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
-/// The URL that an unsafe request is about.
-pub(crate) struct Changed {
-    scheme: Scheme,
-    authority: Vec<u8>,
-    uri: Uri,
-}
-
-impl Changed {
-    pub(crate) fn of(request: &Request) -> Self {
-        let target = Target::of(request);
-        Self {
-            scheme: target.scheme,
-            authority: target.authority.to_vec(),
-            uri: request.uri().clone(),
-        }
-    }
-
-    pub(crate) fn invalidate(&self, response: &Response, shared: &SharedCache) {
-        let target = Target::new(self.scheme, &self.authority, &self.uri);
-        shared.purge_target(target, Purge::Hard);
-        for other in also_changed(target, response.headers()) {
-            if let Ok(uri) = other.parse() {
-                let target = Target::new(self.scheme, &self.authority, &uri);
-                shared.purge_target(target, Purge::Hard);
-            }
-        }
-    }
-}
-
 /// Purges remembered one by one; at a thousand a second, four seconds of them.
 const MOST_REMEMBERED: usize = 4096;
 
@@ -238,6 +221,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::facts::Scheme;
 
     #[test]
     fn a_purge_is_seen_by_what_was_born_before_it() {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::cache::key::KeyHash;
 use crate::cache::reason::Reason;
 use crate::explanation::HIDDEN;
+use crate::fields::tags;
 
 /// One decision.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -232,6 +233,10 @@ impl Lines {
     pub(crate) fn of_answer(fields: &HeaderMap) -> Self {
         Self::of(fields, |name, lines| match name.as_str() {
             "set-cookie" => lines.write(name, HIDDEN),
+            // How many there are decides, and their names may be those of people.
+            "surrogate-key" | "cache-tag" | "xkey" | "cache-groups" => {
+                lines.write(name, &tags_in_brief(name, fields));
+            }
             "cache-control" | "expires" | "date" | "age" | "last-modified" | "etag" | "vary"
             | "content-type" | "content-encoding" | "content-range" | "content-length"
             | "x-accel-buffering" | "surrogate-control" | "no-vary-search" | "accept-ranges" => {
@@ -289,6 +294,18 @@ impl Writer {
             writeln!(self.0, "{name}: {value}").ok();
         }
     }
+}
+
+/// `3 tags, 17 bytes`.
+fn tags_in_brief(name: &HeaderName, fields: &HeaderMap) -> String {
+    let (mut count, mut bytes) = (0, 0);
+    tags::read(fields, |source, tag| {
+        if source.field() == *name {
+            count += 1;
+            bytes += tag.len();
+        }
+    });
+    format!("{count} tags, {bytes} bytes")
 }
 
 /// Scheme and authority of `Referer`.

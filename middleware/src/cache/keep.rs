@@ -16,6 +16,7 @@ use crate::cache::reason::Reason;
 use crate::cache::replay::annotate;
 use crate::cache::storable::{Storing, is_about_one_request};
 use crate::cache::stored::StoredResponse;
+use crate::cache::versions::Standing;
 use crate::clock::Now;
 use crate::metrics::Event;
 use crate::{Body, Response, Result, facts};
@@ -178,7 +179,7 @@ impl Errand {
         stored: &Arc<StoredResponse>,
         replaced: Option<&Arc<StoredResponse>>,
     ) -> Result<(), Reason> {
-        if self.is_purged() {
+        if self.is_purged() || !self.stands(stored) {
             return Err(Reason::Purged);
         }
         let store = self.shared.store();
@@ -186,6 +187,10 @@ impl Errand {
         store.put(&self.key, self.anchor.as_ref(), stored, replaced, most);
         if self.is_purged() {
             store.remove(self.uri_key());
+            return Err(Reason::Purged);
+        }
+        if !self.stands(stored) {
+            store.remove_one(stored);
             return Err(Reason::Purged);
         }
         self.shared.metrics().count(Event::CacheStored);
@@ -196,9 +201,16 @@ impl Errand {
         self.shared.purges().has_since(self.born, self.uri_key())
     }
 
-    /// Whether `shared` was asked for before the URL was purged, and this request came after.
+    /// Whether `stored` was asked for after all purges of what it belongs to.
+    fn stands(&self, stored: &StoredResponse) -> bool {
+        let versions = self.shared.versions();
+        versions.standing(stored, &self.key.bytes) == Standing::Valid
+    }
+
+    /// Whether `shared` was asked for before the URL was purged, or what it belongs to, and this
+    /// request came after.
     pub(crate) fn is_older_than_purge(&self, shared: &StoredResponse) -> bool {
-        self.shared.purges().has_since(shared.born, self.uri_key())
+        self.shared.purges().has_since(shared.born, self.uri_key()) || !self.stands(shared)
     }
 
     fn uri_key(&self) -> KeyHash {
@@ -267,6 +279,7 @@ fn condemns(reason: Reason) -> bool {
             | Reason::AlreadyStale
             | Reason::Status
             | Reason::TooLarge
+            | Reason::TooManyTags
             | Reason::LiveStream
     )
 }

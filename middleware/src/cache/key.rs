@@ -274,6 +274,38 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Where the target of a request lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place<'a> {
+    pub(crate) scheme: Scheme,
+    /// Lower case.
+    pub(crate) authority: &'a [u8],
+    pub(crate) path: &'a str,
+}
+
+/// What `write_uri` wrote at the beginning of `key`; `None` if it did not.
+pub(crate) fn place(key: &[u8]) -> Option<Place<'_>> {
+    let (_, rest) = key.split_at_checked(1 + size_of::<u64>())?;
+    let (scheme, rest) = rest.split_first()?;
+    let (authority, rest) = read_part(rest)?;
+    let (path, _) = read_part(rest)?;
+    Some(Place {
+        scheme: match scheme {
+            0 => Scheme::Http,
+            _ => Scheme::Https,
+        },
+        authority,
+        path: std::str::from_utf8(path).ok()?,
+    })
+}
+
+/// One part that [`write_part`] wrote, and what follows it.
+fn read_part(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = key.split_first_chunk()?;
+    let length = u32::from_le_bytes(*length);
+    rest.split_at_checked(usize::try_from(length).ok()?)
+}
+
 /// What a key belongs to.
 #[derive(Clone, Copy)]
 #[repr(u8)]

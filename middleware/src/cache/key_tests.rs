@@ -151,3 +151,21 @@ proptest! {
         prop_assert_eq!(key_of(&rules, &one) == key_of(&rules, &other), one == other);
     }
 }
+
+proptest! {
+    #[test]
+    fn the_place_is_read_back_from_a_key(host in "[a-zA-Z.:0-9]{0,12}", path in "/[a-z/%.]{0,12}", query in "[a-z=&]{0,8}") {
+        let settings = CacheSettings::default();
+        let uri = format!("{path}?{query}");
+        for scheme in [Scheme::Http, Scheme::Https] {
+            let request = asked_by("GET", &uri, &[("host", &host)], scheme);
+            let mut key = Vec::new();
+            KeyRules::of(&settings).write_key(&request, &mut key);
+            let place = place(&key).unwrap();
+            prop_assert_eq!(place.scheme, scheme);
+            let authority = host.to_ascii_lowercase();
+            prop_assert_eq!(place.authority, authority.as_bytes());
+            prop_assert_eq!(place.path, path.as_str());
+        }
+    }
+}

@@ -38,6 +38,7 @@
 //! ```
 
 mod advice;
+mod changed;
 mod collapse;
 mod decide;
 mod errand;
@@ -50,6 +51,7 @@ pub mod journal;
 mod keep;
 mod key;
 mod lead;
+mod purge;
 pub mod reason;
 mod recorder;
 pub mod rejudge;
@@ -58,9 +60,11 @@ mod shared;
 mod storable;
 mod store;
 pub mod stored;
+mod tags;
 mod validate;
 mod vary;
 mod verdicts;
+mod versions;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -71,11 +75,12 @@ use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
 use crate::cache::advice::Head;
+use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept, declared_length};
 use crate::cache::follow::Attempt;
-use crate::cache::invalidate::{Changed, Sequence, has_worked, is_unsafe};
+use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::journal::{Done, Journal, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
@@ -83,11 +88,13 @@ use crate::cache::reason::Reason;
 use crate::cache::recorder::{Asking, Became, Recorder};
 use crate::cache::replay::{annotate, replay};
 use crate::cache::store::memory::Lookup;
+use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
+pub use purge::MOST_SEGMENTS;
 pub use shared::{Figures, Purge, SharedCache};
 
 /// Answers from the store, or forwards.
@@ -169,7 +176,7 @@ impl<S: Inner + Clone> Cache<S> {
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
-        let lookup = shared.store().lookup(hash, &self.key, request.headers());
+        let lookup = shared.lookup(hash, &self.key, request.headers());
         let decision = decide(&asked, lookup.found(now), settings, rules);
         let is_other_variant = matches!(lookup, Lookup::OtherVariant(_));
         let kept = lookup.into_kept();
@@ -224,12 +231,14 @@ impl<S: Inner + Clone> Cache<S> {
     /// invalidates what is stored for its URL (RFC 9111 §4.4).
     fn pass(&mut self, request: Request, fwd: Fwd, reason: Reason) -> ResponseFuture {
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
-        let shared = changed.map(|changed| (changed, self.layer.shared.clone()));
         let recorder = self.layer.recorder.as_ref();
         let asking = recorder.map(|recorder| {
             let asking = Asking::of(recorder, &request, 0);
             (asking, request.headers().clone(), self.layer.shared.clone())
         });
+        let layer = changed.is_some().then(|| self.layer.clone());
+        let changed = changed.zip(layer);
+        let strips_tags = self.layer.settings.tags.strip;
         self.inner.call(request).change(move |result| {
             if let Some((asking, fields, shared)) = asking {
                 let answer = result.as_ref().ok().map(|response| Head {
@@ -247,10 +256,13 @@ impl<S: Inner + Clone> Cache<S> {
                 asking.write(&fields, became);
             }
             let Ok(response) = result else { return };
-            if let Some((changed, shared)) = shared
+            if strips_tags {
+                tags::strip(response.headers_mut());
+            }
+            if let Some((changed, layer)) = changed
                 && has_worked(response.status())
             {
-                changed.invalidate(response, &shared);
+                changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
             }
             let status = CacheStatus {
                 outcome: CacheOutcome::Fwd(fwd),
@@ -300,6 +312,8 @@ impl<S: Inner + Clone> Cache<S> {
             pass: None,
             asking: None,
             is_other_variant: false,
+            tags: Ok(Tags::default()),
+            too_many_tags: HeaderMap::new(),
         }
     }
 

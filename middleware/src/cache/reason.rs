@@ -143,6 +143,9 @@ reasons! {
     /// The content is longer than `max_body`.
     TooLarge, "too-large",
         "The content is longer than cache.max_body, or than the whole cache's share for one response.";
+    /// More tags than are allowed.
+    TooManyTags, "too-many-tags",
+        "The response has more tags than cache.tags allows, and to forget one would be to miss a purge.";
     /// Too much is being received at once.
     FillMemory, "fill-memory",
         "Responses under way already hold their share of the cache's memory.";
@@ -151,7 +154,7 @@ reasons! {
         "A live stream is neither stored nor shared.";
     /// Purged while it was fetched.
     Purged, "purged",
-        "The URL was purged or changed by an unsafe method while the response was fetched.";
+        "The URL, or a tag or prefix it belongs to, was purged or changed by an unsafe method while the response was fetched.";
     /// The content ended early.
     Incomplete, "incomplete",
         "The content ended before its declared length, or with an error.";

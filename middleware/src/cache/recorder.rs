@@ -7,11 +7,13 @@ use http_body::Body as _;
 
 use crate::Request;
 use crate::cache::advice::Head;
-use crate::cache::errand::Kept;
+use crate::cache::errand::{Errand, Kept};
 use crate::cache::journal::{
     Answered, Done, Held, Journal, LONGEST_URL, Lines, Record, millis, millis_of,
 };
 use crate::cache::key::{KeyHash, Target};
+use crate::cache::reason::Reason;
+use crate::cache::verdicts::Verdict;
 use crate::clock::Now;
 use crate::facts::{self, Peer, RequestId, Scheme};
 
@@ -120,6 +122,38 @@ impl Asking {
                 after: millis(now.mono.saturating_duration_since(self.received.mono)),
             }),
         });
+    }
+}
+
+impl Errand {
+    /// Notes what came of the upstream's answer.
+    pub(crate) fn note(&self, answer: Option<Head<'_>>, stored: Result<(), Reason>, now: Now) {
+        self.shared.verdicts().note(Verdict {
+            key: self.key.hash,
+            at: now.wall,
+            forwarded: self.reason,
+            status: answer.map(|answer| answer.status),
+            stored,
+        });
+        let done = match stored {
+            Ok(()) => Done::Stored(self.reason),
+            Err(reason) => Done::NotStored(self.reason, reason),
+        };
+        self.record(done, answer, now);
+    }
+
+    /// Writes down what was done.
+    pub(crate) fn record(&self, done: Done, answer: Option<Head<'_>>, now: Now) {
+        if let Some(asking) = &self.asking {
+            let became = Became {
+                done,
+                stored: self.stored.as_ref(),
+                is_other_variant: self.is_other_variant,
+                answer,
+                now,
+            };
+            asking.write(&self.fields, became);
+        }
     }
 }
 

@@ -5,17 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use config::cache::CacheSettings;
-use http::Uri;
+use http::{HeaderMap, Uri};
 use tokio_util::task::TaskTracker;
 
 use crate::cache::collapse::Flights;
 use crate::cache::fill::Bounds;
 use crate::cache::invalidate::PurgeLog;
 use crate::cache::journal::{JOURNALS, Journal, Record};
-use crate::cache::key::{CacheKey, KeyHasher, KeyRules, Target};
-use crate::cache::store::memory::MemoryStore;
+use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
+use crate::cache::store::memory::{Lookup, MemoryStore};
 use crate::cache::stored::StoredResponse;
+use crate::cache::tags::NameHash;
 use crate::cache::verdicts::Verdicts;
+use crate::cache::versions::{Standing, Versions};
 use crate::clock::Clock;
 use crate::content_coding::Coding;
 use crate::content_coding::coded_copies::InProgress;
@@ -31,6 +33,7 @@ struct Shared {
     store: MemoryStore,
     flights: Arc<Flights>,
     purges: PurgeLog,
+    versions: Versions,
     verdicts: Verdicts,
     hasher: KeyHasher,
     /// The rules that routes make keys by; a purge has to know them all. Those of routes that a
@@ -100,6 +103,7 @@ impl SharedCache {
             store: MemoryStore::new(memory, metrics),
             flights: Arc::new(Flights::new(clock.now())),
             purges: PurgeLog::new(),
+            versions: Versions::new(),
             verdicts: Verdicts::new(),
             hasher: KeyHasher::new(),
             rules: RwLock::default(),
@@ -203,15 +207,17 @@ impl SharedCache {
         })
     }
 
+    /// The rules that keys are made by now.
+    fn known_rules(&self) -> Vec<Arc<KeyRules>> {
+        let known = self.0.rules.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// See [`purge_uri`](Self::purge_uri).
     pub(crate) fn purge_target(&self, target: Target<'_>, purge: Purge) -> usize {
-        let known: Vec<Arc<KeyRules>> = {
-            let known = self.0.rules.read().unwrap_or_else(PoisonError::into_inner);
-            known.iter().filter_map(Weak::upgrade).collect()
-        };
         let mut key = Vec::new();
         let mut count = 0;
-        for rules in known {
+        for rules in self.known_rules() {
             self.write_uri_key(&rules, target, &mut key);
             let hash = self.0.hasher.hash(&key);
             let sequence = self.0.purges.note(hash);
@@ -221,6 +227,19 @@ impl SharedCache {
             };
         }
         count
+    }
+
+    /// The groups of what is stored for `target`, as far as its keys are known: not where one URL has
+    /// many.
+    pub(crate) fn groups_of(&self, target: Target<'_>) -> Vec<NameHash> {
+        let (mut key, mut groups) = (Vec::new(), Vec::new());
+        for rules in self.known_rules() {
+            self.write_uri_key(&rules, target, &mut key);
+            self.0.store.groups(self.0.hasher.hash(&key), &mut groups);
+        }
+        groups.sort_unstable();
+        groups.dedup();
+        groups
     }
 
     /// The key that a URL is purged by: its one key, or the anchor of its many.
@@ -241,6 +260,31 @@ impl SharedCache {
         })
     }
 
+    /// What is stored under `key` (whose hash is `hash`) for a request with these fields, and was not
+    /// purged by a tag or prefix. What was is removed.
+    pub(crate) fn lookup(&self, hash: KeyHash, key: &[u8], request: &HeaderMap) -> Lookup {
+        let mut lookup = self.0.store.lookup(hash, key, request);
+        if let Lookup::Stored {
+            stored,
+            is_purged,
+            variants,
+        } = &mut lookup
+        {
+            match self.0.versions.standing(stored, key) {
+                Standing::Valid => {}
+                Standing::Stale => *is_purged = true,
+                Standing::Gone => {
+                    self.0.store.remove_one(stored);
+                    return match *variants - 1 {
+                        0 => Lookup::Nothing,
+                        others => Lookup::OtherVariant(others),
+                    };
+                }
+            }
+        }
+        lookup
+    }
+
     pub(crate) fn store(&self) -> &MemoryStore {
         &self.0.store
     }
@@ -251,6 +295,10 @@ impl SharedCache {
 
     pub(crate) fn purges(&self) -> &PurgeLog {
         &self.0.purges
+    }
+
+    pub(crate) fn versions(&self) -> &Versions {
+        &self.0.versions
     }
 
     pub(crate) fn verdicts(&self) -> &Verdicts {

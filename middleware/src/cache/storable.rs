@@ -10,6 +10,7 @@ use crate::cache::decide::Asked;
 use crate::cache::freshness::{self, Lifetime, Source, Times};
 use crate::cache::key::KeyRules;
 use crate::cache::reason::Reason;
+use crate::cache::tags::Tags;
 use crate::cache::vary::{self, Selection};
 use crate::fields::cache_control::ResponseDirectives;
 use crate::fields::stream::is_live_stream;
@@ -24,6 +25,8 @@ pub(crate) struct Storing {
     pub(crate) without: Vec<HeaderName>,
     /// Whether `Set-Cookie` is taken from everyone, the one who asked included.
     pub(crate) is_cookie_stripped: bool,
+    /// What it is purged by, beside its URL.
+    pub(crate) tags: Tags,
 }
 
 /// What decides about reuse, read once from the response's head.
@@ -104,6 +107,7 @@ pub(crate) fn storable(
         selection: Selection::of(names, exchange.request),
         without,
         is_cookie_stripped: cookie == Cookie::Stripped,
+        tags: Tags::default(),
     })
 }
 

@@ -16,6 +16,7 @@ use crate::cache::freshness::Source;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
 use crate::cache::storable::{Storing, Terms};
+use crate::cache::tags::Tags;
 use crate::cache::vary::Selection;
 use crate::clock::Now;
 use crate::content_coding::Coding;
@@ -47,6 +48,11 @@ pub struct StoredResponse {
     pub(crate) received: Now,
     /// How many purges there had been when it was asked for.
     pub(crate) born: Sequence,
+    /// What it is purged by, beside its URL.
+    pub(crate) tags: Tags,
+    /// The latest purge that it is known to have outlived; from `born` on. Raised by whoever compares
+    /// it with later ones, so that each is compared once.
+    valid_at: AtomicU64,
     pub(crate) key: KeyHash,
     /// Whether the request that brought it had `Authorization`: a background validation needs one too.
     pub(crate) is_authorized: bool,
@@ -87,6 +93,7 @@ impl StoredResponse {
             selection: Selection::default(),
             without: Vec::new(),
             is_cookie_stripped: false,
+            tags: Tags::default(),
         };
         let origin = Origin {
             key: 0,
@@ -114,6 +121,8 @@ impl StoredResponse {
             selection: storing.selection,
             received: origin.received,
             born: origin.born,
+            tags: storing.tags,
+            valid_at: AtomicU64::new(origin.born.number()),
             key: origin.key,
             is_authorized: origin.is_authorized,
             reading: OnceLock::new(),
@@ -138,6 +147,8 @@ impl StoredResponse {
             body,
             coded: Arc::default(),
             selection: self.selection.clone(),
+            tags: self.tags.clone(),
+            valid_at: AtomicU64::new(self.born.number()),
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
             ..*self
@@ -158,6 +169,16 @@ impl StoredResponse {
             },
             ..head
         }
+    }
+
+    /// The latest purge that it is known to have outlived.
+    pub(crate) fn valid_at(&self) -> Sequence {
+        Sequence::new(self.valid_at.load(Ordering::Relaxed))
+    }
+
+    /// Notes that it has outlived all purges up to `latest`.
+    pub(crate) fn confirm_at(&self, latest: Sequence) {
+        self.valid_at.fetch_max(latest.number(), Ordering::Relaxed);
     }
 
     /// What its fields mean for coding.
@@ -250,6 +271,7 @@ impl StoredResponse {
             + block(size_of::<CodedCopies>() + COUNTS)
             + fields_weight(&self.fields)
             + self.selection.size()
+            + self.tags.weight()
             + body
             + coded
     }

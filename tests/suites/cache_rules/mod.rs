@@ -5,6 +5,7 @@ mod authorized;
 mod collapsing;
 mod directives;
 mod freshness;
+mod groups;
 mod invalidation;
 mod ranges;
 mod requests;

@@ -134,6 +134,17 @@ fn cases(reason: Reason) -> Vec<Case> {
                 .long(300 << 10)
                 .config("cache.memory.size", "\"512KiB\""),
         ],
+        R::TooManyTags => {
+            let names: Vec<_> = (0..3000).map(|number| format!("t{number}")).collect();
+            let many = [
+                ("cache-control", "max-age=60"),
+                ("cache-tag", &names.join(",")),
+            ];
+            vec![
+                Case::answered(&many),
+                Case::fresh_with("xkey", "a b c").config("cache.tags.count", "2"),
+            ]
+        }
         R::FillMemory => one(Case::fresh().long(7 << 20).crowded()),
         R::LiveStream => answered(&[
             ("cache-control", "max-age=60"),

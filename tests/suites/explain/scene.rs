@@ -97,6 +97,10 @@ impl Case {
         Self::answered(&[("cache-control", "max-age=60")])
     }
 
+    pub(super) fn fresh_with(name: &str, value: &str) -> Self {
+        Self::answered(&[("cache-control", "max-age=60"), (name, value)])
+    }
+
     pub(super) fn config(mut self, key: &str, value: &str) -> Self {
         self.set_key(key, value);
         self

@@ -12,6 +12,7 @@ use moka::ops::compute::Op;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash};
 use crate::cache::stored::{COUNTS, StoredResponse, block};
+use crate::cache::tags::NameHash;
 use crate::content_coding::Coding;
 use crate::metrics::{Event, Metrics};
 
@@ -251,6 +252,14 @@ impl MemoryStore {
         match self.entries.remove(&key) {
             None => 0,
             Some(entry) => entry.responses().len().max(1),
+        }
+    }
+
+    /// Adds the groups (RFC 9875) of what is stored under `key` to `groups`.
+    pub(crate) fn groups(&self, key: KeyHash, groups: &mut Vec<NameHash>) {
+        if let Some(entry) = self.entries.get(&key) {
+            let responses = entry.responses().iter();
+            groups.extend(responses.flat_map(|stored| stored.tags.groups()));
         }
     }
 

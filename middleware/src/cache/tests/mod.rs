@@ -3,6 +3,7 @@
 mod background;
 mod collapsing;
 mod filling;
+mod groups;
 mod invalidation;
 mod reuse;
 mod speed;

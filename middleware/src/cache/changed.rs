@@ -1,0 +1,122 @@
+//! What an unsafe request that worked has changed, and so makes invalid: its URL and those that its
+//! answer names (RFC 9111 §4.4), groups (RFC 9875 §2.2.1, §3), and what the operator's rules say.
+
+use config::invalidate::InvalidateRule;
+use http::{Method, Uri};
+
+use crate::cache::invalidate::also_changed;
+use crate::cache::key::Target;
+use crate::cache::shared::{Purge, SharedCache};
+use crate::facts::Scheme;
+use crate::fields::tags::invalidated_groups;
+use crate::pattern::Wanted;
+use crate::{Request, Response};
+
+/// An unsafe request on its way: what is needed of it when its answer comes.
+pub(crate) struct Changed {
+    method: Method,
+    scheme: Scheme,
+    authority: Vec<u8>,
+    uri: Uri,
+}
+
+impl Changed {
+    pub(crate) fn of(request: &Request) -> Self {
+        let target = Target::of(request);
+        Self {
+            method: request.method().clone(),
+            scheme: target.scheme,
+            authority: target.authority.to_vec(),
+            uri: request.uri().clone(),
+        }
+    }
+
+    /// Makes invalid what the request has changed, now that `response` says that it worked.
+    pub(crate) fn invalidate(
+        &self,
+        response: &Response,
+        rules: &[InvalidateRule],
+        shared: &SharedCache,
+    ) {
+        let target = self.target(&self.uri);
+        shared.invalidate_target(target);
+        for other in also_changed(target, response.headers()) {
+            if let Ok(uri) = other.parse() {
+                shared.invalidate_target(self.target(&uri));
+            }
+        }
+        let groups = invalidated_groups(response.headers());
+        if !groups.is_empty() {
+            shared.purge_groups(self.scheme, &self.authority, &groups, Purge::Hard);
+        }
+        if !rules.is_empty() {
+            self.follow(rules, response, shared);
+        }
+    }
+
+    /// What the operator's rules say of this request.
+    fn follow(&self, rules: &[InvalidateRule], response: &Response, shared: &SharedCache) {
+        let host = std::str::from_utf8(&self.authority).unwrap_or_default();
+        let wanted = Wanted::new(self.method.as_str(), host, self.uri.path());
+        let status = response.status().as_u16();
+        let matching = rules
+            .iter()
+            .filter(|rule| rule.status.holds(status) && wanted.matches(&rule.pattern));
+        for rule in matching {
+            let captured = wanted.captured(&rule.pattern);
+            let purge = if rule.soft { Purge::Soft } else { Purge::Hard };
+            let spelled = |templates: &[config::invalidate::Template]| -> Vec<String> {
+                let mut names: Vec<String> = templates
+                    .iter()
+                    .flat_map(|template| spellings(template, &captured))
+                    .collect();
+                names.sort_unstable();
+                names.dedup();
+                names
+            };
+            shared.purge_tags(&spelled(&rule.tags), purge);
+            shared.purge_prefixes(None, &spelled(&rule.prefixes), purge);
+        }
+    }
+
+    fn target<'a>(&'a self, uri: &'a Uri) -> Target<'a> {
+        Target::new(self.scheme, &self.authority, uri)
+    }
+}
+
+/// What a template says with the placeholders filled in: as the path has them and, where that is
+/// different, as an app has decoded them; it may tag by either.
+fn spellings(
+    template: &config::invalidate::Template,
+    captured: &[(&str, &str)],
+) -> impl Iterator<Item = String> {
+    let value = |name: &str| {
+        let found = captured.iter().find(|(known, _)| *known == name);
+        found.map_or("", |(_, value)| *value)
+    };
+    let raw = template.fill(|name| value(name).to_owned());
+    let decoded = template.fill(|name| decoded(value(name)));
+    let other = (decoded != raw).then_some(decoded);
+    std::iter::once(raw).chain(other)
+}
+
+/// Without escapes (RFC 3986 §2.1), as far as that is text.
+fn decoded(segment: &str) -> String {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let escape = match after {
+            [high, low, after @ ..] if byte == b'%' => hex(*high, *low).map(|plain| (plain, after)),
+            _ => None,
+        };
+        let (plain, after) = escape.unwrap_or((byte, after));
+        bytes.push(plain);
+        rest = after;
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| segment.to_owned())
+}
+
+fn hex(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+}
