@@ -32,6 +32,8 @@ pub struct RequestFacts {
     /// What we call ourselves in `Via` towards the upstream, so that a loop is noticed; `None` until
     /// the forwarding layer has run. Each core has its own copy.
     pub pseudonym: Option<Arc<str>>,
+    /// Where interim responses go; `None` where the client cannot be sent any.
+    pub interim: Option<InterimSink>,
 }
 
 impl RequestFacts {
@@ -45,8 +47,37 @@ impl RequestFacts {
             client: peer.address(),
             trace: None,
             pseudonym: None,
+            interim: None,
         }
     }
+}
+
+/// The way of interim responses (RFC 9110 §15.2) to the one client that made a request.
+#[derive(Clone, Debug)]
+pub struct InterimSink {
+    connection: Arc<dyn TakesInterim>,
+    request: u32,
+}
+
+impl InterimSink {
+    /// For the request that `connection` knows by this number.
+    pub fn new(connection: Arc<dyn TakesInterim>, request: u32) -> Self {
+        Self {
+            connection,
+            request,
+        }
+    }
+
+    /// Sends a whole head as HTTP/1.1 writes it, its empty line included.
+    pub fn send(&self, head: &[u8]) {
+        self.connection.take(self.request, head);
+    }
+}
+
+/// A client's connection that can be sent interim responses.
+pub trait TakesInterim: Send + Sync + fmt::Debug {
+    /// Takes the head of one, or lets it go: where `request` has had its answer, or too many.
+    fn take(&self, request: u32, head: &[u8]);
 }
 
 /// The other end of a connection.

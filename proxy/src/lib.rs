@@ -55,6 +55,7 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
         clock,
         metrics: shared.metrics.clone(),
         limits: settings.limits,
+        interim: settings.forwarding.interim,
         signals: signals.clone(),
     };
     let front = {

@@ -39,7 +39,7 @@ impl Router {
                 &route.upstream,
                 core.index,
                 route.strip_prefix.clone(),
-                settings.forwarding.host,
+                &settings.forwarding,
             );
             Route {
                 settings: route.clone(),

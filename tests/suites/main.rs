@@ -12,6 +12,7 @@ mod forwarding;
 mod framing;
 mod hostile;
 mod house;
+mod interim;
 mod limits;
 mod listen;
 mod pains;

@@ -114,7 +114,12 @@ pub(crate) fn background_request(
     *request.uri_mut() = model.uri().clone();
     *request.version_mut() = model.version();
     if let Some(facts) = model.extensions().get::<RequestFacts>() {
-        request.extensions_mut().insert(facts.clone());
+        // Nobody waits for it, so interim responses to it are nobody's.
+        let interim = None;
+        request.extensions_mut().insert(RequestFacts {
+            interim,
+            ..facts.clone()
+        });
     }
     let mut fields = model.headers().clone();
     for name in PERSONAL {

@@ -37,6 +37,7 @@
 //! # });
 //! ```
 
+mod interim;
 mod outgoing;
 mod scan;
 mod target;
@@ -55,6 +56,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tower::{Layer, Service};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
+pub use self::interim::Interims;
 pub use self::outgoing::{strip_trailers, write_outgoing};
 
 use self::outgoing::X_FORWARDED_FOR;

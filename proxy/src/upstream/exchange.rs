@@ -93,6 +93,10 @@ impl Lane {
                 write_outgoing(request.headers_mut(), facts, *received);
             }
             self.address(&mut request, &lease)?;
+            if !lease.is_http2() {
+                let client = told.as_ref().and_then(|(facts, _)| facts.interim.as_ref());
+                outgoing::listen(&mut request, self.interims.as_ref(), client);
+            }
             let failed = match self.send(&mut lease, request, started).await {
                 Ok(answer) => return self.finish(answer, lease, way, started, timing).await,
                 Err(failed) => failed,

@@ -4,9 +4,11 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use http_body::Body as _;
 use middleware::clock::Clock;
+use middleware::facts::InterimSink;
+use middleware::forwarding::Interims;
 use middleware::{Error, ErrorKind, Result};
 
 use super::endpoint::Endpoint;
@@ -27,25 +29,40 @@ pub(super) fn frame(
     } else {
         frame_something(&head.method, &mut head.headers, body.size_hint().exact())?;
     }
-    let awaited = expects_continue(&head.headers)
-        .then(|| body.await_continue())
-        .flatten();
+    if watch.is_none() {
+        // The content is here, so nothing is to be waited for.
+        head.headers.remove(EXPECT);
+    } else if expects_continue(&head.headers) {
+        body.await_continue();
+    }
     join_cookies(&mut head.headers);
     head.version = Version::HTTP_11;
-    let mut request = Request::from_parts(head, body);
-    match awaited {
-        Some(go_on) => hyper::ext::on_informational(&mut request, move |answer| {
-            if answer.status() == http::StatusCode::CONTINUE {
+    Ok((Request::from_parts(head, body), watch))
+}
+
+/// Listens for interim responses, where any mean something: a `100` lets awaited content go, others
+/// are passed on to `client` (HTTP/1.1 alone; nobody hears of them on HTTP/2).
+pub(super) fn listen(
+    request: &mut Request<Outgoing>,
+    interims: Option<&Interims>,
+    client: Option<&InterimSink>,
+) {
+    let go_on = request.body().continuation();
+    let passed_on = interims.cloned().zip(client.cloned());
+    if go_on.is_none() && passed_on.is_none() {
+        return;
+    }
+    hyper::ext::on_informational(request, move |interim| {
+        if interim.status() == StatusCode::CONTINUE {
+            if let Some(go_on) = &go_on {
                 go_on();
             }
-        }),
-        // The content is here, so nothing is to be waited for.
-        None if watch.is_none() => {
-            request.headers_mut().remove(EXPECT);
+        } else if let Some((interims, client)) = &passed_on
+            && let Some(head) = interims.head(interim.status(), interim.headers())
+        {
+            client.send(&head);
         }
-        None => {}
-    }
-    Ok((request, watch))
+    });
 }
 
 /// Joins the lines that an HTTP/2 client may split its cookies into: "these MUST be concatenated …
