@@ -272,7 +272,10 @@ fn lines(route: &str, keys: &[(&'static str, String)]) -> String {
         let Item::Table(table) = item else {
             return format!("{name} = {item}");
         };
-        let keys = table.0.iter().map(|(name, item)| format!("{name} = {item}"));
+        let keys = table
+            .0
+            .iter()
+            .map(|(name, item)| format!("{name} = {item}"));
         format!("[{name}]\n{}", keys.collect::<Vec<_>>().join("\n"))
     });
     let route = (!here.0.is_empty()).then(|| {

@@ -15,6 +15,7 @@ use crate::cache::decide::{Asked, Candidate, may_stand_in};
 use crate::cache::fill::Fill;
 use crate::cache::freshness::Times;
 use crate::cache::invalidate::Sequence;
+use crate::cache::journal;
 use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
 use crate::cache::reason::Reason;
 use crate::cache::recorder::Asking;
@@ -433,7 +434,7 @@ impl Errand {
             .counts()
             .collapsed
             .fetch_add(1, Ordering::Relaxed);
-        self.record(Done::Collapsed, None, now);
+        self.record(journal::Done::Collapsed, None, now);
         CacheStatus {
             outcome: CacheOutcome::Fwd(self.fwd),
             fwd_status: None,

@@ -71,6 +71,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use config::cache::CacheSettings;
+use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
