@@ -52,7 +52,7 @@ pub fn route_stack(
     core: &Core,
     upstream: Upstream,
 ) -> RouteStack {
-    let cache = CacheLayer::new(route.cache.clone(), shared.cache.clone());
+    let cache = CacheLayer::new(route.cache.clone(), shared.cache.clone()).on_route(&route.name);
     let cache = match &core.journal {
         Some(journal) => cache.recorded(journal.clone(), route.name.clone()),
         None => cache,

@@ -17,7 +17,7 @@ use crate::cache::key::KeyRules;
 use crate::cache::reason::Reason;
 use crate::cache::storable::is_about_one_request;
 use crate::explanation::{Advice, Change, Field, toml_text};
-use crate::fields::{tags, targeted};
+use crate::fields::{surrogate_control, tags, targeted};
 
 /// What is known of the decision that advice is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -197,10 +197,18 @@ impl Case<'_> {
 
     /// The field that the app speaks to us by: the targeted one where it does (RFC 9213 §2.2).
     fn control(&self) -> HeaderName {
-        match self.fields().and_then(targeted::of) {
-            Some(_) => targeted::CDN_CACHE_CONTROL,
-            None => CACHE_CONTROL,
-        }
+        let targeted = &self.settings.targeted;
+        let surrogate = targeted.surrogate_control.then_some("surrogate-control");
+        let names = targeted.fields.iter().map(String::as_str).chain(surrogate);
+        let said = |name: &&str| {
+            self.fields().is_some_and(|fields| match *name {
+                "surrogate-control" => surrogate_control::of(fields).is_some(),
+                name => targeted::of(fields, [name]).is_some(),
+            })
+        };
+        let mut names = names.filter(said);
+        let name = names.next().and_then(|name| name.parse().ok());
+        name.unwrap_or(CACHE_CONTROL)
     }
 
     /// The app's own word for a lifetime longer than `age`.
@@ -374,12 +382,17 @@ impl Case<'_> {
 const MOST_TAGS: usize = 4096;
 
 /// A name as it is mostly written.
-fn title(name: &HeaderName) -> &'static str {
-    if *name == CACHE_CONTROL {
-        "Cache-Control"
-    } else {
-        "CDN-Cache-Control"
-    }
+fn title(name: &HeaderName) -> String {
+    let parts = name.as_str().split('-').map(|part| match part {
+        "cdn" => "CDN".to_owned(),
+        part => part
+            .chars()
+            .take(1)
+            .flat_map(char::to_uppercase)
+            .chain(part.chars().skip(1))
+            .collect(),
+    });
+    parts.collect::<Vec<String>>().join("-")
 }
 
 /// Seconds that people write, more than `age`.

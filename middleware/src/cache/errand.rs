@@ -10,10 +10,12 @@ use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 
 use crate::cache::advice::Head;
+use crate::cache::apart::Apart;
 use crate::cache::collapse::{Failure, Flight, Outcome};
 use crate::cache::decide::{Asked, Candidate, may_stand_in};
 use crate::cache::fill::Fill;
 use crate::cache::freshness::Times;
+use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
 use crate::cache::journal;
 use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
@@ -54,10 +56,14 @@ pub(crate) struct Errand {
     pub(crate) asking: Option<Asking>,
     /// Whether something is stored for other values of the nominated fields.
     pub(crate) is_other_variant: bool,
-    /// What the answer belongs to, or why that is not known; read when it comes.
-    pub(crate) tags: Result<Tags, Reason>,
     /// The fields that named them, where that is why; the answer may be without them by then.
     pub(crate) too_many_tags: HeaderMap,
+    /// Where it is counted what a lifetime would have saved; `None` where that is not followed.
+    pub(crate) ghost: Option<Following>,
+    /// What the answer belongs to, or why that is not known; read when it comes.
+    pub(crate) tags: Result<Tags, Reason>,
+    /// What the answer says to us and not to clients; taken out of it when it comes.
+    pub(crate) apart: Apart,
 }
 
 /// A stored response, and whether a soft purge has marked it.
@@ -147,7 +153,7 @@ impl Errand {
     ) -> Result<Response> {
         let now = self.shared.clock().now();
         if let Ok(answer) = &mut result {
-            self.take_tags(answer);
+            self.take_aside(answer);
         }
         match result {
             Err(error) => self.failed(error, flight, now),
@@ -169,8 +175,8 @@ impl Errand {
         }
     }
 
-    /// Reads what the answer belongs to, and keeps from others what is said of it to us alone.
-    fn take_tags(&mut self, answer: &mut Response) {
+    /// Reads what the answer belongs to, and keeps from others what is said to us alone.
+    fn take_aside(&mut self, answer: &mut Response) {
         let confirmed = self.stored.as_ref().filter(|_| self.validates);
         let confirmed = confirmed.filter(|_| answer.status() == StatusCode::NOT_MODIFIED);
         self.tags = match key::place(&self.key.bytes) {
@@ -186,6 +192,11 @@ impl Errand {
         if self.tags.is_err() {
             self.too_many_tags = tags::of(answer.headers());
         }
+        self.apart = Apart::take(
+            answer.headers_mut(),
+            confirmed.map(|kept| &kept.stored.apart),
+            &self.settings.targeted,
+        );
         if self.settings.tags.strip {
             tags::strip(answer.headers_mut());
         }
@@ -315,6 +326,7 @@ impl Errand {
         self.note(Some(head), Err(verdict), now);
         let status = self.status(status, Err(reason), None);
         annotate(&mut answer, status);
+        self.haunt(verdict, &mut answer, now);
         answer
     }
 
@@ -343,11 +355,12 @@ impl Errand {
         length: Option<u64>,
         now: Now,
     ) -> Result<Storing, Reason> {
+        let with_apart = self.apart.with(fields);
         let exchange = Exchange {
             asked: &self.asked,
             request: &self.fields,
             status,
-            fields,
+            fields: with_apart.as_ref().unwrap_or(fields),
             length,
             times: Times {
                 requested: self.requested.wall,
@@ -356,7 +369,12 @@ impl Errand {
         };
         let storing = storable(exchange, &self.settings, &self.rules)?;
         let tags = self.tags.clone()?;
-        Ok(Storing { tags, ..storing })
+        let apart = self.apart.clone();
+        Ok(Storing {
+            tags,
+            apart,
+            ..storing
+        })
     }
 
     /// Passes an answer on that is for this client alone.
@@ -369,19 +387,14 @@ impl Errand {
     ) -> Response {
         self.unshared(reason, answer.status(), flight.as_ref(), now);
         let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
-        let mut head = Head {
+        let head = Head {
             length: declared,
             ..Head::new(answer.status(), answer.headers())
         };
-        let mut with_tags = HeaderMap::new();
-        if reason == Reason::TooManyTags {
-            with_tags.clone_from(answer.headers());
-            with_tags.extend(self.too_many_tags.clone());
-            head.fields = &with_tags;
-        }
         self.note(Some(head), Err(reason), now);
         let status = self.status(answer.status(), Err(reason), None);
         annotate(&mut answer, status);
+        self.haunt(reason, &mut answer, now);
         answer
     }
 

@@ -141,13 +141,15 @@ impl SharedCache {
         explanation.variants = lookup.variants();
         let found = lookup.found(now);
         let mut case = case;
+        let whole;
         if let (Found::Stored(candidate), Lookup::Stored { stored, .. }) = (found, &lookup) {
             let brief = stored.brief(candidate);
             explanation
                 .chain
                 .push(Step::said(Part::Cache, brief.sentence()));
             explanation.stored = Some(brief);
-            case.stored = Some((candidate, &stored.fields));
+            whole = stored.apart.with(&stored.fields);
+            case.stored = Some((candidate, whole.as_ref().unwrap_or(&stored.fields)));
         }
         let (would, reason) = said(decide(&asked, found, settings, &rules));
         explanation.would = would;

@@ -242,7 +242,8 @@ impl Lines {
             | "x-accel-buffering" | "surrogate-control" | "no-vary-search" | "accept-ranges" => {
                 lines.write_all(name, fields);
             }
-            name_text if name_text.ends_with("-cache-control") => lines.write_all(name, fields),
+            // All of RFC 9213 are called so.
+            text if text.ends_with("-cache-control") => lines.write_all(name, fields),
             _ => {}
         })
     }

@@ -86,10 +86,12 @@ fn secrets_and_what_no_rule_reads_are_names_only() {
         ("x-powered-by", "s3cret"),
         ("cache-control", "max-age=1"),
         ("fastly-cache-control", "max-age=2"),
+        ("cache-tag", "s3cret, s3cret2"),
     ]));
     assert!(!format!("{answered:?}").contains("s3cret"), "{answered:?}");
     assert!(answered.to_fields().contains_key("set-cookie"));
     assert_eq!(answered.to_fields()["fastly-cache-control"], "max-age=2");
+    assert_eq!(answered.to_fields()["cache-tag"], "2 tags, 13 bytes");
 }
 
 #[test]

@@ -213,7 +213,7 @@ impl Errand {
         self.shared.purges().has_since(shared.born, self.uri_key()) || !self.stands(shared)
     }
 
-    fn uri_key(&self) -> KeyHash {
+    pub(crate) fn uri_key(&self) -> KeyHash {
         self.anchor
             .as_ref()
             .map_or(self.key.hash, |anchor| anchor.hash)

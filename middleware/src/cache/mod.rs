@@ -38,6 +38,7 @@
 //! ```
 
 mod advice;
+mod apart;
 mod changed;
 mod collapse;
 mod decide;
@@ -46,6 +47,7 @@ pub mod explain;
 mod fill;
 mod follow;
 mod freshness;
+pub mod ghost;
 mod invalidate;
 pub mod journal;
 mod keep;
@@ -75,23 +77,26 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
-use crate::cache::advice::Head;
+use crate::cache::apart::Apart;
 use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
-use crate::cache::errand::{Errand, Kept, declared_length};
+use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
+use crate::cache::ghost::GhostRoute;
+use crate::cache::ghost::follow::{Following, Passing};
 use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::journal::{Done, Journal, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
-use crate::cache::recorder::{Asking, Became, Recorder};
+use crate::cache::recorder::{Asking, PassedBy, Recorder};
 use crate::cache::replay::{annotate, replay};
 use crate::cache::store::memory::Lookup;
 use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
+use crate::fields::cache_status;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
@@ -106,6 +111,8 @@ pub struct CacheLayer {
     shared: SharedCache,
     /// Where decisions are written down; `None` where nobody can ask for them.
     recorder: Option<Arc<Recorder>>,
+    /// Follows what is not stored; `None` where that is off.
+    ghost: Option<Arc<GhostRoute>>,
 }
 
 impl CacheLayer {
@@ -116,6 +123,7 @@ impl CacheLayer {
             settings,
             shared,
             recorder: None,
+            ghost: None,
         }
     }
 
@@ -125,6 +133,15 @@ impl CacheLayer {
             recorder: Some(Arc::new(Recorder { journal, route })),
             ..self
         }
+    }
+
+    /// Tells the route's name, under which what is not stored is followed, if the settings say so.
+    #[must_use]
+    pub fn on_route(self, name: &str) -> Self {
+        let (settings, rules) = (&self.settings, &self.rules);
+        let ghost = self.shared.ghost();
+        let ghost = ghost.route(name, settings, rules, &self.shared);
+        Self { ghost, ..self }
     }
 }
 
@@ -163,6 +180,19 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
 
     fn call(&mut self, request: Request) -> ResponseFuture {
         let now = facts::of_request(&request).received;
+        if self.layer.settings.status_key && Asked::of(&request, &self.layer.settings).is_ok() {
+            let key = self
+                .layer
+                .rules
+                .print(Target::of(&request), request.headers());
+            let key = key.join("; ");
+            let answer = self.serve(request, now, Attempt::default());
+            return answer.change(move |result| {
+                if let Ok(response) = result {
+                    cache_status::add_key(response.headers_mut(), &key);
+                }
+            });
+        }
         self.serve(request, now, Attempt::default())
     }
 }
@@ -172,7 +202,7 @@ impl<S: Inner + Clone> Cache<S> {
         let settings = &self.layer.settings;
         let asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
-            Err((fwd, reason)) => return self.pass(request, fwd, reason),
+            Err((fwd, reason)) => return self.pass(request, now, fwd, reason),
         };
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
@@ -186,7 +216,7 @@ impl<S: Inner + Clone> Cache<S> {
                 if let Some(recorder) = &self.layer.recorder
                     && self.pace.is_due(now.mono)
                 {
-                    recorder.hit(&request, hash, &kept, Done::Hit, now);
+                    recorder.answered(&request, hash, Some(&kept), false, Done::Hit);
                 }
                 hit(&kept, &asked, now, CacheOutcome::Hit, None)
             }
@@ -194,7 +224,8 @@ impl<S: Inner + Clone> Cache<S> {
                 if let Some(recorder) = &self.layer.recorder
                     && self.pace.is_due(now.mono)
                 {
-                    recorder.hit(&request, hash, &kept, Done::Stale(reason), now);
+                    let done = Done::Stale(reason);
+                    recorder.answered(&request, hash, Some(&kept), false, done);
                 }
                 if validate {
                     self.validate_in_background(&request, hash, &kept, now);
@@ -203,14 +234,8 @@ impl<S: Inner + Clone> Cache<S> {
             }
             (Decision::GatewayTimeout, kept) => {
                 if let Some(recorder) = &self.layer.recorder {
-                    let became = Became {
-                        done: Done::GatewayTimeout,
-                        stored: kept.as_ref(),
-                        is_other_variant,
-                        answer: None,
-                        now,
-                    };
-                    Asking::of(recorder, &request, hash).write(request.headers(), became);
+                    let done = Done::GatewayTimeout;
+                    recorder.answered(&request, hash, kept.as_ref(), is_other_variant, done);
                 }
                 ResponseFuture::ready(Err(Error::client(ErrorKind::OnlyIfCached)
                     .detail("nothing usable is stored, and the request says only-if-cached")))
@@ -230,35 +255,34 @@ impl<S: Inner + Clone> Cache<S> {
 
     /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
     /// invalidates what is stored for its URL (RFC 9111 §4.4).
-    fn pass(&mut self, request: Request, fwd: Fwd, reason: Reason) -> ResponseFuture {
+    fn pass(&mut self, request: Request, now: Now, fwd: Fwd, reason: Reason) -> ResponseFuture {
+        let followed = Passing::of(&self.layer, &request, now, &mut self.key);
+        let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
-        let recorder = self.layer.recorder.as_ref();
-        let asking = recorder.map(|recorder| {
-            let asking = Asking::of(recorder, &request, 0);
-            (asking, request.headers().clone(), self.layer.shared.clone())
-        });
+        let noted = PassedBy::of(&self.layer, &request, reason);
         let layer = changed.is_some().then(|| self.layer.clone());
         let changed = changed.zip(layer);
-        let strips_tags = self.layer.settings.tags.strip;
+        let settings = &self.layer.settings;
+        let strips_tags = settings.tags.strip;
+        let hides_more = settings.targeted.hidden().next().is_some();
+        let hiding = hides_more.then(|| settings.clone());
         self.inner.call(request).change(move |result| {
-            if let Some((asking, fields, shared)) = asking {
-                let answer = result.as_ref().ok().map(|response| Head {
-                    status: response.status(),
-                    fields: response.headers(),
-                    length: declared_length(response.headers()),
-                });
-                let became = Became {
-                    done: Done::Bypassed(reason),
-                    stored: None,
-                    is_other_variant: false,
-                    answer,
-                    now: shared.clock().now(),
-                };
-                asking.write(&fields, became);
+            if let Some(noted) = noted {
+                noted.ended(result);
+            }
+            if let Some((passing, clock)) = followed {
+                passing.ended(result, clock.now());
             }
             let Ok(response) = result else { return };
             if strips_tags {
                 tags::strip(response.headers_mut());
+            }
+            if let Some(settings) = hiding {
+                drop(Apart::take(
+                    response.headers_mut(),
+                    None,
+                    &settings.targeted,
+                ));
             }
             if let Some((changed, layer)) = changed
                 && has_worked(response.status())
@@ -291,6 +315,7 @@ impl<S: Inner + Clone> Cache<S> {
             rules,
             shared,
             recorder: _,
+            ghost,
         } = self.layer.clone();
         asked.is_overriding = overrides(request.headers(), &rules);
         Errand {
@@ -313,8 +338,10 @@ impl<S: Inner + Clone> Cache<S> {
             pass: None,
             asking: None,
             is_other_variant: false,
-            tags: Ok(Tags::default()),
             too_many_tags: HeaderMap::new(),
+            ghost: ghost.map(|ghost| Following::of(&ghost, request)),
+            tags: Ok(Tags::default()),
+            apart: Apart::default(),
         }
     }
 

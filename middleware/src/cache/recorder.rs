@@ -5,17 +5,18 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, Uri};
 use http_body::Body as _;
 
-use crate::Request;
+use crate::cache::CacheLayer;
 use crate::cache::advice::Head;
-use crate::cache::errand::{Errand, Kept};
+use crate::cache::errand::{Errand, Kept, declared_length};
 use crate::cache::journal::{
     Answered, Done, Held, Journal, LONGEST_URL, Lines, Record, millis, millis_of,
 };
 use crate::cache::key::{KeyHash, Target};
 use crate::cache::reason::Reason;
 use crate::cache::verdicts::Verdict;
-use crate::clock::Now;
+use crate::clock::{Clock, Now};
 use crate::facts::{self, Peer, RequestId, Scheme};
+use crate::{Request, Response, Result};
 
 /// Where one route's decisions on one core are written down.
 #[derive(Debug)]
@@ -50,23 +51,60 @@ pub(crate) struct Became<'a> {
 }
 
 impl Recorder {
-    /// Writes a hit down.
-    pub(crate) fn hit(
+    /// Writes down what was answered here at once.
+    pub(crate) fn answered(
         self: &Arc<Self>,
         request: &Request,
         key: KeyHash,
-        kept: &Kept,
+        stored: Option<&Kept>,
+        is_other_variant: bool,
         done: Done,
-        now: Now,
     ) {
+        let asking = Asking::of(self, request, key);
         let became = Became {
             done,
-            stored: Some(kept),
-            is_other_variant: false,
+            stored,
+            is_other_variant,
             answer: None,
-            now,
+            now: asking.received,
         };
-        Asking::of(self, request, key).write(request.headers(), became);
+        asking.write(request.headers(), became);
+    }
+}
+
+/// A request that is forwarded without being a matter for the cache.
+#[derive(Debug)]
+pub(crate) struct PassedBy {
+    asking: Asking,
+    fields: HeaderMap,
+    reason: Reason,
+    clock: Clock,
+}
+
+impl PassedBy {
+    pub(crate) fn of(layer: &CacheLayer, request: &Request, reason: Reason) -> Option<Self> {
+        let recorder = layer.recorder.as_ref()?;
+        Some(Self {
+            asking: Asking::of(recorder, request, 0),
+            fields: request.headers().clone(),
+            reason,
+            clock: layer.shared.clock().clone(),
+        })
+    }
+
+    pub(crate) fn ended(self, result: &Result<Response>) {
+        let answer = result.as_ref().ok().map(|response| Head {
+            length: declared_length(response.headers()),
+            ..Head::new(response.status(), response.headers())
+        });
+        let became = Became {
+            done: Done::Bypassed(self.reason),
+            stored: None,
+            is_other_variant: false,
+            answer,
+            now: self.clock.now(),
+        };
+        self.asking.write(&self.fields, became);
     }
 }
 
@@ -113,7 +151,7 @@ impl Asking {
             has_content: self.has_content,
             request: Lines::of_request(fields),
             done,
-            stored: stored.map(|kept| held(kept, self.received)),
+            stored: stored.map(|kept| self.held(kept)),
             is_other_variant,
             answer: answer.map(|answer| Answered {
                 status: answer.status.as_u16(),
@@ -122,6 +160,22 @@ impl Asking {
                 after: millis(now.mono.saturating_duration_since(self.received.mono)),
             }),
         });
+    }
+
+    fn held(&self, kept: &Kept) -> Held {
+        let stored = &kept.stored;
+        let whole = stored.apart.with(&stored.fields);
+        Held {
+            status: stored.status.as_u16(),
+            fields: self
+                .recorder
+                .lines(whole.as_ref().unwrap_or(&stored.fields)),
+            length: stored.length(),
+            initial_age: millis(stored.terms.initial_age),
+            age: millis(stored.age(self.received)),
+            is_purged: kept.is_purged,
+            is_authorized: stored.is_authorized,
+        }
     }
 }
 
@@ -145,6 +199,19 @@ impl Errand {
     /// Writes down what was done.
     pub(crate) fn record(&self, done: Done, answer: Option<Head<'_>>, now: Now) {
         if let Some(asking) = &self.asking {
+            // What was taken out of the answer by now has decided nevertheless.
+            let whole = answer.map(|answer| {
+                let mut whole = self.apart.with(answer.fields);
+                if self.tags.is_err() {
+                    let whole = whole.get_or_insert_with(|| answer.fields.clone());
+                    whole.extend(self.too_many_tags.clone());
+                }
+                whole
+            });
+            let answer = answer.map(|answer| Head {
+                fields: whole.iter().flatten().next().unwrap_or(answer.fields),
+                ..answer
+            });
             let became = Became {
                 done,
                 stored: self.stored.as_ref(),
@@ -154,18 +221,5 @@ impl Errand {
             };
             asking.write(&self.fields, became);
         }
-    }
-}
-
-fn held(kept: &Kept, now: Now) -> Held {
-    let stored = &kept.stored;
-    Held {
-        status: stored.status.as_u16(),
-        fields: Lines::of_answer(&stored.fields),
-        length: stored.length(),
-        initial_age: millis(stored.terms.initial_age),
-        age: millis(stored.age(now)),
-        is_purged: kept.is_purged,
-        is_authorized: stored.is_authorized,
     }
 }

@@ -61,7 +61,7 @@ struct Recent<'a> {
     judged: Option<again::Verdict>,
 }
 
-fn wants_text(asked: Option<&str>, headers: &HeaderMap) -> bool {
+pub(super) fn wants_text(asked: Option<&str>, headers: &HeaderMap) -> bool {
     match query::value(asked, "format") {
         Some(format) => format == "text",
         None => reply::wants_text(headers),

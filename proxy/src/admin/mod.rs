@@ -13,6 +13,7 @@ mod purge;
 mod query;
 mod question;
 mod reply;
+mod savings;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -264,7 +265,7 @@ fn index(_: &Admin, _: &Parts, _: &Bytes) -> Reply {
             purpose,
             ..
         } = resource;
-        lines.push_str(&format!("{path:<15} {methods:<14} {purpose}\n"));
+        lines.push_str(&format!("{path:<17} {methods:<14} {purpose}\n"));
     }
     reply::text(lines)
 }
@@ -318,6 +319,13 @@ const RESOURCES: &[Resource] = &[
         access: Access::Operator,
         purpose: "the latest decisions, secrets left out, for judging them again",
         answer: explain::recent,
+    },
+    Resource {
+        path: "/explain/savings",
+        methods: "GET, HEAD",
+        access: Access::Operator,
+        purpose: "what a cache would save where nothing is stored, at which risk, and the TOML for it",
+        answer: savings::savings,
     },
     Resource {
         path: "/purge",

@@ -9,6 +9,7 @@ mod groups;
 mod invalidation;
 mod ranges;
 mod requests;
+mod status;
 mod stored_fields;
 mod targeted;
 mod updates;

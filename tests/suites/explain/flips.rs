@@ -101,6 +101,12 @@ fn cases(reason: Reason) -> Vec<Case> {
                 ("cdn-cache-control", "no-store"),
                 ("cache-control", "max-age=60"),
             ]),
+            Case::answered(&[
+                ("own-cache-control", "no-store"),
+                ("cache-control", "max-age=60"),
+            ])
+            .config("cache.targeted.fields", "[\"own-cache-control\"]")
+            .config("cache.targeted.strip", "true"),
         ],
         R::Private => answered(&[("cache-control", "private, max-age=60")]),
         R::SetCookie => answered(&[("cache-control", "max-age=60"), ("set-cookie", "a=1")]),
