@@ -167,9 +167,7 @@ impl Asking {
         let whole = stored.apart.with(&stored.fields);
         Held {
             status: stored.status.as_u16(),
-            fields: self
-                .recorder
-                .lines(whole.as_ref().unwrap_or(&stored.fields)),
+            fields: Lines::of_answer(whole.as_ref().unwrap_or(&stored.fields)),
             length: stored.length(),
             initial_age: millis(stored.terms.initial_age),
             age: millis(stored.age(self.received)),
