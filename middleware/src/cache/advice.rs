@@ -5,9 +5,9 @@ use std::time::Duration;
 use config::cache::CacheSettings;
 use config::tags::TagSettings;
 use http::header::{
-    AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG,
-    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, SET_COOKIE,
-    UPGRADE, USER_AGENT, VARY,
+    AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, COOKIE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    LAST_MODIFIED, PRAGMA, RANGE, SET_COOKIE, UPGRADE, USER_AGENT, VARY,
 };
 use http::{HeaderMap, HeaderName, StatusCode};
 
@@ -63,8 +63,9 @@ impl Case<'_> {
         let told = |name: HeaderName| Field::first(self.fields()?, &name);
         match reason {
             R::Disabled | R::Method | R::NothingStored | R::SoftPurged | R::CollapseTimeout => None,
-            R::FillMemory | R::Purged | R::UpstreamFailed => None,
-            R::RequestBody => asked(CONTENT_LENGTH),
+            R::FillMemory | R::Purged | R::Overtaken | R::UpstreamFailed => None,
+            R::RequestBody | R::QueryContent => asked(CONTENT_LENGTH),
+            R::ContentLanguage => told(CONTENT_LANGUAGE),
             R::Upgrade => asked(UPGRADE),
             R::Precondition => asked(IF_MATCH).or_else(|| asked(IF_UNMODIFIED_SINCE)),
             R::Override => asked(overriding(self.request, self.rules)?.clone()),
@@ -91,6 +92,7 @@ impl Case<'_> {
                 names.find_map(told)
             }
             R::LiveStream => told(CONTENT_TYPE),
+            R::HeadDiffers => told(ETAG).or_else(|| told(LAST_MODIFIED)),
             R::NotModified => asked(IF_NONE_MATCH).or_else(|| asked(IF_MODIFIED_SINCE)),
             R::OtherTag => told(ETAG),
         }
@@ -103,6 +105,7 @@ impl Case<'_> {
             R::Disabled => self.config("cache.enabled", "true".to_owned()),
             R::Method | R::Head => Advice::any([Change::ask_with_method("GET")]),
             R::RequestBody => Advice::any([Change::ask_without_content()]),
+            R::QueryContent => self.on_query(),
             R::Upgrade => Advice::any([Change::ask_without(["Upgrade"])]),
             R::Precondition => {
                 Advice::any([Change::ask_without(["If-Match", "If-Unmodified-Since"])])
@@ -126,6 +129,11 @@ impl Case<'_> {
                 Advice::any([Change::answer_without("Vary")])
             }
             R::VaryPersonal => self.on_personal_vary(),
+            R::ContentLanguage => Advice::any([Change::answer_without("Content-Language")]),
+            R::HeadDiffers => self.on_head(),
+            R::Overtaken => Advice::none(
+                "What took its place came later, so it is what the next request finds.",
+            ),
             R::Stale => self.on_stale(),
             R::NoCache => Advice::any([self.fresh("", self.age())]),
             R::HeuristicCredentials => Advice::any([
@@ -368,6 +376,34 @@ impl Case<'_> {
         Advice::any(more.into_iter().chain([without]))
     }
 
+    /// Content that can be part of the key; what comes slowly is still none.
+    fn on_query(&self) -> Advice {
+        let length = self.request.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let least = length
+            .unwrap_or(0)
+            .max(self.settings.query_max_body.saturating_add(1));
+        self.config("cache.query_max_body", size(least))
+    }
+
+    /// What the answer to HEAD has to say to be about what is stored.
+    fn on_head(&self) -> Advice {
+        let stored = self.stored.map(|(_, fields)| fields);
+        let line = |name: &HeaderName| {
+            let value = stored?.get(name)?.to_str().ok()?;
+            // A tag that was made here is none that the app knows.
+            (!value.contains("\"~")).then(|| (title(name), value.to_owned()))
+        };
+        let names = [ETAG, LAST_MODIFIED, CONTENT_LENGTH];
+        let set: Vec<_> = names.iter().filter_map(line).collect();
+        let is_set = |name: &HeaderName| set.iter().any(|(set, _)| *set == title(name));
+        let others = names.iter().filter(|name| !is_set(name)).map(title);
+        Advice::any([Change::App {
+            remove: others.collect(),
+            set,
+        }])
+    }
+
     fn on_other_tag(&self) -> Advice {
         let tag = self.stored.and_then(|(_, fields)| fields.get(ETAG));
         match tag.map(|tag| String::from_utf8_lossy(tag.as_bytes()).into_owned()) {
@@ -385,6 +421,7 @@ const MOST_TAGS: usize = 4096;
 fn title(name: &HeaderName) -> String {
     let parts = name.as_str().split('-').map(|part| match part {
         "cdn" => "CDN".to_owned(),
+        "etag" => "ETag".to_owned(),
         part => part
             .chars()
             .take(1)

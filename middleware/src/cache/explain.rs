@@ -155,6 +155,14 @@ impl SharedCache {
         explanation.would = would;
         let rule = reason.map(|reason| case.step(Part::Cache, reason));
         explanation.chain.extend(rule);
+        if let Lookup::Stored {
+            is_by_language: true,
+            ..
+        } = &lookup
+        {
+            let step = case.step(Part::Cache, Reason::ContentLanguage);
+            explanation.chain.push(step);
+        }
         if would == Would::Forward && overrides(request.headers(), &rules) {
             let step = case.step(Part::Storing, Reason::Override);
             explanation.chain.push(step);
@@ -271,7 +279,10 @@ impl SharedCache {
                 answered.step(Part::Storing, against),
             ],
         };
-        found.into_iter().chain(decided).collect()
+        let by_language = held.filter(|held| held.is_by_language);
+        let by_language = by_language.map(|_| asked.step(Part::Cache, Reason::ContentLanguage));
+        let found = found.into_iter().chain(by_language);
+        found.chain(decided).collect()
     }
 }
 

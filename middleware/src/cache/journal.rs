@@ -84,6 +84,10 @@ pub struct Held {
     pub age: u64,
     /// Whether a soft purge had marked it stale.
     pub is_purged: bool,
+    /// Whether the answer to a HEAD had told of other content.
+    pub is_outdated: bool,
+    /// Whether it was chosen by its own language.
+    pub is_by_language: bool,
     /// Whether it answered a request with `Authorization`.
     pub is_authorized: bool,
 }
@@ -238,8 +242,9 @@ impl Lines {
                 lines.write(name, &tags_in_brief(name, fields));
             }
             "cache-control" | "expires" | "date" | "age" | "last-modified" | "etag" | "vary"
-            | "content-type" | "content-encoding" | "content-range" | "content-length"
-            | "x-accel-buffering" | "surrogate-control" | "no-vary-search" | "accept-ranges" => {
+            | "content-type" | "content-encoding" | "content-language" | "content-range"
+            | "content-length" | "x-accel-buffering" | "surrogate-control" | "no-vary-search"
+            | "accept-ranges" => {
                 lines.write_all(name, fields);
             }
             // All of RFC 9213 are called so.

@@ -48,12 +48,17 @@ mod fill;
 mod follow;
 mod freshness;
 pub mod ghost;
+mod head;
 mod invalidate;
 pub mod journal;
 mod keep;
 mod key;
 mod lead;
+mod offer;
+mod post;
+mod prepare;
 mod purge;
+mod query;
 pub mod reason;
 mod recorder;
 pub mod rejudge;
@@ -73,8 +78,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use config::cache::CacheSettings;
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, Method};
 use tower::{Layer, Service};
 
 use crate::cache::apart::Apart;
@@ -92,7 +97,7 @@ use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
 use crate::cache::recorder::{Asking, PassedBy, Recorder};
 use crate::cache::replay::{annotate, replay};
-use crate::cache::store::memory::Lookup;
+use crate::cache::store::memory::{Lookup, Variants};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
@@ -202,6 +207,9 @@ impl<S: Inner + Clone> Cache<S> {
         let settings = &self.layer.settings;
         let asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
+            Err((_, Reason::QueryContent)) if request.body().is_stream() => {
+                return self.query(request, now);
+            }
             Err((fwd, reason)) => return self.pass(request, now, fwd, reason),
         };
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
@@ -210,7 +218,7 @@ impl<S: Inner + Clone> Cache<S> {
         let lookup = shared.lookup(hash, &self.key, request.headers());
         let decision = decide(&asked, lookup.found(now), settings, rules);
         let is_other_variant = matches!(lookup, Lookup::OtherVariant(_));
-        let kept = lookup.into_kept();
+        let (kept, variants) = lookup.into_parts();
         match (decision, kept) {
             (Decision::Serve, Some(kept)) => {
                 if let Some(recorder) = &self.layer.recorder
@@ -218,7 +226,8 @@ impl<S: Inner + Clone> Cache<S> {
                 {
                     recorder.answered(&request, hash, Some(&kept), false, Done::Hit);
                 }
-                hit(&kept, &asked, now, CacheOutcome::Hit, None)
+                let reason = kept.is_by_language.then_some(Reason::ContentLanguage);
+                hit(&kept, &asked, now, CacheOutcome::Hit, reason)
             }
             (Decision::ServeStale { validate, reason }, Some(kept)) => {
                 if let Some(recorder) = &self.layer.recorder
@@ -245,6 +254,7 @@ impl<S: Inner + Clone> Cache<S> {
                 let recorder = self.layer.recorder.as_ref();
                 errand.asking = recorder.map(|recorder| Asking::of(recorder, &request, hash));
                 errand.is_other_variant = is_other_variant;
+                errand.variants = variants;
                 self.forward(request, errand, attempt)
             }
             (Decision::Serve | Decision::ServeStale { .. }, None) => {
@@ -256,6 +266,9 @@ impl<S: Inner + Clone> Cache<S> {
     /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
     /// invalidates what is stored for its URL (RFC 9111 §4.4).
     fn pass(&mut self, request: Request, now: Now, fwd: Fwd, reason: Reason) -> ResponseFuture {
+        if request.method() == Method::POST && self.layer.settings.is_applied() {
+            return self.post(request);
+        }
         let followed = Passing::of(&self.layer, &request, now, &mut self.key);
         let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
@@ -289,15 +302,7 @@ impl<S: Inner + Clone> Cache<S> {
             {
                 changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
             }
-            let status = CacheStatus {
-                outcome: CacheOutcome::Fwd(fwd),
-                fwd_status: Some(response.status()),
-                stored: false,
-                collapsed: false,
-                ttl: None,
-                reason: (reason != Reason::Method).then_some(reason),
-            };
-            annotate(response, status);
+            passed(response, fwd, (reason != Reason::Method).then_some(reason));
         })
     }
 
@@ -323,7 +328,7 @@ impl<S: Inner + Clone> Cache<S> {
                 hash,
                 bytes: self.key.as_slice().into(),
             },
-            anchor: shared.anchor(&rules, Target::of(request)),
+            purged_by: shared.purged_by(&rules, request, hash),
             fields: request.headers().clone(),
             shared,
             settings,
@@ -335,6 +340,7 @@ impl<S: Inner + Clone> Cache<S> {
             reason,
             stored,
             validates: false,
+            variants: None,
             pass: None,
             asking: None,
             is_other_variant: false,
@@ -375,14 +381,12 @@ impl<S: Inner + Clone> Cache<S> {
     }
 
     fn alone(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
-        let request = errand.prepare(request);
-        let answer = self.inner.call(request);
+        let answer = self.ask(request, &mut errand);
         answer.map(move |result| errand.finish(result, None))
     }
 
     fn lead(&mut self, request: Request, mut errand: Errand, flight: Flight) -> ResponseFuture {
-        let request = errand.prepare(request);
-        match self.inner.call(request).try_ready() {
+        match self.ask(request, &mut errand).try_ready() {
             Ok(result) => ResponseFuture::ready(errand.finish(result, Some(flight))),
             Err(answer) => ResponseFuture::boxed(Leading::new(answer, errand, flight)),
         }
@@ -439,6 +443,19 @@ fn hit(
     ResponseFuture::ready(Ok(replay(&kept.stored, asked.is_head, now, status)))
 }
 
+/// Says on an answer that it was forwarded, and no more.
+fn passed(response: &mut Response, fwd: Fwd, reason: Option<Reason>) {
+    let status = CacheStatus {
+        outcome: CacheOutcome::Fwd(fwd),
+        fwd_status: Some(response.status()),
+        stored: false,
+        collapsed: false,
+        ttl: None,
+        reason,
+    };
+    annotate(response, status);
+}
+
 impl Lookup {
     fn found(&self, now: Now) -> Found {
         match self {
@@ -454,16 +471,29 @@ impl Lookup {
     fn variants(&self) -> usize {
         match self {
             Self::Nothing => 0,
-            Self::OtherVariant(variants) | Self::Stored { variants, .. } => *variants,
+            Self::OtherVariant(variants) => variants.len(),
+            Self::Stored { variants, .. } => *variants,
         }
     }
 
-    fn into_kept(self) -> Option<Kept> {
+    /// What it found for the request, or else for other ones.
+    fn into_parts(self) -> (Option<Kept>, Option<Variants>) {
         match self {
             Self::Stored {
-                stored, is_purged, ..
-            } => Some(Kept { stored, is_purged }),
-            Self::Nothing | Self::OtherVariant(_) => None,
+                stored,
+                is_purged,
+                is_by_language,
+                ..
+            } => {
+                let kept = Kept {
+                    stored,
+                    is_purged,
+                    is_by_language,
+                };
+                (Some(kept), None)
+            }
+            Self::OtherVariant(variants) => (None, Some(variants)),
+            Self::Nothing => (None, None),
         }
     }
 }

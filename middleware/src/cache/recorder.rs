@@ -172,6 +172,8 @@ impl Asking {
             initial_age: millis(stored.terms.initial_age),
             age: millis(stored.age(self.received)),
             is_purged: kept.is_purged,
+            is_outdated: kept.candidate(self.received).is_outdated,
+            is_by_language: kept.is_by_language,
             is_authorized: stored.is_authorized,
         }
     }

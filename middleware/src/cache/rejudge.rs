@@ -145,6 +145,7 @@ impl Record {
             terms: storing.terms,
             age: Duration::from_millis(held.age),
             is_purged: held.is_purged,
+            is_outdated: held.is_outdated,
         })
     }
 

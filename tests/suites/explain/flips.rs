@@ -17,6 +17,11 @@ fn cases(reason: Reason) -> Vec<Case> {
         R::Disabled => one(Case::fresh().config("cache.enabled", "false")),
         R::Method => one(Case::fresh().method(Method::POST)),
         R::RequestBody => one(Case::fresh().content("x")),
+        R::QueryContent => one(Case::fresh()
+            .method(Method::QUERY)
+            .asked(&[("content-type", "text/plain")])
+            .content(LONG)
+            .config("cache.query_max_body", "\"1KiB\"")),
         R::Upgrade => one(Case::fresh().asked(&[("connection", "upgrade"), ("upgrade", "x")])),
         R::Precondition => vec![
             Case::fresh().asked(&[("if-match", "\"a\"")]),
@@ -50,6 +55,26 @@ fn cases(reason: Reason) -> Vec<Case> {
                 .asked(&[("x-a", "2")])
                 .after(0, &[("x-a", "1")]),
         ),
+        R::ContentLanguage => one(Case::answered(&[
+            ("cache-control", "max-age=60"),
+            ("vary", "accept-language"),
+            ("content-language", "de"),
+        ])
+        .asked(&[("accept-language", "de")])
+        .after(0, &[("accept-language", "fr, de;q=0.5")])
+        .until_forwarded()),
+        R::HeadDiffers => ["\"b\"", "W/\"a\""]
+            .map(|tag| {
+                validated()
+                    .head(&[("cache-control", "max-age=60"), ("etag", tag)])
+                    .method(Method::HEAD)
+                    .after(100, &[])
+                    .until_stored()
+            })
+            .to_vec(),
+        R::Overtaken => one(validated()
+            .not_modified(&[("cache-control", "max-age=60"), ("etag", "\"a\"")])
+            .overtaken(100)),
         R::Stale => vec![
             Case::fresh().after(100, &[]),
             Case::answered(&[("cache-control", "s-maxage=60")]).after(100, &[]),
@@ -172,8 +197,18 @@ fn cases(reason: Reason) -> Vec<Case> {
     }
 }
 
+/// More than a KiB.
+const LONG: &str = {
+    const BYTES: [u8; 2000] = [b'x'; 2000];
+    match std::str::from_utf8(&BYTES) {
+        Ok(text) => text,
+        Err(_) => panic!("it is ASCII"),
+    }
+};
+
 /// Reasons without any change that flips them, and those that have one in some of their cases only.
-const WITHOUT: [Reason; 7] = [
+const WITHOUT: [Reason; 8] = [
+    Reason::Overtaken,
     Reason::NothingStored,
     Reason::SoftPurged,
     Reason::LiveStream,

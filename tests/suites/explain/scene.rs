@@ -19,6 +19,8 @@ pub(super) struct Case {
     answer: Vec<(String, String)>,
     /// Fields of the 304 to whoever asks whether something has changed; none answers 200.
     not_modified: Option<Vec<(String, String)>>,
+    /// Fields of the answer to HEAD, where they are others.
+    heads: Option<Vec<(String, String)>>,
     /// Whether a range is answered by a part.
     cuts: bool,
     length: usize,
@@ -46,6 +48,8 @@ enum Way {
     Together,
     /// While it is answered, everything is purged.
     Purged,
+    /// A GET first, and while that is validated this many seconds later, another one is.
+    Overtaken(u64),
     /// While the contents of two other answers are held.
     Crowded,
     /// The answer breaks off.
@@ -82,6 +86,7 @@ impl Case {
             status: 200,
             answer: owned(fields),
             not_modified: None,
+            heads: None,
             cuts: false,
             length: 10,
             method: Method::GET,
@@ -117,6 +122,20 @@ impl Case {
     pub(super) fn not_modified(self, fields: &[(&str, &str)]) -> Self {
         Self {
             not_modified: Some(owned(fields)),
+            ..self
+        }
+    }
+
+    pub(super) fn head(self, fields: &[(&str, &str)]) -> Self {
+        Self {
+            heads: Some(owned(fields)),
+            ..self
+        }
+    }
+
+    pub(super) fn overtaken(self, seconds: u64) -> Self {
+        Self {
+            way: Way::Overtaken(seconds),
             ..self
         }
     }
@@ -240,8 +259,9 @@ impl Case {
                 }
             }
             "app" => {
-                // What is said of a validation is said of the 304.
-                let fields = self.not_modified.as_mut().unwrap_or(&mut self.answer);
+                // What is said of a validation is said of the 304, what of a HEAD of its answer.
+                let fields = self.not_modified.as_mut().or(self.heads.as_mut());
+                let fields = fields.unwrap_or(&mut self.answer);
                 let set = pairs("set");
                 let gone = |name: &String| {
                     names("remove").contains(name)
@@ -299,6 +319,7 @@ impl Case {
             Way::SoftPurged => stage.after_soft_purge().await,
             Way::Together => stage.while_another_is_under_way().await,
             Way::Purged => stage.while_purged().await,
+            Way::Overtaken(seconds) => stage.overtaken(seconds).await,
             Way::Crowded => stage.while_others_are_held().await,
             Way::BrokenOff => stage.broken_off().await,
             Way::Down => stage.without_upstream().await,
@@ -477,6 +498,25 @@ impl Stage {
         }
     }
 
+    async fn overtaken(&self, seconds: u64) -> Outcome {
+        self.send(Method::GET, &[], "").await;
+        self.proxy.advance(Duration::from_secs(seconds));
+        let held = owned(&[("x-held", "1")]);
+        let newer = async {
+            self.upstream.wait_for(2).await;
+            let alone = owned(&[("cache-control", "no-cache")]);
+            let newer = self.send(Method::GET, &alone, "").await;
+            assert!(newer.header("cache-status").contains("; stored"));
+            self.gate.add_permits(1);
+        };
+        let (answer, ()) = tokio::join!(self.send(Method::GET, &held, ""), newer);
+        Outcome {
+            steps: self.explain_lately(&answer.headers).await,
+            answer,
+            again: None,
+        }
+    }
+
     async fn while_others_are_held(&self) -> Outcome {
         let open = |target: &'static str| async move {
             let ask = request(Method::GET, target, &[("x-stream", "1")], "");
@@ -549,6 +589,9 @@ impl Says {
         let asks = |name: &str| seen.headers.contains_key(name);
         if let Some(fields) = case.not_modified.as_ref().filter(|_| asks("if-none-match")) {
             return with(304, fields).empty();
+        }
+        if let Some(fields) = case.heads.as_ref().filter(|_| seen.method == Method::HEAD) {
+            return with(200, fields).empty();
         }
         if case.cuts && asks("range") {
             let cut = [("content-range".to_owned(), "bytes 0-1/10".to_owned())];
