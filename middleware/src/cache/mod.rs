@@ -221,21 +221,12 @@ impl<S: Inner + Clone> Cache<S> {
         let (kept, variants) = lookup.into_parts();
         match (decision, kept) {
             (Decision::Serve, Some(kept)) => {
-                if let Some(recorder) = &self.layer.recorder
-                    && self.pace.is_due(now.mono)
-                {
-                    recorder.answered(&request, hash, Some(&kept), false, Done::Hit);
-                }
+                self.write_hit(&request, hash, &kept, Done::Hit);
                 let reason = kept.is_by_language.then_some(Reason::ContentLanguage);
                 hit(&kept, &asked, now, CacheOutcome::Hit, reason)
             }
             (Decision::ServeStale { validate, reason }, Some(kept)) => {
-                if let Some(recorder) = &self.layer.recorder
-                    && self.pace.is_due(now.mono)
-                {
-                    let done = Done::Stale(reason);
-                    recorder.answered(&request, hash, Some(&kept), false, done);
-                }
+                self.write_hit(&request, hash, &kept, Done::Stale(reason));
                 if validate {
                     self.validate_in_background(&request, hash, &kept, now);
                 }

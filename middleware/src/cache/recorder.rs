@@ -5,7 +5,6 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, Uri};
 use http_body::Body as _;
 
-use crate::cache::CacheLayer;
 use crate::cache::advice::Head;
 use crate::cache::errand::{Errand, Kept, declared_length};
 use crate::cache::journal::{
@@ -14,6 +13,7 @@ use crate::cache::journal::{
 use crate::cache::key::{KeyHash, Target};
 use crate::cache::reason::Reason;
 use crate::cache::verdicts::Verdict;
+use crate::cache::{Cache, CacheLayer};
 use crate::clock::{Clock, Now};
 use crate::facts::{self, Peer, RequestId, Scheme};
 use crate::{Request, Response, Result};
@@ -69,6 +69,17 @@ impl Recorder {
             now: asking.received,
         };
         asking.write(request.headers(), became);
+    }
+}
+
+impl<S> Cache<S> {
+    /// Writes a hit down, if it is time for one.
+    pub(crate) fn write_hit(&mut self, request: &Request, key: KeyHash, kept: &Kept, done: Done) {
+        if let Some(recorder) = &self.layer.recorder
+            && self.pace.is_due(facts::of_request(request).received.mono)
+        {
+            recorder.answered(request, key, Some(kept), false, done);
+        }
     }
 }
 
