@@ -321,6 +321,17 @@ pub(crate) fn said(decision: Decision) -> (Would, Option<Reason>) {
     }
 }
 
+impl Lookup {
+    /// How many responses are stored under the key.
+    fn variants(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::OtherVariant(variants) => variants.len(),
+            Self::Stored { variants, .. } => *variants,
+        }
+    }
+}
+
 impl StoredResponse {
     fn brief(&self, candidate: Candidate) -> Stored {
         let text = |name| {

@@ -85,18 +85,18 @@ use tower::{Layer, Service};
 use crate::cache::apart::Apart;
 use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
-use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
+use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
 use crate::cache::ghost::GhostRoute;
 use crate::cache::ghost::follow::{Following, Passing};
 use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
-use crate::cache::journal::{Done, Journal, Pace};
+use crate::cache::journal::{Done, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
 use crate::cache::recorder::{Asking, PassedBy, Recorder};
-use crate::cache::replay::{annotate, replay};
+use crate::cache::replay::{annotate, replay_aged};
 use crate::cache::store::memory::{Lookup, Variants};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
@@ -129,14 +129,6 @@ impl CacheLayer {
             shared,
             recorder: None,
             ghost: None,
-        }
-    }
-
-    /// Writes what is decided down in `journal`, as decided on `route`.
-    pub fn recorded(self, journal: Journal, route: Arc<str>) -> Self {
-        Self {
-            recorder: Some(Arc::new(Recorder { journal, route })),
-            ..self
         }
     }
 
@@ -203,7 +195,7 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
 }
 
 impl<S: Inner + Clone> Cache<S> {
-    fn serve(&mut self, request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
+    fn serve(&mut self, mut request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
         let settings = &self.layer.settings;
         let asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
@@ -216,39 +208,41 @@ impl<S: Inner + Clone> Cache<S> {
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
         let lookup = shared.lookup(hash, &self.key, request.headers());
-        let decision = decide(&asked, lookup.found(now), settings, rules);
-        let is_other_variant = matches!(lookup, Lookup::OtherVariant(_));
+        let found = lookup.found(now);
+        let decision = decide(&asked, found, settings, rules);
         let (kept, variants) = lookup.into_parts();
-        match (decision, kept) {
-            (Decision::Serve, Some(kept)) => {
-                self.write_hit(&request, hash, &kept, Done::Hit);
+        match (decision, kept, found) {
+            (Decision::Serve, Some(kept), Found::Stored(candidate)) => {
+                self.write_hit(&request, hash, &kept, Done::Hit, now);
                 let reason = kept.is_by_language.then_some(Reason::ContentLanguage);
-                hit(&kept, &asked, now, CacheOutcome::Hit, reason)
+                let status = hit(candidate, CacheOutcome::Hit, reason);
+                answer(&kept, candidate, &asked, status, &mut request)
             }
-            (Decision::ServeStale { validate, reason }, Some(kept)) => {
-                self.write_hit(&request, hash, &kept, Done::Stale(reason));
+            (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
+                self.write_hit(&request, hash, &kept, Done::Stale(reason), now);
                 if validate {
                     self.validate_in_background(&request, hash, &kept, now);
                 }
-                hit(&kept, &asked, now, CacheOutcome::HitStale, Some(reason))
+                let status = hit(candidate, CacheOutcome::HitStale, Some(reason));
+                answer(&kept, candidate, &asked, status, &mut request)
             }
-            (Decision::GatewayTimeout, kept) => {
+            (Decision::GatewayTimeout, kept, _) => {
                 if let Some(recorder) = &self.layer.recorder {
-                    let done = Done::GatewayTimeout;
-                    recorder.answered(&request, hash, kept.as_ref(), is_other_variant, done);
+                    let (is_other, done) = (variants.is_some(), Done::GatewayTimeout);
+                    recorder.answered(&request, hash, kept.as_ref(), is_other, done);
                 }
                 ResponseFuture::ready(Err(Error::client(ErrorKind::OnlyIfCached)
                     .detail("nothing usable is stored, and the request says only-if-cached")))
             }
-            (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept) => {
+            (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept, _) => {
                 let mut errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
                 let recorder = self.layer.recorder.as_ref();
                 errand.asking = recorder.map(|recorder| Asking::of(recorder, &request, hash));
-                errand.is_other_variant = is_other_variant;
+                errand.is_other_variant = variants.is_some();
                 errand.variants = variants;
                 self.forward(request, errand, attempt)
             }
-            (Decision::Serve | Decision::ServeStale { .. }, None) => {
+            (Decision::Serve | Decision::ServeStale { .. }, ..) => {
                 unreachable!("only what is stored is served")
             }
         }
@@ -416,22 +410,29 @@ impl<S: Inner + Clone> Cache<S> {
     }
 }
 
-fn hit(
-    kept: &Kept,
-    asked: &Asked,
-    now: Now,
-    outcome: CacheOutcome,
-    reason: Option<Reason>,
-) -> ResponseFuture {
-    let status = CacheStatus {
+fn hit(candidate: Candidate, outcome: CacheOutcome, reason: Option<Reason>) -> CacheStatus {
+    CacheStatus {
         outcome,
         fwd_status: None,
         stored: false,
         collapsed: false,
-        ttl: Some(kept.stored.candidate(now, kept.is_purged).ttl()),
+        ttl: Some(candidate.ttl()),
         reason,
-    };
-    ResponseFuture::ready(Ok(replay(&kept.stored, asked.is_head, now, status)))
+    }
+}
+
+/// Answers from what is stored. The answer gets the map that the facts of the `request` came in.
+fn answer(
+    kept: &Kept,
+    candidate: Candidate,
+    asked: &Asked,
+    status: CacheStatus,
+    request: &mut Request,
+) -> ResponseFuture {
+    let mut spare = std::mem::take(request.extensions_mut());
+    spare.clear();
+    let response = replay_aged(&kept.stored, asked.is_head, candidate.age, status, spare);
+    ResponseFuture::ready(Ok(response))
 }
 
 /// Says on an answer that it was forwarded, and no more.
@@ -455,15 +456,6 @@ impl Lookup {
             Self::Stored {
                 stored, is_purged, ..
             } => Found::Stored(stored.candidate(now, *is_purged)),
-        }
-    }
-
-    /// How many responses are stored under the key.
-    fn variants(&self) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::OtherVariant(variants) => variants.len(),
-            Self::Stored { variants, .. } => *variants,
         }
     }
 

@@ -72,11 +72,28 @@ impl Recorder {
     }
 }
 
+impl CacheLayer {
+    /// Writes what is decided down in `journal`, as decided on `route`.
+    pub fn recorded(self, journal: Journal, route: Arc<str>) -> Self {
+        Self {
+            recorder: Some(Arc::new(Recorder { journal, route })),
+            ..self
+        }
+    }
+}
+
 impl<S> Cache<S> {
     /// Writes a hit down, if it is time for one.
-    pub(crate) fn write_hit(&mut self, request: &Request, key: KeyHash, kept: &Kept, done: Done) {
+    pub(crate) fn write_hit(
+        &mut self,
+        request: &Request,
+        key: KeyHash,
+        kept: &Kept,
+        done: Done,
+        now: Now,
+    ) {
         if let Some(recorder) = &self.layer.recorder
-            && self.pace.is_due(facts::of_request(request).received.mono)
+            && self.pace.is_due(now.mono)
         {
             recorder.answered(request, key, Some(kept), false, done);
         }
