@@ -16,6 +16,7 @@ mod house;
 mod interim;
 mod limits;
 mod listen;
+mod observe;
 mod pains;
 mod request_log;
 mod respond;
