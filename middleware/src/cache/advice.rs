@@ -66,6 +66,7 @@ impl Case<'_> {
             R::FillMemory | R::Purged | R::Overtaken | R::UpstreamFailed => None,
             R::RequestBody | R::QueryContent => asked(CONTENT_LENGTH),
             R::ContentLanguage => told(CONTENT_LANGUAGE),
+            R::NoVarySearch => told(HeaderName::from_static("no-vary-search")),
             R::Upgrade => asked(UPGRADE),
             R::Precondition => asked(IF_MATCH).or_else(|| asked(IF_UNMODIFIED_SINCE)),
             R::Override => asked(overriding(self.request, self.rules)?.clone()),
@@ -130,6 +131,10 @@ impl Case<'_> {
             }
             R::VaryPersonal => self.on_personal_vary(),
             R::ContentLanguage => Advice::any([Change::answer_without("Content-Language")]),
+            R::NoVarySearch => Advice::any([
+                self.key("cache.no_vary_search", "false".to_owned()),
+                Change::answer_without("No-Vary-Search"),
+            ]),
             R::HeadDiffers => self.on_head(),
             R::Overtaken => Advice::none(
                 "What took its place came later, so it is what the next request finds.",

@@ -18,16 +18,17 @@ use crate::cache::freshness::Times;
 use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
 use crate::cache::journal;
-use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
+use crate::cache::key::{CacheKey, KeyHash, KeyRules};
 use crate::cache::offer;
 use crate::cache::reason::Reason;
 use crate::cache::recorder::Asking;
 use crate::cache::replay::{annotate, replay, replay_head};
+use crate::cache::search::SearchPlace;
 use crate::cache::shared::{PurgedBy, SharedCache};
 use crate::cache::storable::{Exchange, Storing, storable};
 use crate::cache::store::memory::Variants;
 use crate::cache::stored::{Origin, StoredResponse};
-use crate::cache::tags::{self, Tags};
+use crate::cache::tags::Tags;
 use crate::cache::validate;
 use crate::clock::Now;
 use crate::facts::{CacheOutcome, CacheStatus, Fwd};
@@ -54,6 +55,8 @@ pub(crate) struct Errand {
     pub(crate) variants: Option<Variants>,
     /// Whether the upstream is asked about `stored`, so that a 304 is about that.
     pub(crate) validates: bool,
+    /// Where the answer is stored, if it says which of its query matters.
+    pub(crate) place: Option<SearchPlace>,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
     pub(crate) pass: Option<KeyHash>,
     /// For the journal; `None` where none is kept.
@@ -75,8 +78,8 @@ pub(crate) struct Errand {
 pub(crate) struct Kept {
     pub(crate) stored: Arc<StoredResponse>,
     pub(crate) is_purged: bool,
-    /// Whether it was chosen by its own language.
-    pub(crate) is_by_language: bool,
+    /// Why it was chosen, where that is not by its key and what the request says.
+    pub(crate) chosen_by: Option<Reason>,
 }
 
 impl Kept {
@@ -164,37 +167,11 @@ impl Errand {
                 Some(Kept {
                     stored: stored.clone(),
                     is_purged: false,
-                    is_by_language: false,
+                    chosen_by: None,
                 })
             }
             StatusCode::OK if self.asked.is_head && may_learn => self.stored.clone(),
             _ => None,
-        }
-    }
-
-    /// Reads what the answer belongs to, and keeps from others what is said to us alone. `about` is
-    /// what it is no answer itself but news of.
-    pub(crate) fn take_aside(&mut self, answer: &mut Response, about: Option<&Kept>) {
-        self.tags = match key::place(&self.key.bytes) {
-            Some(place) => Tags::read(
-                answer.headers(),
-                about.map(|kept| &kept.stored.tags),
-                place,
-                self.shared.versions().hasher(),
-                &self.settings.tags,
-            ),
-            None => Ok(Tags::default()),
-        };
-        if self.tags.is_err() {
-            self.too_many_tags = tags::of(answer.headers());
-        }
-        self.apart = Apart::take(
-            answer.headers_mut(),
-            about.map(|kept| &kept.stored.apart),
-            &self.settings.targeted,
-        );
-        if self.settings.tags.strip {
-            tags::strip(answer.headers_mut());
         }
     }
 
@@ -253,6 +230,7 @@ impl Errand {
         let merged = validate::merged(&kept.stored.fields, answer.headers());
         let storing = self.storing(kept.stored.status, &merged, Some(kept.stored.length()), now);
         let freshened = storing.and_then(|storing| {
+            self.find_place(&storing);
             let origin = self.origin(now);
             let freshened = Arc::new(kept.stored.freshened(&merged, storing, origin));
             self.freshen(&freshened, &kept.stored).map(|()| freshened)
@@ -407,9 +385,14 @@ impl Errand {
         answer
     }
 
+    /// The key that the answer is stored under.
+    pub(crate) fn place_key(&self) -> &CacheKey {
+        self.place.as_ref().map_or(&self.key, |place| &place.key)
+    }
+
     pub(crate) fn origin(&self, now: Now) -> Origin {
         Origin {
-            key: self.key.hash,
+            key: self.place_key().hash,
             born: self.born,
             received: now,
             is_authorized: self.asked.has_authorization,

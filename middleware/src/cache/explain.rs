@@ -137,7 +137,10 @@ impl SharedCache {
         rules.write_key(request, &mut key);
         let hash = self.hasher().hash(&key);
         let now = facts::of_request(request).received;
-        let lookup = self.lookup(hash, &key, request.headers());
+        let lookup = self.find(settings, hash, &key, request.headers());
+        if settings.no_vary_search {
+            explanation.key.extend(self.print_searches(&key));
+        }
         explanation.variants = lookup.variants();
         let found = lookup.found(now);
         let mut case = case;
@@ -156,11 +159,11 @@ impl SharedCache {
         let rule = reason.map(|reason| case.step(Part::Cache, reason));
         explanation.chain.extend(rule);
         if let Lookup::Stored {
-            is_by_language: true,
+            chosen_by: Some(reason),
             ..
         } = &lookup
         {
-            let step = case.step(Part::Cache, Reason::ContentLanguage);
+            let step = case.step(Part::Cache, *reason);
             explanation.chain.push(step);
         }
         if would == Would::Forward && overrides(request.headers(), &rules) {
@@ -184,7 +187,7 @@ impl SharedCache {
         let mut key = Vec::new();
         KeyRules::of(settings).write_key(request, &mut key);
         let hash = self.hasher().hash(&key);
-        match self.lookup(hash, &key, request.headers()) {
+        match self.find(settings, hash, &key, request.headers()) {
             Lookup::Stored { stored, .. } => Some(stored),
             Lookup::Nothing | Lookup::OtherVariant(_) => None,
         }
@@ -279,9 +282,9 @@ impl SharedCache {
                 answered.step(Part::Storing, against),
             ],
         };
-        let by_language = held.filter(|held| held.is_by_language);
-        let by_language = by_language.map(|_| asked.step(Part::Cache, Reason::ContentLanguage));
-        let found = found.into_iter().chain(by_language);
+        let chosen_by = held.and_then(|held| held.chosen_by);
+        let chosen_by = chosen_by.map(|reason| asked.step(Part::Cache, reason));
+        let found = found.into_iter().chain(chosen_by);
         found.chain(decided).collect()
     }
 }

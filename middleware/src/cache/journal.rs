@@ -86,8 +86,8 @@ pub struct Held {
     pub is_purged: bool,
     /// Whether the answer to a HEAD had told of other content.
     pub is_outdated: bool,
-    /// Whether it was chosen by its own language.
-    pub is_by_language: bool,
+    /// The rule by which it was chosen although it was not the very one that was asked for.
+    pub chosen_by: Option<Reason>,
     /// Whether it answered a request with `Authorization`.
     pub is_authorized: bool,
 }

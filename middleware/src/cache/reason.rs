@@ -86,6 +86,9 @@ reasons! {
     /// Chosen by its `Content-Language`.
     ContentLanguage, "content-language",
         "What is stored was chosen because its Content-Language is the request's one first choice (RFC 9111 §4.1).";
+    /// Chosen by its `No-Vary-Search`.
+    NoVarySearch, "no-vary-search",
+        "What is stored was chosen because its No-Vary-Search says that it answers this query too.";
     /// What is stored is stale.
     Stale, "stale",
         "What is stored is stale (RFC 9111 §4.2).";

@@ -201,7 +201,7 @@ impl Asking {
             age: millis(stored.age(self.received)),
             is_purged: kept.is_purged,
             is_outdated: kept.candidate(self.received).is_outdated,
-            is_by_language: kept.is_by_language,
+            chosen_by: kept.chosen_by,
             is_authorized: stored.is_authorized,
         }
     }

@@ -63,6 +63,13 @@ fn cases(reason: Reason) -> Vec<Case> {
         .asked(&[("accept-language", "de")])
         .after(0, &[("accept-language", "fr, de;q=0.5")])
         .until_forwarded()),
+        R::NoVarySearch => one(Case::answered(&[
+            ("cache-control", "max-age=60"),
+            ("no-vary-search", "params=(\"utm\")"),
+        ])
+        .after(0, &[])
+        .first_at("/case?utm=1")
+        .until_forwarded()),
         R::HeadDiffers => ["\"b\"", "W/\"a\""]
             .map(|tag| {
                 validated()

@@ -30,6 +30,8 @@ pub(super) struct Case {
     content: &'static str,
     /// What the first request says, where there is one.
     first: Vec<(String, String)>,
+    /// Where the first request goes.
+    first_target: &'static str,
     way: Way,
     flips: Flip,
 }
@@ -94,6 +96,7 @@ impl Case {
             asks: Vec::new(),
             content: "",
             first: Vec::new(),
+            first_target: TARGET,
             way: Way::Once,
             flips: Flip::Stored,
         }
@@ -166,6 +169,13 @@ impl Case {
             first: owned(first),
             way: Way::Again(seconds),
             flips: Flip::Reused,
+            ..self
+        }
+    }
+
+    pub(super) fn first_at(self, first_target: &'static str) -> Self {
+        Self {
+            first_target,
             ..self
         }
     }
@@ -312,7 +322,8 @@ impl Case {
         match self.way {
             Way::Once => stage.ask().await,
             Way::Again(seconds) | Way::Failing(seconds) => {
-                stage.send(Method::GET, &self.first, "").await;
+                let first = request(Method::GET, self.first_target, &borrowed(&self.first), "");
+                stage.proxy.send(first).await;
                 stage.proxy.advance(Duration::from_secs(seconds));
                 stage.says.lock().expect("no panic").fails = matches!(self.way, Way::Failing(_));
                 stage.ask().await
