@@ -3,6 +3,8 @@
 mod charts;
 mod html;
 mod markdown;
+mod plots;
+pub(crate) mod sheet;
 
 use std::fs;
 use std::path::{Path, PathBuf};
