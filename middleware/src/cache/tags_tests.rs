@@ -9,6 +9,7 @@ fn place(path: &str) -> Place<'_> {
         authority: b"example.com",
         path,
         query: None,
+        is_whole: true,
     }
 }
 
