@@ -11,6 +11,7 @@ mod etag;
 mod forwarding;
 mod framing;
 mod hostile;
+mod hostile_upstream;
 mod house;
 mod interim;
 mod limits;
