@@ -247,6 +247,11 @@ impl Shard {
         busy.or_else(|| self.records.get(&key))
     }
 
+    /// Whether anything is known of the same URL; looks at all of them, so for `explain` alone.
+    pub(super) fn has_variants(&self, key: KeyHash) -> bool {
+        self.records().any(|(other, _)| *other as u64 == key as u64)
+    }
+
     /// Keeps `record`, if there is, or can be made, room for its key.
     pub(super) fn put(&mut self, key: KeyHash, record: Record, now: Duration) {
         let busy = self.busy.as_mut();
