@@ -17,6 +17,7 @@ mod limits;
 mod listen;
 mod observe;
 mod pains;
+mod purge;
 mod request_log;
 mod respond;
 mod routing;

@@ -20,6 +20,7 @@ use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
 use crate::cache::offer;
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay, replay_head};
+use crate::cache::search::SearchPlace;
 use crate::cache::shared::{PurgedBy, SharedCache};
 use crate::cache::storable::{Exchange, Storing, storable};
 use crate::cache::store::memory::Variants;
@@ -52,6 +53,8 @@ pub(crate) struct Errand {
     pub(crate) variants: Option<Variants>,
     /// Whether the upstream is asked about `stored`, so that a 304 is about that.
     pub(crate) validates: bool,
+    /// Where the answer is stored, if it says which of its query matters.
+    pub(crate) place: Option<SearchPlace>,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
     pub(crate) pass: Option<KeyHash>,
     /// Where it is counted what a lifetime would have saved; `None` where that is not followed.
@@ -67,8 +70,8 @@ pub(crate) struct Errand {
 pub(crate) struct Kept {
     pub(crate) stored: Arc<StoredResponse>,
     pub(crate) is_purged: bool,
-    /// Whether it was chosen by its own language.
-    pub(crate) is_by_language: bool,
+    /// Why it was chosen, where that is not by its key and what the request says.
+    pub(crate) chosen_by: Option<Reason>,
 }
 
 impl Kept {
@@ -156,7 +159,7 @@ impl Errand {
                 Some(Kept {
                     stored: stored.clone(),
                     is_purged: false,
-                    is_by_language: false,
+                    chosen_by: None,
                 })
             }
             StatusCode::OK if self.asked.is_head && may_learn => self.stored.clone(),
@@ -240,6 +243,7 @@ impl Errand {
         let merged = validate::merged(&kept.stored.fields, answer.headers());
         let storing = self.storing(kept.stored.status, &merged, Some(kept.stored.length()), now);
         let freshened = storing.and_then(|storing| {
+            self.find_place(&storing);
             let origin = self.origin(now);
             let freshened = Arc::new(kept.stored.freshened(&merged, storing, origin));
             self.freshen(&freshened, &kept.stored).map(|()| freshened)
@@ -380,9 +384,14 @@ impl Errand {
         answer
     }
 
+    /// The key that the answer is stored under.
+    pub(crate) fn place_key(&self) -> &CacheKey {
+        self.place.as_ref().map_or(&self.key, |place| &place.key)
+    }
+
     pub(crate) fn origin(&self, now: Now) -> Origin {
         Origin {
-            key: self.key.hash,
+            key: self.place_key().hash,
             born: self.born,
             received: now,
             is_authorized: self.asked.has_authorization,

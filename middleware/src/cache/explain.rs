@@ -142,7 +142,10 @@ impl SharedCache {
         rules.write_key(request, &mut key);
         let hash = self.hasher().hash(&key);
         let now = facts::of_request(request).received;
-        let lookup = self.lookup(hash, &key, request.headers());
+        let lookup = self.find(settings, hash, &key, request.headers());
+        if settings.no_vary_search {
+            explanation.key.extend(self.print_searches(&key));
+        }
         let (found, stored, variants) = match &lookup {
             Lookup::Nothing => (Found::Nothing, None, 0),
             Lookup::OtherVariant(variants) => (Found::OtherVariant, None, variants.len()),
@@ -160,14 +163,12 @@ impl SharedCache {
         let (would, reason) = said(decide(&asked, found, settings, &rules));
         explanation.would = would;
         explanation.because.extend(reason.map(Rule::from));
-        if matches!(
-            &lookup,
-            Lookup::Stored {
-                is_by_language: true,
-                ..
-            }
-        ) {
-            explanation.because.push(Reason::ContentLanguage.into());
+        if let Lookup::Stored {
+            chosen_by: Some(reason),
+            ..
+        } = &lookup
+        {
+            explanation.because.push((*reason).into());
         }
         if would == Would::Forward && overrides(request.headers(), &rules) {
             explanation.because.push(Reason::Override.into());
@@ -192,7 +193,7 @@ impl SharedCache {
         let mut key = Vec::new();
         KeyRules::of(settings).write_key(request, &mut key);
         let hash = self.hasher().hash(&key);
-        match self.lookup(hash, &key, request.headers()) {
+        match self.find(settings, hash, &key, request.headers()) {
             Lookup::Stored { stored, .. } => Some(stored),
             Lookup::Nothing | Lookup::OtherVariant(_) => None,
         }

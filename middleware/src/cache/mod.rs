@@ -47,6 +47,7 @@ mod fill;
 mod follow;
 mod freshness;
 pub mod ghost;
+mod glob;
 mod head;
 mod invalidate;
 mod keep;
@@ -59,6 +60,7 @@ mod purge;
 mod query;
 pub mod reason;
 mod replay;
+mod search;
 mod shared;
 mod storable;
 mod store;
@@ -99,7 +101,7 @@ use crate::fields::cache_status;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
-pub use purge::MOST_SEGMENTS;
+pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
 pub use shared::{Figures, Purge, SharedCache};
 
 /// Answers from the store, or forwards.
@@ -195,14 +197,13 @@ impl<S: Inner + Clone> Cache<S> {
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
-        let lookup = shared.lookup(hash, &self.key, request.headers());
+        let lookup = shared.find(settings, hash, &self.key, request.headers());
         let found = lookup.found(now);
         let decision = decide(&asked, found, settings, rules);
         let (kept, variants) = lookup.into_parts();
         match (decision, kept, found) {
             (Decision::Serve, Some(kept), Found::Stored(candidate)) => {
-                let reason = kept.is_by_language.then_some(Reason::ContentLanguage);
-                let status = hit(candidate, CacheOutcome::Hit, reason);
+                let status = hit(candidate, CacheOutcome::Hit, kept.chosen_by);
                 answer(&kept, candidate, &asked, status, &mut request)
             }
             (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
@@ -239,8 +240,8 @@ impl<S: Inner + Clone> Cache<S> {
         let layer = changed.is_some().then(|| self.layer.clone());
         let changed = changed.zip(layer);
         let settings = &self.layer.settings;
-        let strips_tags = settings.tags.strip;
-        let hides_more = settings.targeted.hidden().next().is_some();
+        let strips_tags = settings.tags.strip && !settings.is_observed();
+        let hides_more = settings.targeted.hidden().next().is_some() && !settings.is_observed();
         let hiding = hides_more.then(|| settings.clone());
         self.inner.call(request).change(move |result| {
             if let Some((passing, clock)) = followed {
@@ -300,6 +301,7 @@ impl<S: Inner + Clone> Cache<S> {
             stored,
             validates: false,
             variants: None,
+            place: None,
             pass: None,
             ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
@@ -436,13 +438,13 @@ impl Lookup {
             Self::Stored {
                 stored,
                 is_purged,
-                is_by_language,
+                chosen_by,
                 ..
             } => {
                 let kept = Kept {
                     stored,
                     is_purged,
-                    is_by_language,
+                    chosen_by,
                 };
                 (Some(kept), None)
             }

@@ -14,6 +14,7 @@ use crate::cache::fill::Bounds;
 use crate::cache::ghost::Ghost;
 use crate::cache::invalidate::{PurgeLog, Sequence};
 use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
+use crate::cache::search::Searches;
 use crate::cache::store::memory::{Lookup, MemoryStore};
 use crate::cache::stored::StoredResponse;
 use crate::cache::tags::NameHash;
@@ -36,6 +37,7 @@ struct Shared {
     purges: PurgeLog,
     versions: Versions,
     verdicts: Verdicts,
+    searches: Searches,
     hasher: KeyHasher,
     /// What is followed where nothing is stored.
     ghost: Arc<Ghost>,
@@ -141,6 +143,7 @@ impl SharedCache {
             purges: PurgeLog::new(),
             versions: Versions::new(),
             verdicts: Verdicts::new(),
+            searches: Searches::new(),
             ghost: Ghost::new(keys, clock.now(), hasher.seed()),
             hasher,
             rules: RwLock::default(),
@@ -239,11 +242,16 @@ impl SharedCache {
     pub(crate) fn purge_counted(&self, target: Target<'_>, purge: Purge) -> (usize, usize) {
         let known = self.known_rules();
         let mut key = Vec::new();
-        let (mut count, purges) = (0, known.len());
+        let (mut count, mut purges) = (0, known.len());
         for rules in known {
             self.write_uri_key(&rules, target, &mut key);
             let hash = self.0.hasher.hash(&key);
             let sequence = self.0.purges.note(hash);
+            for widened in self.search_keys(&key) {
+                let sequence = self.0.purges.note(widened);
+                purges += 1;
+                count += self.purge_key(widened, sequence, purge);
+            }
             self.0.ghost.forget(hash);
             count += self.purge_key(hash, sequence, purge);
             if !rules.is_projected() && self.0.has_queries.load(Ordering::Acquire) {
@@ -264,14 +272,28 @@ impl SharedCache {
     /// The groups of what is stored for `target`, as far as its keys are known: not where one URL has
     /// many.
     pub(crate) fn groups_of(&self, target: Target<'_>) -> Vec<NameHash> {
-        let (mut key, mut groups) = (Vec::new(), Vec::new());
-        for rules in self.known_rules() {
-            self.write_uri_key(&rules, target, &mut key);
-            self.0.store.groups(self.0.hasher.hash(&key), &mut groups);
+        let mut groups = Vec::new();
+        for key in self.uri_keys(target) {
+            self.0.store.groups(key, &mut groups);
         }
         groups.sort_unstable();
         groups.dedup();
         groups
+    }
+
+    /// The hashes of the keys that `target` is purged by: its own, and those of its anchors.
+    pub(crate) fn uri_keys(&self, target: Target<'_>) -> Vec<KeyHash> {
+        let (mut key, mut hashes) = (Vec::new(), Vec::new());
+        for rules in self.known_rules() {
+            self.write_uri_key(&rules, target, &mut key);
+            hashes.push(self.0.hasher.hash(&key));
+            hashes.extend(self.search_keys(&key));
+            if !rules.is_projected() {
+                rules.write_anchor(target, &mut key);
+                hashes.push(self.0.hasher.hash(&key));
+            }
+        }
+        hashes
     }
 
     /// The key that a URL is purged by: its one key, or the anchor of its many.
@@ -342,6 +364,10 @@ impl SharedCache {
 
     pub(crate) fn versions(&self) -> &Versions {
         &self.0.versions
+    }
+
+    pub(crate) fn searches(&self) -> &Searches {
+        &self.0.searches
     }
 
     pub(crate) fn verdicts(&self) -> &Verdicts {

@@ -11,6 +11,7 @@ use moka::ops::compute::Op;
 
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash};
+use crate::cache::reason::Reason;
 use crate::cache::stored::{COUNTS, StoredResponse, block};
 use crate::cache::tags::NameHash;
 use crate::content_coding::Coding;
@@ -59,8 +60,8 @@ pub(crate) enum Lookup {
         stored: Arc<StoredResponse>,
         /// Whether a soft purge has marked it stale.
         is_purged: bool,
-        /// Whether it was chosen by its own language, not by what the request says of it.
-        is_by_language: bool,
+        /// Why it was chosen, where that is not by its key and what the request says.
+        chosen_by: Option<Reason>,
         /// How many are stored under the key.
         variants: usize,
     },
@@ -112,16 +113,16 @@ impl MemoryStore {
             let language = stored.language();
             language.is_some_and(|own| stored.selection.matches_by_language(request, own))
         };
-        let mut is_by_language = false;
+        let mut chosen_by = None;
         let found = responses.iter().find(same).or_else(|| {
-            is_by_language = true;
+            chosen_by = Some(Reason::ContentLanguage);
             responses.iter().find(by_language)
         });
         match (found, &entry.content) {
             (Some(stored), _) => Lookup::Stored {
                 stored: stored.clone(),
                 is_purged: stored.born < purged,
-                is_by_language,
+                chosen_by,
                 variants: responses.len(),
             },
             (None, Content::Responses(responses)) => Lookup::OtherVariant(responses.clone()),
@@ -343,6 +344,17 @@ impl MemoryStore {
             budget: self.entries.policy().max_capacity().unwrap_or(u64::MAX),
             evicted: self.metrics.total(Event::EvictedForSpace),
             purged: self.metrics.total(Event::EvictedPurged),
+        }
+    }
+
+    /// Shows everything that is stored and was not purged with its URL: the hash of the key that its
+    /// URL is purged by, its key and the responses there. Walks through all of it: for people only.
+    pub(crate) fn visit(&self, mut visit: impl FnMut(KeyHash, &[u8], &[Arc<StoredResponse>])) {
+        for (hash, entry) in &self.entries {
+            if !entry.responses().is_empty() && self.valid(*hash, &entry.key).is_some() {
+                let of_url = entry.anchor.map_or(*hash, |link| link.key);
+                visit(of_url, &entry.key, entry.responses());
+            }
         }
     }
 
