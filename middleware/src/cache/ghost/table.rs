@@ -193,8 +193,10 @@ impl Table {
     /// Forgets what has the last 64 bits of `key`: all variants of one URL.
     pub(super) fn forget(&self, key: KeyHash) {
         let mut shard = self.shard(key);
-        if !shard.records.is_empty() {
-            shard.records.retain(|other, _| *other as u64 != key as u64);
+        let is_other = |other: &KeyHash| *other as u64 != key as u64;
+        shard.records.retain(|other, _| is_other(other));
+        if let Some(busy) = &mut shard.busy {
+            busy.forget(is_other);
         }
     }
 
@@ -203,7 +205,7 @@ impl Table {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.records.clear();
             if let Some(busy) = &mut shard.busy {
-                busy.records.clear();
+                busy.forget(|_| false);
             }
         }
     }
