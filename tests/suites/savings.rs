@@ -119,7 +119,7 @@ async fn a_cache_that_is_on_tells_what_has_no_lifetime_and_a_ghost_that_is_off_n
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_command_prints_it() {
     let upstream = app().await;
     let proxy = Proxy::with(&upstream, ADMIN).await;
