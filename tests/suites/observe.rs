@@ -310,4 +310,5 @@ async fn explain_tells_what_an_observing_cache_would_do() {
     let told = fetch(admin, asked).await;
     let sentence = "It would answer from what it would have stored.";
     assert!(told.text().contains(sentence), "{}", told.text());
+    assert!(told.text().contains("mode = \"apply\""), "{}", told.text());
 }
