@@ -45,6 +45,8 @@ pub struct CacheSettings {
     pub client_directives: ClientDirectives,
     /// A `Range` request on a miss fetches the whole representation if it is known to be at most this, in bytes.
     pub range_fill_max: u64,
+    /// Whether parts of a representation (206) are stored.
+    pub partial: bool,
     /// What responses are purged by together.
     pub tags: TagSettings,
     /// What unsafe requests make invalid beside their URL: all of `[[invalidate]]`.
@@ -127,6 +129,7 @@ impl Default for CacheSettings {
             variants: 16,
             client_directives: ClientDirectives::Respect,
             range_fill_max: 1 << 20,
+            partial: true,
             tags: TagSettings::default(),
             invalidate: Arc::default(),
         }
@@ -162,6 +165,8 @@ pub(crate) struct WrittenCache {
     variants: usize,
     /// A `Range` request on a miss fetches the whole if it is known to be at most this.
     range_fill_max: SizeOrZero,
+    /// Whether parts of a representation (206) are stored, answer ranges within them, and are put together.
+    partial: bool,
     /// Freshness where the upstream gives `Last-Modified` only (RFC 9111 §4.2.2).
     heuristic: WrittenHeuristic,
     /// What makes two requests the same.
@@ -240,6 +245,7 @@ impl Default for WrittenCache {
             client_directives: settings.client_directives,
             variants: settings.variants,
             range_fill_max: SizeOrZero(settings.range_fill_max),
+            partial: settings.partial,
             heuristic: WrittenHeuristic::default(),
             key: WrittenKey::default(),
             collapse: WrittenCollapse::default(),
@@ -341,6 +347,7 @@ impl WrittenCache {
             variants: self.variants,
             client_directives: self.client_directives,
             range_fill_max: self.range_fill_max.0,
+            partial: self.partial,
             tags: self.tags.check(),
             // One list for all routes, added where that is checked.
             invalidate: Arc::default(),

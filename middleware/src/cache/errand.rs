@@ -15,8 +15,9 @@ use crate::cache::fill::Fill;
 use crate::cache::freshness::Times;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
+use crate::cache::parts::{self, Parts};
 use crate::cache::reason::Reason;
-use crate::cache::replay::{annotate, replay, replay_head};
+use crate::cache::replay::{annotate, describe, replay, replay_for, replay_head};
 use crate::cache::shared::SharedCache;
 use crate::cache::storable::{Exchange, Storing, storable};
 use crate::cache::stored::{Origin, StoredResponse};
@@ -46,6 +47,8 @@ pub(crate) struct Errand {
     pub(crate) stored: Option<Kept>,
     /// Whether the upstream is asked about `stored`, so that a 304 is about that.
     pub(crate) validates: bool,
+    /// What its answer is a part of, where that is stored as such.
+    pub(crate) part: Option<Parts>,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
     pub(crate) pass: Option<KeyHash>,
     /// What the answer belongs to, or why that is not known; read when it comes.
@@ -104,7 +107,12 @@ impl Errand {
             return request;
         }
         let fields = request.headers_mut();
-        let Some(kept) = self.stored.as_ref().filter(|_| !self.asked.is_head) else {
+        let usable = |kept: &&Kept| match &kept.stored.parts {
+            None => !self.asked.is_head,
+            // Asked about where they would do, and there is a tag that stands for every byte.
+            Some(_) => self.asked.part.is_some() && parts::has_strong_tag(&kept.stored.fields),
+        };
+        let Some(kept) = self.stored.as_ref().filter(usable) else {
             if !self.asked.has_range {
                 validate::ask_identity(fields);
                 if self.fetches_whole(fields) {
@@ -113,7 +121,8 @@ impl Errand {
             }
             return request;
         };
-        let is_short = kept.stored.length() <= self.settings.range_fill_max;
+        let is_short =
+            kept.stored.parts.is_none() && kept.stored.length() <= self.settings.range_fill_max;
         if !self.asked.has_range || is_short {
             validate::ask_identity(fields);
             validate::ask_whole(fields);
@@ -184,6 +193,9 @@ impl Errand {
     pub(crate) fn stand_in(&self, status: Option<StatusCode>, now: Now) -> Option<Response> {
         let kept = self.stored.as_ref()?;
         let candidate = kept.candidate(now);
+        if kept.stored.parts.is_some() {
+            return None;
+        }
         may_stand_in(&self.asked, candidate, &self.settings, &self.rules).then(|| {
             self.note(status, Err(Reason::StaleIfError), now);
             let status = CacheStatus {
@@ -225,8 +237,10 @@ impl Errand {
         if !validate::is_about(&kept.stored.fields, answer.headers()) {
             return self.misnamed(kept, flight, now);
         }
-        let merged = validate::merged(&kept.stored.fields, answer.headers());
-        let storing = self.storing(kept.stored.status, &merged, Some(kept.stored.length()), now);
+        let mut merged = validate::merged(&kept.stored.fields, answer.headers());
+        let length = Some(kept.stored.length());
+        let is_part = kept.stored.parts.is_some();
+        let storing = self.storing(kept.stored.status, &merged, length, is_part, now);
         let freshened = storing.and_then(|storing| {
             let origin = self.origin(now);
             let freshened = Arc::new(kept.stored.freshened(&merged, storing, origin));
@@ -248,11 +262,18 @@ impl Errand {
                     Outcome::Stored(freshened.clone())
                 });
                 let ttl = freshened.candidate(now, false).ttl();
-                replay(&freshened, self.asked.is_head, now, status(Some(ttl)))
+                replay_for(&self.asked, &freshened, now, status(Some(ttl)))
             }
             Err(reason) => {
                 self.unshared(reason, StatusCode::NOT_MODIFIED, flight.as_ref(), now);
-                let mut response = Response::new(Body::segments(kept.stored.body.clone()));
+                let mut response = match (&kept.stored.parts, self.asked.part) {
+                    (Some(parts), Some(span)) => {
+                        let part = parts.cut(&kept.stored.body, span).unwrap_or_default();
+                        describe(&mut merged, parts, span);
+                        Response::new(part)
+                    }
+                    _ => Response::new(Body::segments(kept.stored.body.clone())),
+                };
                 *response.status_mut() = kept.stored.status;
                 *response.headers_mut() = merged;
                 annotate(&mut response, status(None));
@@ -276,14 +297,14 @@ impl Errand {
             ttl: None,
             reason: Some(reason),
         };
-        replay(&kept.stored, self.asked.is_head, now, status)
+        replay_for(&self.asked, &kept.stored, now, status)
     }
 
     /// A 304 to the client's own precondition: for this client alone. It has the fields by which a
     /// 200 would be judged (RFC 9110 §15.4.5), so what stands against storing that is told already.
     fn passed_on(self, mut answer: Response, flight: Option<Flight>, now: Now) -> Response {
         let (reason, status) = (Reason::NotModified, answer.status());
-        let verdict = match self.storing(StatusCode::OK, answer.headers(), None, now) {
+        let verdict = match self.storing(StatusCode::OK, answer.headers(), None, false, now) {
             // It leaves out Last-Modified, which may be where a lifetime comes from.
             Err(Reason::NoLifetime) if self.fields.contains_key(IF_MODIFIED_SINCE) => reason,
             Err(against) => against,
@@ -297,14 +318,29 @@ impl Errand {
     }
 
     /// A full answer.
-    fn answered(self, answer: Response, flight: Option<Flight>, now: Now) -> Response {
+    fn answered(mut self, answer: Response, flight: Option<Flight>, now: Now) -> Response {
         if answer.status() == StatusCode::NOT_MODIFIED {
             return self.passed_on(answer, flight, now);
         }
         let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
-        match self.storing(answer.status(), answer.headers(), declared, now) {
+        let part = self.part_of(&answer, declared);
+        match self.storing(
+            answer.status(),
+            answer.headers(),
+            declared,
+            part.is_some(),
+            now,
+        ) {
             Err(reason) => self.refused(answer, reason, flight, now),
-            Ok(storing) => {
+            // What the upstream says of single fields of one part is not known of the others.
+            Ok(storing) if part.is_some() && !storing.without.is_empty() => {
+                self.refused(answer, Reason::PartialContent, flight, now)
+            }
+            Ok(mut storing) => {
+                if part.is_some() {
+                    storing.without.extend(parts::OF_PART);
+                }
+                self.part = part;
                 if answer.body().is_end_stream() || !answer.body().is_stream() {
                     self.keep_whole(answer, storing, flight, now)
                 } else {
@@ -314,11 +350,25 @@ impl Errand {
         }
     }
 
+    /// The part of a representation that `answer` is, if it can be stored as such.
+    fn part_of(&self, answer: &Response, declared: Option<u64>) -> Option<Parts> {
+        let is_kept_whole = |kept: &Kept| kept.stored.parts.is_none();
+        if answer.status() != StatusCode::PARTIAL_CONTENT
+            || !self.settings.partial
+            || !self.asked.has_range
+            || self.stored.as_ref().is_some_and(is_kept_whole)
+        {
+            return None;
+        }
+        Parts::of(answer.headers(), declared).filter(|part| part.length() <= self.settings.max_body)
+    }
+
     fn storing(
         &self,
         status: StatusCode,
         fields: &HeaderMap,
         length: Option<u64>,
+        is_part: bool,
         now: Now,
     ) -> Result<Storing, Reason> {
         let exchange = Exchange {
@@ -327,6 +377,7 @@ impl Errand {
             status,
             fields,
             length,
+            is_part,
             times: Times {
                 requested: self.requested.wall,
                 received: now.wall,

@@ -71,6 +71,8 @@ pub struct Stored {
     pub status: u16,
     /// Bytes of identity content.
     pub length: u64,
+    /// Which bytes these are of how many (`0-99/1000`), where it is not all of them.
+    pub parts: Vec<String>,
     /// Seconds since the upstream made it.
     pub age: u64,
     /// Seconds it is fresh in all.
@@ -131,7 +133,7 @@ impl SharedCache {
             variants: 0,
             last: None,
         };
-        let asked = match Asked::of(request, settings) {
+        let mut asked = match Asked::of(request, settings) {
             Ok(asked) => asked,
             Err((_, reason)) => {
                 explanation.because.push(reason.into());
@@ -153,7 +155,8 @@ impl SharedCache {
             } => {
                 let candidate = stored.candidate(now, *is_purged);
                 let brief = stored.brief(candidate.ttl(), stored.age(now), *is_purged);
-                (Found::Stored(candidate), Some(brief), *variants)
+                let found = stored.found(*is_purged, &mut asked, request.headers(), now);
+                (found, Some(brief), *variants)
             }
         };
         let (would, reason) = said(decide(&asked, found, settings, &rules));
@@ -183,7 +186,8 @@ impl SharedCache {
         KeyRules::of(settings).write_key(request, &mut key);
         let hash = self.hasher().hash(&key);
         match self.lookup(hash, &key, request.headers()) {
-            Lookup::Stored { stored, .. } => Some(stored),
+            // What has parts only is not what a whole answer would be made of.
+            Lookup::Stored { stored, .. } => Some(stored).filter(|stored| stored.parts.is_none()),
             Lookup::Nothing | Lookup::OtherVariant(_) => None,
         }
     }
@@ -219,6 +223,10 @@ impl StoredResponse {
         Stored {
             status: self.status.as_u16(),
             length: self.length(),
+            parts: self
+                .parts
+                .as_ref()
+                .map_or_else(Vec::new, |parts| parts.print()),
             age: seconds(age),
             lifetime: seconds(self.terms.lifetime),
             ttl,

@@ -11,10 +11,12 @@ use crate::cache::decide::{Asked, Decision, Found, decide};
 use crate::cache::errand::{Errand, declared_length, tell};
 use crate::cache::fill::Fill;
 use crate::cache::key::KeyHash;
+use crate::cache::parts::{self, Parts};
 use crate::cache::reason::Reason;
 use crate::cache::replay::annotate;
 use crate::cache::storable::{Storing, is_about_one_request};
-use crate::cache::stored::StoredResponse;
+use crate::cache::store::memory::Lookup;
+use crate::cache::stored::{StoredResponse, own_body};
 use crate::cache::versions::Standing;
 use crate::clock::Now;
 use crate::metrics::Event;
@@ -56,9 +58,12 @@ impl Errand {
                 self.offer(flight, &stored, now, || Outcome::Stored(stored.clone()));
                 let ttl = stored.candidate(now, false).ttl();
                 let status = self.status(answer.status(), Ok(()), Some(ttl));
-                *answer.body_mut() = Body::segments(stored.body.clone());
+                // Of a part, others may be stored with it, and it is for no coding.
+                if self.part.is_none() {
+                    *answer.body_mut() = Body::segments(stored.body.clone());
+                    facts::of_response(&mut answer).stored = Some(stored);
+                }
                 annotate(&mut answer, status);
-                facts::of_response(&mut answer).stored = Some(stored);
             }
             Err(reason) => {
                 self.unshared(reason, answer.status(), flight.as_ref(), now);
@@ -160,9 +165,54 @@ impl Errand {
         if length > self.shared.bounds(self.settings.max_body).most {
             return Err(Reason::TooLarge);
         }
+        if let Some(part) = &self.part {
+            return self.keep_part(head, part, content);
+        }
         let stored = Arc::new(head.with_body(content));
         let replaced = self.stored.as_ref().map(|kept| &kept.stored);
         self.put(&stored, replaced)?;
+        Ok(stored)
+    }
+
+    /// Stores a part, with those that are stored now if they are of the same bytes.
+    fn keep_part(
+        &self,
+        head: &StoredResponse,
+        part: &Parts,
+        content: Vec<Bytes>,
+    ) -> Result<Arc<StoredResponse>, Reason> {
+        let content: Arc<[Bytes]> = content.into();
+        let length: u64 = content.iter().map(|piece| piece.len() as u64).sum();
+        if length != part.length() {
+            return Err(Reason::PartialContent);
+        }
+        let (key, store) = (&self.key, &self.shared);
+        let current = match store.lookup(key.hash, &key.bytes, &self.fields) {
+            Lookup::Stored { stored, .. } => Some(stored),
+            Lookup::Nothing | Lookup::OtherVariant(_) => None,
+        };
+        if current
+            .as_ref()
+            .is_some_and(|stored| stored.parts.is_none())
+        {
+            // Somebody has fetched the whole meanwhile.
+            return Err(Reason::PartialContent);
+        }
+        let most = self.shared.bounds(self.settings.max_body).most;
+        let joined = current
+            .as_ref()
+            .filter(|stored| parts::are_of_one(&stored.fields, &head.fields))
+            .and_then(|stored| {
+                let parts = stored.parts.as_ref()?;
+                let (parts, pieces) = parts.joined(&stored.body, part, &content, own_body)?;
+                (parts.length() <= most).then(|| (stored, parts, pieces))
+            });
+        let stored = match joined {
+            Some((old, parts, pieces)) => head.with_fields_of(old).with_parts(parts, pieces),
+            None => head.with_parts(part.clone(), own_body(content.to_vec())),
+        };
+        let stored = Arc::new(stored);
+        self.put(&stored, current.as_ref())?;
         Ok(stored)
     }
 

@@ -49,6 +49,7 @@ mod invalidate;
 mod keep;
 mod key;
 mod lead;
+mod parts;
 mod purge;
 pub mod reason;
 mod replay;
@@ -67,6 +68,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use config::cache::CacheSettings;
+use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
@@ -79,7 +81,7 @@ use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
-use crate::cache::replay::{annotate, replay};
+use crate::cache::replay::{annotate, replay_for};
 use crate::cache::store::memory::Lookup;
 use crate::cache::tags::Tags;
 use crate::clock::Now;
@@ -148,7 +150,7 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
 impl<S: Inner + Clone> Cache<S> {
     fn serve(&mut self, request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
         let settings = &self.layer.settings;
-        let asked = match Asked::of(&request, settings) {
+        let mut asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
             Err((fwd, reason)) => return self.pass(request, fwd, reason),
         };
@@ -156,7 +158,8 @@ impl<S: Inner + Clone> Cache<S> {
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
         let lookup = shared.lookup(hash, &self.key, request.headers());
-        let decision = decide(&asked, lookup.found(now), settings, rules);
+        let found = lookup.found(&mut asked, request.headers(), now);
+        let decision = decide(&asked, found, settings, rules);
         let kept = lookup.into_kept();
         match (decision, kept) {
             (Decision::Serve, Some(kept)) => hit(&kept, &asked, now, CacheOutcome::Hit, None),
@@ -241,6 +244,7 @@ impl<S: Inner + Clone> Cache<S> {
             reason,
             stored,
             validates: false,
+            part: None,
             pass: None,
             tags: Ok(Tags::default()),
         }
@@ -337,17 +341,18 @@ fn hit(
         ttl: Some(kept.stored.candidate(now, kept.is_purged).ttl()),
         reason,
     };
-    ResponseFuture::ready(Ok(replay(&kept.stored, asked.is_head, now, status)))
+    ResponseFuture::ready(Ok(replay_for(asked, &kept.stored, now, status)))
 }
 
 impl Lookup {
-    fn found(&self, now: Now) -> Found {
+    /// What it means for a request with these fields; see [`StoredResponse::found`].
+    fn found(&self, asked: &mut Asked, request: &HeaderMap, now: Now) -> Found {
         match self {
             Self::Nothing => Found::Nothing,
             Self::OtherVariant(_) => Found::OtherVariant,
             Self::Stored {
                 stored, is_purged, ..
-            } => Found::Stored(stored.candidate(now, *is_purged)),
+            } => stored.found(*is_purged, asked, request, now),
         }
     }
 

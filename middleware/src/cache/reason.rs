@@ -59,7 +59,7 @@ reasons! {
         Some("send the request without it, or add it to the key: cache.key = { headers = [\"…\"] }");
     /// A range of something that is not stored.
     Range, "range",
-        "A range of what is not stored is forwarded as it is; a part is not stored.",
+        "A range of what is not stored is forwarded as it is.",
         Some("ask once without Range, or raise cache.range_fill_max");
     /// HEAD is answered from a stored GET, never stored.
     Head, "head",
@@ -167,8 +167,12 @@ reasons! {
         Some("Cache-Control: max-age=…, or an ETag");
     /// 206, or `Content-Range` on something else.
     PartialContent, "partial-content",
-        "A part of a representation is not stored.",
+        "This part of a representation is not stored: cache.partial is off, the whole is stored already, or it is coded, not one span, or not of the length that it declares (RFC 9111 §3.3).",
         Some("ask without Range");
+    /// Only other parts are stored.
+    OtherParts, "other-parts",
+        "What is stored are parts of the representation, and not the ones that are asked for (RFC 9111 §3.3).",
+        Some("ask for one range within them, or once without Range");
     /// The status does not allow it.
     Status, "status",
         "This status is not stored without an explicit lifetime, or is not understood as must-understand demands (RFC 9111 §3).",

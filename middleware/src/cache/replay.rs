@@ -2,14 +2,43 @@
 
 use std::sync::Arc;
 
-use http::header::AGE;
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE};
 use http::{HeaderMap, HeaderValue};
 
+use crate::cache::decide::Asked;
+use crate::cache::parts::Parts;
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
 use crate::facts::{self, CacheStatus};
 use crate::fields::cache_status::{self, CACHE_STATUS};
+use crate::fields::range::{ContentRange, Span};
 use crate::{Body, Response};
+
+/// The answer to a request that asks so: all of `stored`, or the part that is asked for of what has
+/// parts only.
+pub(crate) fn replay_for(
+    asked: &Asked,
+    stored: &Arc<StoredResponse>,
+    now: Now,
+    status: CacheStatus,
+) -> Response {
+    let (Some(parts), Some(span)) = (&stored.parts, asked.part) else {
+        return replay(stored, asked.is_head, now, status);
+    };
+    let body = parts.cut(&stored.body, span);
+    let body = body.expect("a part is asked for only where it is stored");
+    let mut response = replay_head(stored, now, status, body);
+    describe(response.headers_mut(), parts, span);
+    response
+}
+
+/// Says which part of the representation an answer has (RFC 9110 §15.3.7.1).
+pub(crate) fn describe(fields: &mut HeaderMap, parts: &Parts, span: Span) {
+    let range = ContentRange::Span(span, Some(parts.complete())).to_value();
+    // A map that is full stays as it is: the HTTP library refuses more fields long before.
+    fields.try_insert(CONTENT_RANGE, range).ok();
+    fields.try_insert(CONTENT_LENGTH, span.length().into()).ok();
+}
 
 /// The answer from `stored`: all its fields, one `Age`, our member of `Cache-Status`.
 pub(crate) fn replay(
