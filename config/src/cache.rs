@@ -7,9 +7,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ghost::WrittenGhost;
 use crate::invalidate::InvalidateRule;
+use crate::mode::Mode;
 use crate::site::Site;
 use crate::tags::{TagSettings, WrittenTags};
+use crate::targeted::{TargetedSettings, WrittenTargeted};
 use crate::units::{Fault, Period, PeriodOrNone, Size, SizeOrZero, Text, text_form};
 
 /// The rules of one route's cache.
@@ -17,6 +20,8 @@ use crate::units::{Fault, Period, PeriodOrNone, Size, SizeOrZero, Text, text_for
 pub struct CacheSettings {
     /// Off forwards everything and stores nothing.
     pub enabled: bool,
+    /// Whether what is decided is done, or counted only.
+    pub mode: Mode,
     /// Longer bodies are not stored, in bytes.
     pub max_body: u64,
     /// Freshness where the upstream gives `Last-Modified` only (RFC 9111 §4.2.2).
@@ -49,8 +54,26 @@ pub struct CacheSettings {
     pub partial: bool,
     /// What responses are purged by together.
     pub tags: TagSettings,
+    /// Whether `Cache-Status` tells the cache key.
+    pub status_key: bool,
+    /// Fields that speak to caches like this one.
+    pub targeted: TargetedSettings,
     /// What unsafe requests make invalid beside their URL: all of `[[invalidate]]`.
     pub invalidate: Arc<[InvalidateRule]>,
+    /// Whether answers that are not stored here are followed, to tell what storing them would save.
+    pub ghost: bool,
+}
+
+impl CacheSettings {
+    /// Whether requests are answered from what is stored, and anything is stored.
+    pub fn is_applied(&self) -> bool {
+        self.enabled && self.mode == Mode::Apply
+    }
+
+    /// Whether what would be done is counted, and nothing is.
+    pub fn is_observed(&self) -> bool {
+        self.enabled && self.mode == Mode::Observe
+    }
 }
 
 /// See [`CacheSettings::heuristic`].
@@ -111,6 +134,7 @@ impl Default for CacheSettings {
     fn default() -> Self {
         Self {
             enabled: true,
+            mode: Mode::Apply,
             max_body: 8 << 20,
             heuristic: Heuristic {
                 enabled: true,
@@ -131,7 +155,10 @@ impl Default for CacheSettings {
             range_fill_max: 1 << 20,
             partial: true,
             tags: TagSettings::default(),
+            status_key: false,
+            targeted: TargetedSettings::default(),
             invalidate: Arc::default(),
+            ghost: true,
         }
     }
 }
@@ -142,6 +169,8 @@ impl Default for CacheSettings {
 pub(crate) struct WrittenCache {
     /// Off forwards everything and stores nothing.
     enabled: bool,
+    /// Whether what is decided is done, or counted only.
+    mode: Mode,
     /// Longer bodies are not stored.
     max_body: Size,
     /// Freshness lifetime where the upstream says nothing, or "none".
@@ -175,8 +204,14 @@ pub(crate) struct WrittenCache {
     collapse: WrittenCollapse,
     /// Names that responses are purged by together.
     tags: WrittenTags,
+    /// Whether `Cache-Status` tells the cache key.
+    status_key: bool,
+    /// Fields that speak to caches like this one alone (RFC 9213).
+    targeted: WrittenTargeted,
     /// What the cache may use, all routes together; in `[cache]` only.
     memory: WrittenMemory,
+    /// Follows what is not stored, to tell what storing it would save.
+    ghost: WrittenGhost,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -234,6 +269,7 @@ impl Default for WrittenCache {
         let settings = CacheSettings::default();
         Self {
             enabled: settings.enabled,
+            mode: settings.mode,
             max_body: Size(settings.max_body),
             ttl: PeriodOrNone(settings.ttl),
             force_ttl: PeriodOrNone(settings.force_ttl),
@@ -250,7 +286,10 @@ impl Default for WrittenCache {
             key: WrittenKey::default(),
             collapse: WrittenCollapse::default(),
             tags: WrittenTags::default(),
+            status_key: settings.status_key,
+            targeted: WrittenTargeted::default(),
             memory: WrittenMemory::default(),
+            ghost: WrittenGhost::default(),
         }
     }
 }
@@ -306,9 +345,15 @@ impl WrittenCache {
         self.memory.size.0
     }
 
+    /// Keys that are followed, all routes together.
+    pub(crate) fn ghost_keys(&self) -> usize {
+        self.ghost.keys
+    }
+
     /// The rules; `site` is the table that problems belong to, whose keys may be another's.
     pub(crate) fn check(&self, site: &Site<'_>) -> CacheSettings {
         self.check_sharing(site);
+        self.mode.check(self.enabled, site);
         if site.key("max_body").is_written() && self.max_body.0 > self.memory() {
             site.key("max_body").warning(
                 format!(
@@ -320,6 +365,7 @@ impl WrittenCache {
         }
         CacheSettings {
             enabled: self.enabled,
+            mode: self.mode,
             max_body: self.max_body.0,
             heuristic: Heuristic {
                 enabled: self.heuristic.enabled,
@@ -349,8 +395,11 @@ impl WrittenCache {
             range_fill_max: self.range_fill_max.0,
             partial: self.partial,
             tags: self.tags.check(),
+            status_key: self.status_key,
+            targeted: self.targeted.check(&site.key("targeted")),
             // One list for all routes, added where that is checked.
             invalidate: Arc::default(),
+            ghost: self.ghost.enabled,
         }
     }
 
@@ -391,7 +440,7 @@ fn texts<T: fmt::Display>(list: &[T]) -> Vec<String> {
 
 /// A field's name, lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FieldName(String);
+pub(crate) struct FieldName(pub(crate) String);
 
 /// A cookie's name.
 #[derive(Clone, Debug, PartialEq, Eq)]

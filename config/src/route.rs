@@ -113,6 +113,11 @@ impl WrittenRoute {
             let help = "write `memory` in [cache]";
             memory.problem("the cache's memory is one for all routes", help);
         }
+        let keys = site.key("cache").key("ghost").key("keys");
+        if keys.written().is_some() {
+            let help = "write `ghost = { keys = … }` in [cache]";
+            keys.problem("the keys that are followed are those of all routes", help);
+        }
         RouteSettings {
             name: self.pattern.text.as_str().into(),
             pattern,

@@ -41,7 +41,7 @@ use http::header::{
     TRAILER,
 };
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use tower::{Layer, Service};
 
@@ -231,7 +231,12 @@ fn returns_are_seen(fields: &HeaderMap) -> bool {
             || lasts("s-maxage")
             || fields.contains_key(EXPIRES)
             || fields.contains_key(LAST_MODIFIED)
-            || fields.contains_key(CDN_CACHE_CONTROL))
+            || fields.keys().any(|name| is_targeted(name.as_str())))
+}
+
+/// Whether a field gives lifetimes to some caches only (RFC 9213 §2).
+fn is_targeted(name: &str) -> bool {
+    name.ends_with("-cache-control") || name == "surrogate-control"
 }
 
 /// The value of a directive of `Cache-Control`, empty if it has none. As much as this part needs to
@@ -266,7 +271,6 @@ fn half(hasher: &blake3::Hasher) -> u128 {
     u128::from_be_bytes(half)
 }
 
-const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 /// Bytes hashed in one go.
 const SLICE: usize = 64 << 10;
 /// For a body without a declared length, which may turn out to be a stream: its head is held for no

@@ -105,8 +105,9 @@ fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared,
         )
         .caused_by(error)
     })?;
-    let cache = SharedCache::new(
+    let cache = SharedCache::with_ghost(
         settings.cache_memory,
+        settings.ghost_keys,
         clock.clone(),
         tasks.clone(),
         &metrics,

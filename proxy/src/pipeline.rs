@@ -57,7 +57,7 @@ pub fn route_stack(route: &RouteSettings, shared: &Shared, upstream: Upstream) -
             &shared.metrics,
         ))
         // Answers, validates, collapses or forwards; background validation re-enters below this line.
-        .layer(CacheLayer::new(route.cache.clone(), shared.cache.clone()))
+        .layer(CacheLayer::new(route.cache.clone(), shared.cache.clone()).on_route(&route.name))
         // --- Below: only what the cache forwards. Costs here are paid once per stored response. ---
         .layer(EtagLayer::new(route.etag, &shared.metrics))
         // Balance → pooled connection → safe retry; here the target is rewritten, after the cache key was made.

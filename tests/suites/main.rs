@@ -19,6 +19,7 @@ mod request_log;
 mod respond;
 mod routing;
 mod run;
+mod savings;
 mod shutdown;
 mod tunnel;
 mod upstream;

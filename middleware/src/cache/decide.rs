@@ -38,10 +38,18 @@ pub(crate) struct Asked {
 impl Asked {
     /// What `request` asks, or why it is not a matter for the cache.
     pub(crate) fn of(request: &Request, settings: &CacheSettings) -> Result<Self, (Fwd, Reason)> {
-        let is_head = request.method() == Method::HEAD;
-        if !settings.enabled {
+        if !settings.is_applied() {
             return Err((Fwd::Bypass, Reason::Disabled));
         }
+        Self::of_any(request, settings)
+    }
+
+    /// What `request` asks, or would ask if the cache were on.
+    pub(crate) fn of_any(
+        request: &Request,
+        settings: &CacheSettings,
+    ) -> Result<Self, (Fwd, Reason)> {
+        let is_head = request.method() == Method::HEAD;
         if !is_head && request.method() != Method::GET {
             return Err((Fwd::Method, Reason::Method));
         }

@@ -2,22 +2,22 @@
 //! freshen what is stored, or let that stand in for an error.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use config::cache::CacheSettings;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 
+use crate::cache::apart::Apart;
 use crate::cache::collapse::{Failure, Flight, Outcome};
 use crate::cache::decide::{Asked, Candidate, may_stand_in};
-use crate::cache::fill::Fill;
 use crate::cache::freshness::Times;
+use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
 use crate::cache::parts::{self, Parts};
 use crate::cache::reason::Reason;
-use crate::cache::replay::{annotate, describe, replay, replay_for, replay_head};
+use crate::cache::replay::{annotate, content_for, replay, replay_for};
 use crate::cache::shared::SharedCache;
 use crate::cache::storable::{Exchange, Storing, storable};
 use crate::cache::stored::{Origin, StoredResponse};
@@ -26,7 +26,7 @@ use crate::cache::validate;
 use crate::cache::verdicts::Verdict;
 use crate::clock::Now;
 use crate::facts::{CacheOutcome, CacheStatus, Fwd};
-use crate::{Body, Error, ErrorKind, Request, Response, Result, Side};
+use crate::{Error, ErrorKind, Request, Response, Result, Side};
 
 /// See the module. Made when a request is about to be forwarded.
 pub(crate) struct Errand {
@@ -51,8 +51,12 @@ pub(crate) struct Errand {
     pub(crate) part: Option<Parts>,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
     pub(crate) pass: Option<KeyHash>,
+    /// Where it is counted what a lifetime would have saved; `None` where that is not followed.
+    pub(crate) ghost: Option<Following>,
     /// What the answer belongs to, or why that is not known; read when it comes.
     pub(crate) tags: Result<Tags, Reason>,
+    /// What the answer says to us and not to clients; taken out of it when it comes.
+    pub(crate) apart: Apart,
 }
 
 /// A stored response, and whether a soft purge has marked it.
@@ -148,7 +152,7 @@ impl Errand {
     ) -> Result<Response> {
         let now = self.shared.clock().now();
         if let Ok(answer) = &mut result {
-            self.take_tags(answer);
+            self.take_aside(answer);
         }
         match result {
             Err(error) => self.failed(error, flight, now),
@@ -170,8 +174,8 @@ impl Errand {
         }
     }
 
-    /// Reads what the answer belongs to, and keeps from others what is said of it to us alone.
-    fn take_tags(&mut self, answer: &mut Response) {
+    /// Reads what the answer belongs to, and keeps from others what is said to us alone.
+    fn take_aside(&mut self, answer: &mut Response) {
         let confirmed = self.stored.as_ref().filter(|_| self.validates);
         let confirmed = confirmed.filter(|_| answer.status() == StatusCode::NOT_MODIFIED);
         self.tags = match key::place(&self.key.bytes) {
@@ -184,6 +188,11 @@ impl Errand {
             ),
             None => Ok(Tags::default()),
         };
+        self.apart = Apart::take(
+            answer.headers_mut(),
+            confirmed.map(|kept| &kept.stored.apart),
+            &self.settings.targeted,
+        );
         if self.settings.tags.strip {
             tags::strip(answer.headers_mut());
         }
@@ -266,14 +275,8 @@ impl Errand {
             }
             Err(reason) => {
                 self.unshared(reason, StatusCode::NOT_MODIFIED, flight.as_ref(), now);
-                let mut response = match (&kept.stored.parts, self.asked.part) {
-                    (Some(parts), Some(span)) => {
-                        let part = parts.cut(&kept.stored.body, span).unwrap_or_default();
-                        describe(&mut merged, parts, span);
-                        Response::new(part)
-                    }
-                    _ => Response::new(Body::segments(kept.stored.body.clone())),
-                };
+                let body = content_for(&self.asked, &kept.stored, &mut merged);
+                let mut response = Response::new(body);
                 *response.status_mut() = kept.stored.status;
                 *response.headers_mut() = merged;
                 annotate(&mut response, status(None));
@@ -314,6 +317,7 @@ impl Errand {
         self.note(Some(status), Err(verdict), now);
         let status = self.status(status, Err(reason), None);
         annotate(&mut answer, status);
+        self.haunt(verdict, &mut answer, now);
         answer
     }
 
@@ -350,19 +354,6 @@ impl Errand {
         }
     }
 
-    /// The part of a representation that `answer` is, if it can be stored as such.
-    fn part_of(&self, answer: &Response, declared: Option<u64>) -> Option<Parts> {
-        let is_kept_whole = |kept: &Kept| kept.stored.parts.is_none();
-        if answer.status() != StatusCode::PARTIAL_CONTENT
-            || !self.settings.partial
-            || !self.asked.has_range
-            || self.stored.as_ref().is_some_and(is_kept_whole)
-        {
-            return None;
-        }
-        Parts::of(answer.headers(), declared).filter(|part| part.length() <= self.settings.max_body)
-    }
-
     fn storing(
         &self,
         status: StatusCode,
@@ -371,11 +362,12 @@ impl Errand {
         is_part: bool,
         now: Now,
     ) -> Result<Storing, Reason> {
+        let with_apart = self.apart.with(fields);
         let exchange = Exchange {
             asked: &self.asked,
             request: &self.fields,
             status,
-            fields,
+            fields: with_apart.as_ref().unwrap_or(fields),
             length,
             is_part,
             times: Times {
@@ -385,7 +377,12 @@ impl Errand {
         };
         let storing = storable(exchange, &self.settings, &self.rules)?;
         let tags = self.tags.clone()?;
-        Ok(Storing { tags, ..storing })
+        let apart = self.apart.clone();
+        Ok(Storing {
+            tags,
+            apart,
+            ..storing
+        })
     }
 
     /// Passes an answer on that is for this client alone.
@@ -400,6 +397,7 @@ impl Errand {
         self.note(Some(answer.status()), Err(reason), now);
         let status = self.status(answer.status(), Err(reason), None);
         annotate(&mut answer, status);
+        self.haunt(reason, &mut answer, now);
         answer
     }
 
@@ -427,38 +425,6 @@ impl Errand {
             collapsed: false,
             ttl,
             reason: stored.err().or(asked),
-        }
-    }
-
-    /// The answer from what another request's forwarding brought.
-    pub(crate) fn shared_answer(&self, fill: &Arc<Fill>, now: Now) -> Option<Response> {
-        let body = if self.asked.is_head {
-            Body::empty()
-        } else {
-            Body::stream(fill.reader()?)
-        };
-        let status = self.collapsed(&fill.head, now);
-        Some(replay_head(&fill.head, now, status, body))
-    }
-
-    /// The answer from what another request's forwarding stored.
-    pub(crate) fn shared_whole(&self, stored: &Arc<StoredResponse>, now: Now) -> Response {
-        let status = self.collapsed(stored, now);
-        replay(stored, self.asked.is_head, now, status)
-    }
-
-    fn collapsed(&self, stored: &StoredResponse, now: Now) -> CacheStatus {
-        self.shared
-            .counts()
-            .collapsed
-            .fetch_add(1, Ordering::Relaxed);
-        CacheStatus {
-            outcome: CacheOutcome::Fwd(self.fwd),
-            fwd_status: None,
-            stored: false,
-            collapsed: true,
-            ttl: Some(stored.candidate(now, false).ttl()),
-            reason: None,
         }
     }
 

@@ -26,7 +26,7 @@ pub enum Source {
     SMaxage,
     /// `max-age`.
     MaxAge,
-    /// `CDN-Cache-Control` (RFC 9213).
+    /// A field of `cache.targeted` (RFC 9213), or `Surrogate-Control`.
     Targeted,
     /// `Expires`.
     Expires,

@@ -11,12 +11,10 @@ use crate::cache::decide::{Asked, Decision, Found, decide};
 use crate::cache::errand::{Errand, declared_length, tell};
 use crate::cache::fill::Fill;
 use crate::cache::key::KeyHash;
-use crate::cache::parts::{self, Parts};
 use crate::cache::reason::Reason;
 use crate::cache::replay::annotate;
 use crate::cache::storable::{Storing, is_about_one_request};
-use crate::cache::store::memory::Lookup;
-use crate::cache::stored::{StoredResponse, own_body};
+use crate::cache::stored::StoredResponse;
 use crate::cache::versions::Standing;
 use crate::clock::Now;
 use crate::metrics::Event;
@@ -174,48 +172,6 @@ impl Errand {
         Ok(stored)
     }
 
-    /// Stores a part, with those that are stored now if they are of the same bytes.
-    fn keep_part(
-        &self,
-        head: &StoredResponse,
-        part: &Parts,
-        content: Vec<Bytes>,
-    ) -> Result<Arc<StoredResponse>, Reason> {
-        let content: Arc<[Bytes]> = content.into();
-        let length: u64 = content.iter().map(|piece| piece.len() as u64).sum();
-        if length != part.length() {
-            return Err(Reason::PartialContent);
-        }
-        let (key, store) = (&self.key, &self.shared);
-        let current = match store.lookup(key.hash, &key.bytes, &self.fields) {
-            Lookup::Stored { stored, .. } => Some(stored),
-            Lookup::Nothing | Lookup::OtherVariant(_) => None,
-        };
-        if current
-            .as_ref()
-            .is_some_and(|stored| stored.parts.is_none())
-        {
-            // Somebody has fetched the whole meanwhile.
-            return Err(Reason::PartialContent);
-        }
-        let most = self.shared.bounds(self.settings.max_body).most;
-        let joined = current
-            .as_ref()
-            .filter(|stored| parts::are_of_one(&stored.fields, &head.fields))
-            .and_then(|stored| {
-                let parts = stored.parts.as_ref()?;
-                let (parts, pieces) = parts.joined(&stored.body, part, &content, own_body)?;
-                (parts.length() <= most).then(|| (stored, parts, pieces))
-            });
-        let stored = match joined {
-            Some((old, parts, pieces)) => head.with_fields_of(old).with_parts(parts, pieces),
-            None => head.with_parts(part.clone(), own_body(content.to_vec())),
-        };
-        let stored = Arc::new(stored);
-        self.put(&stored, current.as_ref())?;
-        Ok(stored)
-    }
-
     /// Stores, unless the URL was purged since the upstream was asked.
     pub(crate) fn put(
         &self,
@@ -256,7 +212,7 @@ impl Errand {
         self.shared.purges().has_since(shared.born, self.uri_key()) || !self.stands(shared)
     }
 
-    fn uri_key(&self) -> KeyHash {
+    pub(crate) fn uri_key(&self) -> KeyHash {
         self.anchor
             .as_ref()
             .map_or(self.key.hash, |anchor| anchor.hash)

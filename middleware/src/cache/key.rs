@@ -37,6 +37,16 @@ impl KeyHasher {
         }
     }
 
+    /// The same in every run; for tests.
+    #[cfg(test)]
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self { seed }
+    }
+
+    pub(crate) fn seed(self) -> u64 {
+        self.seed
+    }
+
     pub(crate) fn hash(self, bytes: &[u8]) -> KeyHash {
         xxh3_128_with_seed(bytes, self.seed)
     }

@@ -37,6 +37,7 @@
 //! # });
 //! ```
 
+mod apart;
 mod changed;
 mod collapse;
 mod decide;
@@ -45,8 +46,10 @@ pub mod explain;
 mod fill;
 mod follow;
 mod freshness;
+pub mod ghost;
 mod invalidate;
 mod keep;
+mod keep_part;
 mod key;
 mod lead;
 mod parts;
@@ -72,11 +75,14 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use tower::{Layer, Service};
 
+use crate::cache::apart::Apart;
 use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
+use crate::cache::ghost::GhostRoute;
+use crate::cache::ghost::follow::{Following, Passing};
 use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
@@ -86,6 +92,7 @@ use crate::cache::store::memory::Lookup;
 use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
+use crate::fields::cache_status;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
@@ -98,6 +105,8 @@ pub struct CacheLayer {
     settings: Arc<CacheSettings>,
     rules: Arc<KeyRules>,
     shared: SharedCache,
+    /// Follows what is not stored; `None` where that is off.
+    ghost: Option<Arc<GhostRoute>>,
 }
 
 impl CacheLayer {
@@ -107,7 +116,17 @@ impl CacheLayer {
             rules: shared.rules(&settings),
             settings,
             shared,
+            ghost: None,
         }
+    }
+
+    /// Tells the route's name, under which what is not stored is followed, if the settings say so.
+    #[must_use]
+    pub fn on_route(self, name: &str) -> Self {
+        let (settings, rules) = (&self.settings, &self.rules);
+        let ghost = self.shared.ghost();
+        let ghost = ghost.route(name, settings, rules, &self.shared);
+        Self { ghost, ..self }
     }
 }
 
@@ -143,6 +162,19 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
 
     fn call(&mut self, request: Request) -> ResponseFuture {
         let now = facts::of_request(&request).received;
+        if self.layer.settings.status_key && Asked::of(&request, &self.layer.settings).is_ok() {
+            let key = self
+                .layer
+                .rules
+                .print(Target::of(&request), request.headers());
+            let key = key.join("; ");
+            let answer = self.serve(request, now, Attempt::default());
+            return answer.change(move |result| {
+                if let Ok(response) = result {
+                    cache_status::add_key(response.headers_mut(), &key);
+                }
+            });
+        }
         self.serve(request, now, Attempt::default())
     }
 }
@@ -152,7 +184,7 @@ impl<S: Inner + Clone> Cache<S> {
         let settings = &self.layer.settings;
         let mut asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
-            Err((fwd, reason)) => return self.pass(request, fwd, reason),
+            Err((fwd, reason)) => return self.pass(request, now, fwd, reason),
         };
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
@@ -185,15 +217,30 @@ impl<S: Inner + Clone> Cache<S> {
 
     /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
     /// invalidates what is stored for its URL (RFC 9111 §4.4).
-    fn pass(&mut self, request: Request, fwd: Fwd, reason: Reason) -> ResponseFuture {
+    fn pass(&mut self, request: Request, now: Now, fwd: Fwd, reason: Reason) -> ResponseFuture {
+        let followed = Passing::of(&self.layer, &request, now, &mut self.key);
+        let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
         let layer = changed.is_some().then(|| self.layer.clone());
         let changed = changed.zip(layer);
-        let strips_tags = self.layer.settings.tags.strip;
+        let settings = &self.layer.settings;
+        let strips_tags = settings.tags.strip;
+        let hides_more = settings.targeted.hidden().next().is_some();
+        let hiding = hides_more.then(|| settings.clone());
         self.inner.call(request).change(move |result| {
+            if let Some((passing, clock)) = followed {
+                passing.ended(result, clock.now());
+            }
             let Ok(response) = result else { return };
             if strips_tags {
                 tags::strip(response.headers_mut());
+            }
+            if let Some(settings) = hiding {
+                drop(Apart::take(
+                    response.headers_mut(),
+                    None,
+                    &settings.targeted,
+                ));
             }
             if let Some((changed, layer)) = changed
                 && has_worked(response.status())
@@ -225,6 +272,7 @@ impl<S: Inner + Clone> Cache<S> {
             settings,
             rules,
             shared,
+            ghost,
         } = self.layer.clone();
         asked.is_overriding = overrides(request.headers(), &rules);
         Errand {
@@ -246,7 +294,9 @@ impl<S: Inner + Clone> Cache<S> {
             validates: false,
             part: None,
             pass: None,
+            ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
+            apart: Apart::default(),
         }
     }
 

@@ -32,8 +32,21 @@ pub(crate) fn replay_for(
     response
 }
 
+/// The content of that answer, where its other `fields` are not those that are stored.
+pub(crate) fn content_for(
+    asked: &Asked,
+    stored: &Arc<StoredResponse>,
+    fields: &mut HeaderMap,
+) -> Body {
+    let (Some(parts), Some(span)) = (&stored.parts, asked.part) else {
+        return Body::segments(stored.body.clone());
+    };
+    describe(fields, parts, span);
+    parts.cut(&stored.body, span).unwrap_or_default()
+}
+
 /// Says which part of the representation an answer has (RFC 9110 §15.3.7.1).
-pub(crate) fn describe(fields: &mut HeaderMap, parts: &Parts, span: Span) {
+fn describe(fields: &mut HeaderMap, parts: &Parts, span: Span) {
     let range = ContentRange::Span(span, Some(parts.complete())).to_value();
     // A map that is full stays as it is: the HTTP library refuses more fields long before.
     fields.try_insert(CONTENT_RANGE, range).ok();

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::collapse::Flights;
 use crate::cache::fill::Bounds;
+use crate::cache::ghost::Ghost;
 use crate::cache::invalidate::PurgeLog;
 use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
 use crate::cache::store::memory::{Lookup, MemoryStore};
@@ -35,6 +36,8 @@ struct Shared {
     versions: Versions,
     verdicts: Verdicts,
     hasher: KeyHasher,
+    /// What is followed where nothing is stored.
+    ghost: Arc<Ghost>,
     /// The rules that routes make keys by; a purge has to know them all. Those of routes that a
     /// reload has taken away vanish with their last layer.
     rules: RwLock<Vec<Weak<KeyRules>>>,
@@ -88,8 +91,31 @@ pub enum Purge {
 }
 
 impl SharedCache {
-    /// An empty cache of at most `memory` bytes, all overhead counted.
+    /// An empty cache of at most `memory` bytes, all overhead counted, beside a ghost of a thousand keys.
     pub fn new(memory: u64, clock: Clock, tasks: TaskTracker, metrics: &Metrics) -> Self {
+        Self::with_ghost(memory, 1 << 10, clock, tasks, metrics)
+    }
+
+    /// As [`new`](Self::new), where at most `keys` keys are followed in place of what is not stored.
+    pub fn with_ghost(
+        memory: u64,
+        keys: usize,
+        clock: Clock,
+        tasks: TaskTracker,
+        metrics: &Metrics,
+    ) -> Self {
+        Self::hashing_by(KeyHasher::new(), memory, keys, clock, tasks, metrics)
+    }
+
+    /// The same with keys hashed as a test says.
+    pub(crate) fn hashing_by(
+        hasher: KeyHasher,
+        memory: u64,
+        keys: usize,
+        clock: Clock,
+        tasks: TaskTracker,
+        metrics: &Metrics,
+    ) -> Self {
         let bounds = Bounds {
             // One response may be half of the cache, and what is being received a quarter more.
             most: memory / 2,
@@ -102,7 +128,8 @@ impl SharedCache {
             purges: PurgeLog::new(),
             versions: Versions::new(),
             verdicts: Verdicts::new(),
-            hasher: KeyHasher::new(),
+            ghost: Ghost::new(keys, clock.now(), hasher.seed()),
+            hasher,
             rules: RwLock::default(),
             bounds,
             clock,
@@ -133,6 +160,7 @@ impl SharedCache {
     /// Removes everything and gives its memory back: how many keys that were.
     pub fn purge_all(&self) -> usize {
         self.0.purges.note_all();
+        self.0.ghost.forget_all();
         self.0.store.remove_all()
     }
 
@@ -196,6 +224,7 @@ impl SharedCache {
             self.write_uri_key(&rules, target, &mut key);
             let hash = self.0.hasher.hash(&key);
             let sequence = self.0.purges.note(hash);
+            self.0.ghost.forget(hash);
             count += match purge {
                 Purge::Hard => self.0.store.remove(hash),
                 Purge::Soft => self.0.store.mark_stale(hash, sequence),
@@ -278,6 +307,10 @@ impl SharedCache {
 
     pub(crate) fn verdicts(&self) -> &Verdicts {
         &self.0.verdicts
+    }
+
+    pub(crate) fn ghost(&self) -> &Arc<Ghost> {
+        &self.0.ghost
     }
 
     pub(crate) fn hasher(&self) -> KeyHasher {

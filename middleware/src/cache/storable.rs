@@ -6,6 +6,7 @@ use config::cache::{CacheSettings, Cookies, SetCookie};
 use http::header::{CONTENT_RANGE, ETAG, LAST_MODIFIED, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
+use crate::cache::apart::Apart;
 use crate::cache::decide::Asked;
 use crate::cache::freshness::{self, Lifetime, Source, Times};
 use crate::cache::key::KeyRules;
@@ -14,7 +15,7 @@ use crate::cache::tags::Tags;
 use crate::cache::vary::{self, Selection};
 use crate::fields::cache_control::ResponseDirectives;
 use crate::fields::stream::is_live_stream;
-use crate::fields::targeted;
+use crate::fields::{surrogate_control, targeted};
 
 /// How a response is stored that may be stored.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Storing {
     pub(crate) is_cookie_stripped: bool,
     /// What it is purged by, beside its URL.
     pub(crate) tags: Tags,
+    /// What it says to us and not to clients.
+    pub(crate) apart: Apart,
 }
 
 /// What decides about reuse, read once from the response's head.
@@ -110,6 +113,7 @@ pub(crate) fn storable(
         without,
         is_cookie_stripped: cookie == Cookie::Stripped,
         tags: Tags::default(),
+        apart: Apart::default(),
     })
 }
 
@@ -178,7 +182,7 @@ fn is_understood(status: StatusCode) -> bool {
 /// The directives that count for us, and where they come from.
 struct Spoken {
     directives: ResponseDirectives,
-    /// By `CDN-Cache-Control`, which then decides alone (RFC 9213 §2.2).
+    /// By `CDN-Cache-Control` or another of `cache.targeted`, which then decides alone (RFC 9213 §2.2).
     is_targeted: bool,
     /// By the route's `force_ttl`: the operator's word that all is public.
     forced: Option<Duration>,
@@ -186,7 +190,11 @@ struct Spoken {
 
 impl Spoken {
     fn of(status: StatusCode, fields: &HeaderMap, settings: &CacheSettings) -> Self {
-        let targeted = targeted::of(fields);
+        let names = settings.targeted.fields.iter().map(String::as_str);
+        let targeted = targeted::of(fields, names).or_else(|| {
+            let counts = settings.targeted.surrogate_control;
+            counts.then(|| surrogate_control::of(fields)).flatten()
+        });
         let is_targeted = targeted.is_some();
         let mut directives = targeted.unwrap_or_else(|| ResponseDirectives::of(fields));
         let forced = settings

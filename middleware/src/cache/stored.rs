@@ -11,6 +11,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::cache::apart::Apart;
 use crate::cache::decide::{Asked, Candidate, Found};
 use crate::cache::freshness::Source;
 use crate::cache::invalidate::Sequence;
@@ -54,6 +55,8 @@ pub struct StoredResponse {
     pub(crate) born: Sequence,
     /// What it is purged by, beside its URL.
     pub(crate) tags: Tags,
+    /// What it says to us and not to clients.
+    pub(crate) apart: Apart,
     /// The latest purge that it is known to have outlived; from `born` on. Raised by whoever compares
     /// it with later ones, so that each is compared once.
     valid_at: AtomicU64,
@@ -98,6 +101,7 @@ impl StoredResponse {
             without: Vec::new(),
             is_cookie_stripped: false,
             tags: Tags::default(),
+            apart: Apart::default(),
         };
         let origin = Origin {
             key: 0,
@@ -127,6 +131,7 @@ impl StoredResponse {
             received: origin.received,
             born: origin.born,
             tags: storing.tags,
+            apart: storing.apart,
             valid_at: AtomicU64::new(origin.born.number()),
             key: origin.key,
             is_authorized: origin.is_authorized,
@@ -154,6 +159,7 @@ impl StoredResponse {
             coded: Arc::default(),
             selection: self.selection.clone(),
             tags: self.tags.clone(),
+            apart: self.apart.clone(),
             valid_at: AtomicU64::new(self.born.number()),
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
@@ -346,6 +352,7 @@ impl StoredResponse {
                 .map_or(0, |parts| block(COUNTS + parts.size()))
             + self.selection.size()
             + self.tags.weight()
+            + self.apart.fields().map_or(0, apart_weight)
             + body
             + coded
     }
@@ -402,6 +409,11 @@ pub(crate) fn own_body(content: Vec<Bytes>) -> Vec<Bytes> {
         }
     }
     segments
+}
+
+/// The same for fields whose values each have memory of their own.
+fn apart_weight(fields: &HeaderMap) -> usize {
+    block(size_of::<HeaderMap>() + COUNTS) + fields_weight(fields) + fields.len() * (SHARED + 16)
 }
 
 fn fields_weight(fields: &HeaderMap) -> usize {

@@ -12,6 +12,7 @@ pub mod list;
 pub mod media_type;
 pub mod range;
 pub mod stream;
+pub mod surrogate_control;
 pub mod tags;
 pub mod targeted;
 pub mod traceparent;

@@ -28,7 +28,7 @@ pub(super) fn explain(admin: &Admin, head: &Parts, _: &Bytes) -> Reply {
     }
 }
 
-fn wants_text(asked: Option<&str>, headers: &HeaderMap) -> bool {
+pub(super) fn wants_text(asked: Option<&str>, headers: &HeaderMap) -> bool {
     match query::value(asked, "format") {
         Some(format) => format == "text",
         None => reply::wants_text(headers),

@@ -14,6 +14,7 @@ mod purge;
 mod query;
 mod question;
 mod reply;
+mod savings;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -265,7 +266,7 @@ fn index(_: &Admin, _: &Parts, _: &Bytes) -> Reply {
             purpose,
             ..
         } = resource;
-        lines.push_str(&format!("{path:<12} {methods:<14} {purpose}\n"));
+        lines.push_str(&format!("{path:<17} {methods:<14} {purpose}\n"));
     }
     reply::text(lines)
 }
@@ -312,6 +313,13 @@ const RESOURCES: &[Resource] = &[
         access: Access::Operator,
         purpose: "?method=&url=&header=Name: value (repeatable): what would become of a request, and why",
         answer: explain::explain,
+    },
+    Resource {
+        path: "/explain/savings",
+        methods: "GET, HEAD",
+        access: Access::Operator,
+        purpose: "what a cache would save where nothing is stored, at which risk, and the TOML for it",
+        answer: savings::savings,
     },
     Resource {
         path: "/purge",

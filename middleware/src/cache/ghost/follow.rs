@@ -1,0 +1,114 @@
+//! How requests come to the ghost: those that pass a cache which is off or observes, and those whose
+//! answer a cache that is on could not store for want of a lifetime.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+
+use crate::cache::CacheLayer;
+use crate::cache::decide::{Asked, Decision, overrides};
+use crate::cache::errand::Errand;
+use crate::cache::ghost::{Asking, GhostRoute, Group};
+use crate::cache::invalidate::Sequence;
+use crate::cache::key::{KeyHash, Target};
+use crate::cache::reason::Reason;
+use crate::clock::Now;
+use crate::{Request, Response, Result};
+
+/// The route, and the part of it that a request is counted in.
+#[derive(Debug)]
+pub(crate) struct Following {
+    route: Arc<GhostRoute>,
+    group: Group,
+}
+
+impl Following {
+    pub(crate) fn of(route: &Arc<GhostRoute>, request: &Request) -> Self {
+        Self {
+            group: route.group(request.uri().path()),
+            route: route.clone(),
+        }
+    }
+}
+
+/// A request that passes a cache which stores nothing.
+#[derive(Debug)]
+pub(crate) struct Passing {
+    following: Following,
+    asked: Asked,
+    fields: HeaderMap,
+    key: KeyHash,
+    uri: KeyHash,
+    requested: Now,
+    born: Sequence,
+}
+
+impl Passing {
+    /// `None` where there is nothing to follow. `key` is where the key is written.
+    pub(crate) fn of(
+        layer: &CacheLayer,
+        request: &Request,
+        requested: Now,
+        key: &mut Vec<u8>,
+    ) -> Option<Self> {
+        let route = layer.ghost.as_ref()?;
+        if layer.settings.is_applied() || request.method() != Method::GET {
+            return None;
+        }
+        let (rules, shared) = (&layer.rules, &layer.shared);
+        let mut asked = Asked::of_any(request, &layer.settings).ok()?;
+        asked.is_overriding = overrides(request.headers(), rules);
+        rules.write_key(request, key);
+        let hash = shared.hasher().hash(key);
+        let anchor = shared.anchor(rules, Target::of(request));
+        Some(Self {
+            following: Following::of(route, request),
+            asked,
+            fields: request.headers().clone(),
+            key: hash,
+            uri: anchor.map_or(hash, |anchor| anchor.hash),
+            requested,
+            born: shared.purges().now(),
+        })
+    }
+
+    /// Follows what came of it. What the cache would have done, if it observes and that is known.
+    pub(crate) fn ended(self, result: &mut Result<Response>, now: Now) -> Option<Decision> {
+        let asking = Asking {
+            group: self.following.group,
+            asked: &self.asked,
+            fields: &self.fields,
+            key: self.key,
+            uri: self.uri,
+            requested: self.requested,
+            born: self.born,
+        };
+        match result {
+            Ok(answer) => self.following.route.answered(asking, answer, now),
+            Err(_) => {
+                self.following.route.failed(asking, now);
+                None
+            }
+        }
+    }
+}
+
+impl Errand {
+    /// Follows an answer that is not stored since nothing says how long it is fresh.
+    pub(crate) fn haunt(&self, reason: Reason, answer: &mut Response, now: Now) {
+        let Some(following) = &self.ghost else { return };
+        if reason != Reason::NoLifetime || self.asked.is_head {
+            return;
+        }
+        let asking = Asking {
+            group: following.group,
+            asked: &self.asked,
+            fields: &self.fields,
+            key: self.key.hash,
+            uri: self.uri_key(),
+            requested: self.requested,
+            born: self.born,
+        };
+        following.route.answered(asking, answer, now);
+    }
+}
