@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::ghost::WrittenGhost;
 use crate::invalidate::InvalidateRule;
 use crate::mode::Mode;
+use crate::names::{CookieName, FieldName, ParameterName};
 use crate::site::Site;
 use crate::tags::{TagSettings, WrittenTags};
 use crate::targeted::{TargetedSettings, WrittenTargeted};
-use crate::units::{Fault, Period, PeriodOrNone, Size, SizeOrZero, Text, text_form};
+use crate::units::{Period, PeriodOrNone, Size, SizeOrZero};
 
 /// The rules of one route's cache.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +53,12 @@ pub struct CacheSettings {
     pub range_fill_max: u64,
     /// Whether parts of a representation (206) are stored.
     pub partial: bool,
+    /// The answer to a QUERY with longer content is not stored, in bytes; 0 stores none.
+    pub query_max_body: u64,
+    /// What is done with a client's condition where nothing is stored.
+    pub preconditions: Preconditions,
+    /// Whether the upstream is asked about the stored variants where none is for the request.
+    pub offer_variants: bool,
     /// What responses are purged by together.
     pub tags: TagSettings,
     /// Whether `Cache-Status` tells the cache key.
@@ -130,6 +137,16 @@ pub enum ClientDirectives {
     Ignore,
 }
 
+/// See [`CacheSettings::preconditions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Preconditions {
+    /// It goes upstream as it is; a 304 to it is for that client alone.
+    Forward,
+    /// The whole is fetched and stored, and the condition is judged here.
+    Fetch,
+}
+
 impl Default for CacheSettings {
     fn default() -> Self {
         Self {
@@ -154,6 +171,9 @@ impl Default for CacheSettings {
             client_directives: ClientDirectives::Respect,
             range_fill_max: 1 << 20,
             partial: true,
+            query_max_body: 64 << 10,
+            preconditions: Preconditions::Forward,
+            offer_variants: true,
             tags: TagSettings::default(),
             status_key: false,
             targeted: TargetedSettings::default(),
@@ -196,6 +216,12 @@ pub(crate) struct WrittenCache {
     range_fill_max: SizeOrZero,
     /// Whether parts of a representation (206) are stored, answer ranges within them, and are put together.
     partial: bool,
+    /// The answer to a QUERY with longer content is not stored; "0B" stores none (RFC 10008).
+    query_max_body: SizeOrZero,
+    /// What is done with a client's condition where nothing is stored.
+    preconditions: Preconditions,
+    /// Whether the upstream is asked about the stored variants where none is for the request (RFC 9111 §4.1).
+    offer_variants: bool,
     /// Freshness where the upstream gives `Last-Modified` only (RFC 9111 §4.2.2).
     heuristic: WrittenHeuristic,
     /// What makes two requests the same.
@@ -282,6 +308,9 @@ impl Default for WrittenCache {
             variants: settings.variants,
             range_fill_max: SizeOrZero(settings.range_fill_max),
             partial: settings.partial,
+            query_max_body: SizeOrZero(settings.query_max_body),
+            preconditions: settings.preconditions,
+            offer_variants: settings.offer_variants,
             heuristic: WrittenHeuristic::default(),
             key: WrittenKey::default(),
             collapse: WrittenCollapse::default(),
@@ -394,6 +423,9 @@ impl WrittenCache {
             client_directives: self.client_directives,
             range_fill_max: self.range_fill_max.0,
             partial: self.partial,
+            query_max_body: self.query_max_body.0,
+            preconditions: self.preconditions,
+            offer_variants: self.offer_variants,
             tags: self.tags.check(),
             status_key: self.status_key,
             targeted: self.targeted.check(&site.key("targeted")),
@@ -436,85 +468,6 @@ impl WrittenCache {
 
 fn texts<T: fmt::Display>(list: &[T]) -> Vec<String> {
     list.iter().map(T::to_string).collect()
-}
-
-/// A field's name, lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FieldName(pub(crate) String);
-
-/// A cookie's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CookieName(String);
-
-/// A query parameter's name, or its beginning and a `*`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ParameterName(String);
-
-text_form!(FieldName, CookieName, ParameterName);
-
-impl Text for FieldName {
-    const FORMAT: &'static str = "field-name";
-    const MEANING: &'static str = "a header field's name";
-    const EXAMPLES: &'static [&'static str] = &["accept-language", "x-tenant"];
-
-    fn parse(text: &str) -> Result<Self, Fault> {
-        token(text).map(|name| Self(name.to_ascii_lowercase()))
-    }
-}
-
-impl Text for CookieName {
-    const FORMAT: &'static str = "cookie-name";
-    const MEANING: &'static str = "a cookie's name";
-    const EXAMPLES: &'static [&'static str] = &["lang"];
-
-    fn parse(text: &str) -> Result<Self, Fault> {
-        token(text).map(|name| Self(name.to_owned()))
-    }
-}
-
-impl Text for ParameterName {
-    const FORMAT: &'static str = "query-parameter";
-    const MEANING: &'static str = "a query parameter";
-    const EXAMPLES: &'static [&'static str] = &["utm_*", "fbclid"];
-
-    fn parse(text: &str) -> Result<Self, Fault> {
-        let name = text.strip_suffix('*').unwrap_or(text);
-        let stray = |c: char| c.is_control() || "*&=#?".contains(c);
-        if text.is_empty() || name.contains(stray) {
-            let help = "write the name as it stands in the query; a `*` may be last";
-            return Err(Fault::new("is not the name of a query parameter", help));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for FieldName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for CookieName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for ParameterName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A token (RFC 9110 §5.6.2).
-pub(crate) fn token(text: &str) -> Result<&str, Fault> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_token) {
-        Ok(text)
-    } else {
-        let help = "write letters, digits and any of !#$%&'*+-.^_`|~";
-        Err(Fault::new("is not a name", help))
-    }
 }
 
 /// 64 MiB: some ten thousand pages; a sidecar should not outweigh its app.

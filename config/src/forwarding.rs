@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::token;
+use crate::names::token;
 use crate::site::Site;
 use crate::units::{Fault, Text, text_form};
 

@@ -35,6 +35,7 @@ mod document;
 mod expand;
 mod ghost;
 mod load;
+mod names;
 mod nearest;
 mod pattern;
 mod print;

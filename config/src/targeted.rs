@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::FieldName;
+use crate::names::FieldName;
 use crate::site::Site;
 
 /// See the module.

@@ -50,10 +50,19 @@ impl Asked {
         settings: &CacheSettings,
     ) -> Result<Self, (Fwd, Reason)> {
         let is_head = request.method() == Method::HEAD;
-        if !is_head && request.method() != Method::GET {
+        let is_query = request.method() == Method::QUERY && settings.query_max_body > 0;
+        if is_query {
+            // Only content that is all here can be part of the key.
+            let length = request
+                .body()
+                .as_whole()
+                .map(|content| content.len() as u64);
+            if length.is_none_or(|length| length > settings.query_max_body) {
+                return Err((Fwd::Bypass, Reason::QueryContent));
+            }
+        } else if !is_head && request.method() != Method::GET {
             return Err((Fwd::Method, Reason::Method));
-        }
-        if !request.body().is_end_stream() {
+        } else if !request.body().is_end_stream() {
             return Err((Fwd::Bypass, Reason::RequestBody));
         }
         let fields = request.headers();
@@ -63,21 +72,30 @@ impl Asked {
         if fields.contains_key(IF_MATCH) || fields.contains_key(IF_UNMODIFIED_SINCE) {
             return Err((Fwd::Bypass, Reason::Precondition));
         }
+        Ok(Self {
+            is_head,
+            ..Self::by_fields(request, settings)
+        })
+    }
+
+    /// What the fields of `request` ask, whatever its method.
+    pub(crate) fn by_fields(request: &Request, settings: &CacheSettings) -> Self {
+        let fields = request.headers();
         let speaks = settings.client_directives == ClientDirectives::Respect
             && (fields.contains_key(CACHE_CONTROL) || fields.contains_key(PRAGMA));
-        Ok(Self {
+        Self {
             directives: if speaks {
                 RequestDirectives::of(fields)
             } else {
                 RequestDirectives::default()
             },
-            is_head,
+            is_head: false,
             has_cookie: fields.contains_key(COOKIE),
             has_authorization: fields.contains_key(AUTHORIZATION),
             has_range: fields.contains_key(RANGE),
             is_overriding: false,
             part: None,
-        })
+        }
     }
 
     /// Whether this request may wait for the answer to another one: not where it wants an answer
@@ -132,6 +150,8 @@ pub(crate) struct Candidate {
     pub(crate) age: Duration,
     /// Whether a soft purge marked it stale.
     pub(crate) is_purged: bool,
+    /// Whether the answer to a HEAD told of other content (RFC 9111 §4.3.5).
+    pub(crate) is_outdated: bool,
 }
 
 /// What to do.
@@ -221,7 +241,7 @@ fn reuse_stale(asked: &Asked, candidate: Candidate, settings: &CacheSettings) ->
         };
     }
     let accepted = asked.directives.max_stale.unwrap_or_default();
-    if terms.may_be_stale() && !candidate.is_purged && within(staleness, accepted) {
+    if terms.may_be_stale() && !candidate.is_marked() && within(staleness, accepted) {
         return Decision::ServeStale {
             validate: false,
             reason: Reason::ClientMaxStale,
@@ -231,6 +251,8 @@ fn reuse_stale(asked: &Asked, candidate: Candidate, settings: &CacheSettings) ->
         Fwd::Stale,
         if candidate.is_purged {
             Reason::SoftPurged
+        } else if candidate.is_outdated {
+            Reason::HeadDiffers
         } else {
             Reason::Stale
         },
@@ -263,7 +285,12 @@ fn within(staleness: Duration, window: Duration) -> bool {
 impl Candidate {
     /// Fresh while the lifetime is longer than the age (RFC 9111 §4.2).
     pub(crate) fn is_fresh(&self) -> bool {
-        self.terms.lifetime > self.age && !self.is_purged
+        self.terms.lifetime > self.age && !self.is_marked()
+    }
+
+    /// Whether it is stale before its time.
+    fn is_marked(&self) -> bool {
+        self.is_purged || self.is_outdated
     }
 
     /// Time since it became stale; since when a soft purge marked it is not recorded, so: now.
@@ -275,7 +302,7 @@ impl Candidate {
     pub(crate) fn ttl(&self) -> i64 {
         let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         let ttl = seconds(self.terms.lifetime).saturating_sub(seconds(self.age));
-        if self.is_purged { ttl.min(0) } else { ttl }
+        if self.is_marked() { ttl.min(0) } else { ttl }
     }
 }
 

@@ -27,6 +27,7 @@ fn aged(age: u64, change: impl FnOnce(&mut Terms)) -> Candidate {
         terms,
         age: seconds(age),
         is_purged: false,
+        is_outdated: false,
     }
 }
 
@@ -215,6 +216,19 @@ fn a_soft_purge_makes_stale() {
         judge(&accepts, purged),
         Decision::Validate(Fwd::Stale, Reason::SoftPurged)
     );
+}
+
+/// "otherwise, the cache SHOULD consider the stored response to be stale" (RFC 9111 §4.3.5)
+#[test]
+fn what_a_head_contradicts_is_stale() {
+    let outdated = Candidate {
+        is_outdated: true,
+        ..aged(0, |_| {})
+    };
+    let expected = Decision::Validate(Fwd::Stale, Reason::HeadDiffers);
+    assert_eq!((plain(outdated), outdated.ttl()), (expected, 0));
+    let accepts = ask(|directives| directives.max_stale = Some(Duration::MAX));
+    assert_eq!(judge(&accepts, outdated), expected);
 }
 
 #[test]

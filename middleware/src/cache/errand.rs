@@ -15,18 +15,20 @@ use crate::cache::freshness::Times;
 use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
+use crate::cache::offer;
 use crate::cache::parts::{self, Parts};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, content_for, replay, replay_for};
-use crate::cache::shared::SharedCache;
+use crate::cache::shared::{PurgedBy, SharedCache};
 use crate::cache::storable::{Exchange, Storing, storable};
+use crate::cache::store::memory::Variants;
 use crate::cache::stored::{Origin, StoredResponse};
 use crate::cache::tags::{self, Tags};
 use crate::cache::validate;
 use crate::cache::verdicts::Verdict;
 use crate::clock::Now;
 use crate::facts::{CacheOutcome, CacheStatus, Fwd};
-use crate::{Error, ErrorKind, Request, Response, Result, Side};
+use crate::{Error, ErrorKind, Response, Result, Side};
 
 /// See the module. Made when a request is about to be forwarded.
 pub(crate) struct Errand {
@@ -35,8 +37,7 @@ pub(crate) struct Errand {
     pub(crate) rules: Arc<KeyRules>,
     pub(crate) asked: Asked,
     pub(crate) key: CacheKey,
-    /// The key of the URL, where it has many keys.
-    pub(crate) anchor: Option<CacheKey>,
+    pub(crate) purged_by: PurgedBy,
     /// The request's fields as the client sent them: a later `Vary` may name any of them.
     pub(crate) fields: HeaderMap,
     pub(crate) requested: Now,
@@ -45,6 +46,9 @@ pub(crate) struct Errand {
     pub(crate) reason: Reason,
     /// What is stored for this request and is not to be used as it is.
     pub(crate) stored: Option<Kept>,
+    /// What is stored under the key for other requests; once the upstream was asked about them, those
+    /// that it was asked about.
+    pub(crate) variants: Option<Variants>,
     /// Whether the upstream is asked about `stored`, so that a 304 is about that.
     pub(crate) validates: bool,
     /// What its answer is a part of, where that is stored as such.
@@ -64,9 +68,16 @@ pub(crate) struct Errand {
 pub(crate) struct Kept {
     pub(crate) stored: Arc<StoredResponse>,
     pub(crate) is_purged: bool,
+    /// Whether it was chosen by its own language.
+    pub(crate) is_by_language: bool,
 }
 
 impl Kept {
+    /// Whether it has all of the content.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.stored.parts.is_none()
+    }
+
     pub(crate) fn candidate(&self, now: Now) -> Candidate {
         self.stored.candidate(now, self.is_purged)
     }
@@ -104,46 +115,6 @@ impl Errand {
         key.hash ^ KeyHash::from(has_cookie)
     }
 
-    /// Makes the upstream's request of the client's.
-    pub(crate) fn prepare(&mut self, mut request: Request) -> Request {
-        self.born = self.shared.purges().now();
-        if self.asked.directives.no_store || self.asked.is_overriding {
-            return request;
-        }
-        let fields = request.headers_mut();
-        let usable = |kept: &&Kept| match &kept.stored.parts {
-            None => !self.asked.is_head,
-            // Asked about where they would do, and there is a tag that stands for every byte.
-            Some(_) => self.asked.part.is_some() && parts::has_strong_tag(&kept.stored.fields),
-        };
-        let Some(kept) = self.stored.as_ref().filter(usable) else {
-            if !self.asked.has_range {
-                validate::ask_identity(fields);
-                if self.fetches_whole(fields) {
-                    validate::ask_unconditionally(fields);
-                }
-            }
-            return request;
-        };
-        let is_short =
-            kept.stored.parts.is_none() && kept.stored.length() <= self.settings.range_fill_max;
-        if !self.asked.has_range || is_short {
-            validate::ask_identity(fields);
-            validate::ask_whole(fields);
-        }
-        self.validates = validate::ask_about(fields, &kept.stored);
-        request
-    }
-
-    /// Whether to fetch what this client has a copy of, because a 304 said lately that it may be
-    /// stored: where all clients come back with copies, nothing would ever be. One request does so.
-    fn fetches_whole(&self, fields: &HeaderMap) -> bool {
-        self.stored.is_none()
-            && !self.asked.is_head
-            && validate::is_conditional(fields)
-            && self.shared.verdicts().claim_whole(self.key.hash)
-    }
-
     /// Does what follows from the upstream's answer. `flight` is there if others may share it.
     pub(crate) fn finish(
         mut self,
@@ -151,14 +122,17 @@ impl Errand {
         flight: Option<Flight>,
     ) -> Result<Response> {
         let now = self.shared.clock().now();
+        let mut about = None;
         if let Ok(answer) = &mut result {
-            self.take_aside(answer);
+            about = self.is_about(answer);
+            self.take_aside(answer, about.as_ref());
         }
         match result {
             Err(error) => self.failed(error, flight, now),
-            Ok(answer) if self.validates && answer.status() == StatusCode::NOT_MODIFIED => {
-                Ok(self.confirmed(&answer, flight, now))
-            }
+            Ok(answer) if answer.status() == StatusCode::NOT_MODIFIED => match about {
+                Some(kept) => Ok(self.confirmed(&kept, &answer, flight, now)),
+                None => Ok(self.passed_on(answer, flight, now)),
+            },
             Ok(answer) if answer.status().is_server_error() => {
                 match self.stand_in(Some(answer.status()), now) {
                     Some(stale) => {
@@ -170,18 +144,41 @@ impl Errand {
                     None => Ok(self.answered(answer, flight, now)),
                 }
             }
-            Ok(answer) => Ok(self.answered(answer, flight, now)),
+            Ok(answer) => match about {
+                Some(kept) => Ok(self.heard(&kept, answer, now)),
+                None => Ok(self.answered(answer, flight, now)),
+            },
         }
     }
 
-    /// Reads what the answer belongs to, and keeps from others what is said to us alone.
-    fn take_aside(&mut self, answer: &mut Response) {
-        let confirmed = self.stored.as_ref().filter(|_| self.validates);
-        let confirmed = confirmed.filter(|_| answer.status() == StatusCode::NOT_MODIFIED);
+    /// The stored response that `answer` is about and is no answer in itself: what a 304 confirms, or
+    /// what a 200 to HEAD is news of.
+    fn is_about(&self, answer: &Response) -> Option<Kept> {
+        let may_learn = !(self.asked.directives.no_store || self.asked.is_overriding);
+        match answer.status() {
+            StatusCode::NOT_MODIFIED if self.validates => self.stored.clone(),
+            StatusCode::NOT_MODIFIED => {
+                let stored = offer::named(self.variants.as_ref()?, answer.headers())?;
+                Some(Kept {
+                    stored: stored.clone(),
+                    is_purged: false,
+                    is_by_language: false,
+                })
+            }
+            StatusCode::OK if self.asked.is_head && may_learn => {
+                self.stored.clone().filter(Kept::is_whole)
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads what the answer belongs to, and keeps from others what is said to us alone. `about` is
+    /// what it is no answer itself but news of.
+    pub(crate) fn take_aside(&mut self, answer: &mut Response, about: Option<&Kept>) {
         self.tags = match key::place(&self.key.bytes) {
             Some(place) => Tags::read(
                 answer.headers(),
-                confirmed.map(|kept| &kept.stored.tags),
+                about.map(|kept| &kept.stored.tags),
                 place,
                 self.shared.versions().hasher(),
                 &self.settings.tags,
@@ -190,7 +187,7 @@ impl Errand {
         };
         self.apart = Apart::take(
             answer.headers_mut(),
-            confirmed.map(|kept| &kept.stored.apart),
+            about.map(|kept| &kept.stored.apart),
             &self.settings.targeted,
         );
         if self.settings.tags.strip {
@@ -202,7 +199,7 @@ impl Errand {
     pub(crate) fn stand_in(&self, status: Option<StatusCode>, now: Now) -> Option<Response> {
         let kept = self.stored.as_ref()?;
         let candidate = kept.candidate(now);
-        if kept.stored.parts.is_some() {
+        if !kept.is_whole() {
             return None;
         }
         may_stand_in(&self.asked, candidate, &self.settings, &self.rules).then(|| {
@@ -238,22 +235,24 @@ impl Errand {
     }
 
     /// A 304 about what is stored: its fields take those of the 304, and it is fresh anew.
-    fn confirmed(self, answer: &Response, flight: Option<Flight>, now: Now) -> Response {
-        let kept = self
-            .stored
-            .as_ref()
-            .expect("only what is stored is validated");
+    fn confirmed(
+        self,
+        kept: &Kept,
+        answer: &Response,
+        flight: Option<Flight>,
+        now: Now,
+    ) -> Response {
         if !validate::is_about(&kept.stored.fields, answer.headers()) {
             return self.misnamed(kept, flight, now);
         }
         let mut merged = validate::merged(&kept.stored.fields, answer.headers());
         let length = Some(kept.stored.length());
-        let is_part = kept.stored.parts.is_some();
+        let is_part = !kept.is_whole();
         let storing = self.storing(kept.stored.status, &merged, length, is_part, now);
         let freshened = storing.and_then(|storing| {
             let origin = self.origin(now);
             let freshened = Arc::new(kept.stored.freshened(&merged, storing, origin));
-            self.put(&freshened, Some(&kept.stored)).map(|()| freshened)
+            self.freshen(&freshened, &kept.stored).map(|()| freshened)
         });
         let stored = freshened.as_ref().map(|_| ()).map_err(|reason| *reason);
         self.note(Some(StatusCode::NOT_MODIFIED), stored, now);
@@ -323,9 +322,6 @@ impl Errand {
 
     /// A full answer.
     fn answered(mut self, answer: Response, flight: Option<Flight>, now: Now) -> Response {
-        if answer.status() == StatusCode::NOT_MODIFIED {
-            return self.passed_on(answer, flight, now);
-        }
         let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
         let part = self.part_of(&answer, declared);
         match self.storing(
@@ -354,8 +350,20 @@ impl Errand {
         }
     }
 
-    fn storing(
+    pub(crate) fn storing(
         &self,
+        status: StatusCode,
+        fields: &HeaderMap,
+        length: Option<u64>,
+        is_part: bool,
+        now: Now,
+    ) -> Result<Storing, Reason> {
+        self.storing_for(&self.asked, status, fields, length, is_part, now)
+    }
+
+    pub(crate) fn storing_for(
+        &self,
+        asked: &Asked,
         status: StatusCode,
         fields: &HeaderMap,
         length: Option<u64>,
@@ -364,7 +372,7 @@ impl Errand {
     ) -> Result<Storing, Reason> {
         let with_apart = self.apart.with(fields);
         let exchange = Exchange {
-            asked: &self.asked,
+            asked,
             request: &self.fields,
             status,
             fields: with_apart.as_ref().unwrap_or(fields),
@@ -417,7 +425,8 @@ impl Errand {
         stored: Result<(), Reason>,
         ttl: Option<i64>,
     ) -> CacheStatus {
-        let asked = (self.reason != Reason::NothingStored).then_some(self.reason);
+        let is_news = !matches!(self.reason, Reason::NothingStored | Reason::Method);
+        let asked = is_news.then_some(self.reason);
         CacheStatus {
             outcome: CacheOutcome::Fwd(self.fwd),
             fwd_status: Some(status),

@@ -147,11 +147,12 @@ impl SharedCache {
         let lookup = self.lookup(hash, &key, request.headers());
         let (found, stored, variants) = match &lookup {
             Lookup::Nothing => (Found::Nothing, None, 0),
-            Lookup::OtherVariant(variants) => (Found::OtherVariant, None, *variants),
+            Lookup::OtherVariant(variants) => (Found::OtherVariant, None, variants.len()),
             Lookup::Stored {
                 stored,
                 is_purged,
                 variants,
+                ..
             } => {
                 let candidate = stored.candidate(now, *is_purged);
                 let brief = stored.brief(candidate.ttl(), stored.age(now), *is_purged);
@@ -162,6 +163,15 @@ impl SharedCache {
         let (would, reason) = said(decide(&asked, found, settings, &rules));
         explanation.would = would;
         explanation.because.extend(reason.map(Rule::from));
+        if matches!(
+            &lookup,
+            Lookup::Stored {
+                is_by_language: true,
+                ..
+            }
+        ) {
+            explanation.because.push(Reason::ContentLanguage.into());
+        }
         if would == Would::Forward && overrides(request.headers(), &rules) {
             explanation.because.push(Reason::Override.into());
         }

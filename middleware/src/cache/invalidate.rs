@@ -22,6 +22,11 @@ impl Sequence {
     pub(crate) fn number(self) -> u64 {
         self.0
     }
+
+    /// Whether there were exactly `count` purges after `earlier`.
+    pub(crate) fn is_after(self, earlier: Self, count: usize) -> bool {
+        usize::try_from(self.0 - earlier.0) == Ok(count)
+    }
 }
 
 /// The latest purges, by key. Bounded: about what it has forgotten it says "purged", so the worst
@@ -131,7 +136,7 @@ pub(crate) fn also_changed(target: Target<'_>, fields: &HeaderMap) -> Vec<String
 }
 
 /// Path and query of `reference`, taken relative to `base` (RFC 3986 §5.2), if its origin is the same.
-fn resolve(base: Target<'_>, reference: &str) -> Option<String> {
+pub(crate) fn resolve(base: Target<'_>, reference: &str) -> Option<String> {
     let reference = reference.trim_ascii();
     let reference = reference.split('#').next().unwrap_or_default();
     if let Some(rest) = after_scheme(reference) {

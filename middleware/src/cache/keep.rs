@@ -10,7 +10,6 @@ use crate::cache::collapse::{Flight, Outcome};
 use crate::cache::decide::{Asked, Decision, Found, decide};
 use crate::cache::errand::{Errand, declared_length, tell};
 use crate::cache::fill::Fill;
-use crate::cache::key::KeyHash;
 use crate::cache::reason::Reason;
 use crate::cache::replay::annotate;
 use crate::cache::storable::{Storing, is_about_one_request};
@@ -183,21 +182,55 @@ impl Errand {
         }
         let store = self.shared.store();
         let most = self.settings.variants;
-        store.put(&self.key, self.anchor.as_ref(), stored, replaced, most);
+        store.put(
+            &self.key,
+            self.purged_by.anchor.as_ref(),
+            stored,
+            replaced,
+            most,
+        );
+        self.settle_put(stored)
+    }
+
+    /// Stores what a validation made of `old`, unless the URL was purged since the upstream was asked,
+    /// or something else has taken its place: that is newer than what was confirmed.
+    pub(crate) fn freshen(
+        &self,
+        freshened: &Arc<StoredResponse>,
+        old: &Arc<StoredResponse>,
+    ) -> Result<(), Reason> {
+        if self.is_purged() || !self.stands(freshened) {
+            return Err(Reason::Purged);
+        }
+        let (anchor, most) = (self.purged_by.anchor.as_ref(), self.settings.variants);
+        let store = self.shared.store();
+        if !store.freshen(&self.key, anchor, freshened, old, most) {
+            return Err(Reason::Overtaken);
+        }
+        self.settle_put(freshened)
+    }
+
+    /// Takes what was stored back if a purge has come between.
+    fn settle_put(&self, stored: &Arc<StoredResponse>) -> Result<(), Reason> {
         if self.is_purged() {
-            store.remove(self.uri_key());
+            let anchor = self.purged_by.anchor.as_ref();
+            let gone = anchor.map_or(self.key.hash, |anchor| anchor.hash);
+            self.shared.store().remove(gone);
             return Err(Reason::Purged);
         }
         if !self.stands(stored) {
-            store.remove_one(stored);
+            self.shared.store().remove_one(stored);
             return Err(Reason::Purged);
         }
         self.shared.metrics().count(Event::CacheStored);
         Ok(())
     }
 
-    fn is_purged(&self) -> bool {
-        self.shared.purges().has_since(self.born, self.uri_key())
+    /// Whether the URL was purged since the upstream was asked.
+    pub(crate) fn is_purged(&self) -> bool {
+        self.shared
+            .purges()
+            .has_since(self.born, self.purged_by.url)
     }
 
     /// Whether `stored` was asked for after all purges of what it belongs to.
@@ -209,13 +242,8 @@ impl Errand {
     /// Whether `shared` was asked for before the URL was purged, or what it belongs to, and this
     /// request came after.
     pub(crate) fn is_older_than_purge(&self, shared: &StoredResponse) -> bool {
-        self.shared.purges().has_since(shared.born, self.uri_key()) || !self.stands(shared)
-    }
-
-    pub(crate) fn uri_key(&self) -> KeyHash {
-        self.anchor
-            .as_ref()
-            .map_or(self.key.hash, |anchor| anchor.hash)
+        let purges = self.shared.purges();
+        purges.has_since(shared.born, self.purged_by.url) || !self.stands(shared)
     }
 
     /// What follows for others from an answer that is not stored.
@@ -232,6 +260,7 @@ impl Errand {
                 | Reason::OtherTag
                 | Reason::Cookie
                 | Reason::Purged
+                | Reason::Overtaken
                 | Reason::Incomplete
         );
         // A 429 to one client is no news of what the others asked for.
@@ -260,7 +289,7 @@ impl Errand {
 }
 
 /// Whether the next answer to a request like this one will not be stored either.
-fn is_lasting(reason: Reason) -> bool {
+pub(crate) fn is_lasting(reason: Reason) -> bool {
     condemns(reason) || matches!(reason, Reason::Cookie | Reason::Authorization)
 }
 

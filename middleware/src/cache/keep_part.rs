@@ -15,11 +15,10 @@ use crate::cache::stored::{StoredResponse, own_body};
 impl Errand {
     /// The part of a representation that `answer` is, if it can be stored as such.
     pub(crate) fn part_of(&self, answer: &Response, declared: Option<u64>) -> Option<Parts> {
-        let is_kept_whole = |kept: &Kept| kept.stored.parts.is_none();
         if answer.status() != StatusCode::PARTIAL_CONTENT
             || !self.settings.partial
             || !self.asked.has_range
-            || self.stored.as_ref().is_some_and(is_kept_whole)
+            || self.stored.as_ref().is_some_and(Kept::is_whole)
         {
             return None;
         }
@@ -40,8 +39,12 @@ impl Errand {
         }
         let (key, store) = (&self.key, &self.shared);
         let current = match store.lookup(key.hash, &key.bytes, &self.fields) {
-            Lookup::Stored { stored, .. } => Some(stored),
-            Lookup::Nothing | Lookup::OtherVariant(_) => None,
+            Lookup::Stored {
+                stored,
+                is_by_language: false,
+                ..
+            } => Some(stored),
+            _ => None,
         };
         if current
             .as_ref()

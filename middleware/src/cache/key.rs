@@ -7,10 +7,11 @@ use std::hash::{BuildHasher, RandomState};
 
 use config::cache::{CacheSettings, KeySettings};
 use http::header::{COOKIE, HOST};
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, HeaderName, Method, Uri};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use crate::Request;
+use crate::cache::query;
 use crate::facts::{self, Scheme};
 
 /// The bytes of a key and their hash. Two keys are the same only if their bytes are.
@@ -122,7 +123,12 @@ impl KeyRules {
 
     /// Writes the key of `request`.
     pub(crate) fn write_key(&self, request: &Request, key: &mut Vec<u8>) {
-        self.write_uri(Kind::Response, Target::of(request), key);
+        if *request.method() == Method::QUERY {
+            self.write_uri(Kind::Query, Target::of(request), key);
+            query::write_content(request, key);
+        } else {
+            self.write_uri(Kind::Response, Target::of(request), key);
+        }
         if self.is_projected() {
             self.write_projection(request.headers(), key);
         }
@@ -323,10 +329,12 @@ enum Kind {
     /// Responses to GET, which answer HEAD as well.
     Response = 0,
     Anchor = 1,
+    /// Responses to QUERY, told apart by its content.
+    Query = 2,
 }
 
 /// Writes one part after its length.
-fn write_part(key: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn write_part(key: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = key.len();
     key.extend_from_slice(&[0; 4]);
     write(key);
@@ -337,7 +345,7 @@ fn write_part(key: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// Writes each value after a mark, and another mark at the end.
-fn write_list<'a>(key: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]>) {
+pub(crate) fn write_list<'a>(key: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]>) {
     for value in values {
         key.push(1);
         write_part(key, |key| key.extend_from_slice(value));

@@ -47,13 +47,18 @@ mod fill;
 mod follow;
 mod freshness;
 pub mod ghost;
+mod head;
 mod invalidate;
 mod keep;
 mod keep_part;
 mod key;
 mod lead;
+mod offer;
 mod parts;
+mod post;
+mod prepare;
 mod purge;
+mod query;
 pub mod reason;
 mod replay;
 mod shared;
@@ -71,8 +76,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use config::cache::CacheSettings;
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, Method};
 use tower::{Layer, Service};
 
 use crate::cache::apart::Apart;
@@ -88,7 +93,7 @@ use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, replay_for};
-use crate::cache::store::memory::Lookup;
+use crate::cache::store::memory::{Lookup, Variants};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
@@ -184,6 +189,9 @@ impl<S: Inner + Clone> Cache<S> {
         let settings = &self.layer.settings;
         let mut asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
+            Err((_, Reason::QueryContent)) if request.body().is_stream() => {
+                return self.query(request, now);
+            }
             Err((fwd, reason)) => return self.pass(request, now, fwd, reason),
         };
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
@@ -192,9 +200,12 @@ impl<S: Inner + Clone> Cache<S> {
         let lookup = shared.lookup(hash, &self.key, request.headers());
         let found = lookup.found(&mut asked, request.headers(), now);
         let decision = decide(&asked, found, settings, rules);
-        let kept = lookup.into_kept();
+        let (kept, variants) = lookup.into_parts();
         match (decision, kept) {
-            (Decision::Serve, Some(kept)) => hit(&kept, &asked, now, CacheOutcome::Hit, None),
+            (Decision::Serve, Some(kept)) => {
+                let reason = kept.is_by_language.then_some(Reason::ContentLanguage);
+                hit(&kept, &asked, now, CacheOutcome::Hit, reason)
+            }
             (Decision::ServeStale { validate, reason }, Some(kept)) => {
                 if validate {
                     self.validate_in_background(&request, hash, &kept, now);
@@ -206,7 +217,8 @@ impl<S: Inner + Clone> Cache<S> {
                     .detail("nothing usable is stored, and the request says only-if-cached")))
             }
             (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept) => {
-                let errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+                let mut errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+                errand.variants = variants;
                 self.forward(request, errand, attempt)
             }
             (Decision::Serve | Decision::ServeStale { .. }, None) => {
@@ -218,6 +230,9 @@ impl<S: Inner + Clone> Cache<S> {
     /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
     /// invalidates what is stored for its URL (RFC 9111 §4.4).
     fn pass(&mut self, request: Request, now: Now, fwd: Fwd, reason: Reason) -> ResponseFuture {
+        if request.method() == Method::POST && self.layer.settings.is_applied() {
+            return self.post(request);
+        }
         let followed = Passing::of(&self.layer, &request, now, &mut self.key);
         let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
@@ -247,15 +262,7 @@ impl<S: Inner + Clone> Cache<S> {
             {
                 changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
             }
-            let status = CacheStatus {
-                outcome: CacheOutcome::Fwd(fwd),
-                fwd_status: Some(response.status()),
-                stored: false,
-                collapsed: false,
-                ttl: None,
-                reason: (reason != Reason::Method).then_some(reason),
-            };
-            annotate(response, status);
+            passed(response, fwd, (reason != Reason::Method).then_some(reason));
         })
     }
 
@@ -280,7 +287,7 @@ impl<S: Inner + Clone> Cache<S> {
                 hash,
                 bytes: self.key.as_slice().into(),
             },
-            anchor: shared.anchor(&rules, Target::of(request)),
+            purged_by: shared.purged_by(&rules, request, hash),
             fields: request.headers().clone(),
             shared,
             settings,
@@ -293,6 +300,7 @@ impl<S: Inner + Clone> Cache<S> {
             stored,
             validates: false,
             part: None,
+            variants: None,
             pass: None,
             ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
@@ -330,14 +338,12 @@ impl<S: Inner + Clone> Cache<S> {
     }
 
     fn alone(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
-        let request = errand.prepare(request);
-        let answer = self.inner.call(request);
+        let answer = self.ask(request, &mut errand);
         answer.map(move |result| errand.finish(result, None))
     }
 
     fn lead(&mut self, request: Request, mut errand: Errand, flight: Flight) -> ResponseFuture {
-        let request = errand.prepare(request);
-        match self.inner.call(request).try_ready() {
+        match self.ask(request, &mut errand).try_ready() {
             Ok(result) => ResponseFuture::ready(errand.finish(result, Some(flight))),
             Err(answer) => ResponseFuture::boxed(Leading::new(answer, errand, flight)),
         }
@@ -394,6 +400,19 @@ fn hit(
     ResponseFuture::ready(Ok(replay_for(asked, &kept.stored, now, status)))
 }
 
+/// Says on an answer that it was forwarded, and no more.
+fn passed(response: &mut Response, fwd: Fwd, reason: Option<Reason>) {
+    let status = CacheStatus {
+        outcome: CacheOutcome::Fwd(fwd),
+        fwd_status: Some(response.status()),
+        stored: false,
+        collapsed: false,
+        ttl: None,
+        reason,
+    };
+    annotate(response, status);
+}
+
 impl Lookup {
     /// What it means for a request with these fields; see [`StoredResponse::found`].
     fn found(&self, asked: &mut Asked, request: &HeaderMap, now: Now) -> Found {
@@ -406,12 +425,24 @@ impl Lookup {
         }
     }
 
-    fn into_kept(self) -> Option<Kept> {
+    /// What it found for the request, or else for other ones.
+    fn into_parts(self) -> (Option<Kept>, Option<Variants>) {
         match self {
             Self::Stored {
-                stored, is_purged, ..
-            } => Some(Kept { stored, is_purged }),
-            Self::Nothing | Self::OtherVariant(_) => None,
+                stored,
+                is_purged,
+                is_by_language,
+                ..
+            } => {
+                let kept = Kept {
+                    stored,
+                    is_purged,
+                    is_by_language,
+                };
+                (Some(kept), None)
+            }
+            Self::OtherVariant(variants) => (None, Some(variants)),
+            Self::Nothing => (None, None),
         }
     }
 }

@@ -37,14 +37,18 @@ reasons! {
     Disabled, "disabled",
         "The cache is switched off for this route.",
         Some("cache = { enabled = true }");
-    /// Only GET and HEAD are answered from the cache.
+    /// Only GET, HEAD and QUERY are answered from the cache.
     Method, "method",
-        "Only GET and HEAD are answered from the cache (RFC 9110 §9.2.3).",
+        "Only GET, HEAD and QUERY are answered from the cache (RFC 9110 §9.2.3).",
         Some("ask with GET");
     /// A GET with content.
     RequestBody, "request-body",
         "A GET with content is forwarded, since its content is not part of the cache key.",
         Some("send the request without content");
+    /// A QUERY whose content is too long or too slow to be part of the key.
+    QueryContent, "query-content",
+        "A QUERY is forwarded as it comes where its content is longer than cache.query_max_body or comes slowly, since the content is part of the cache key (RFC 10008).",
+        Some("cache = { query_max_body = \"…\" } with a larger size");
     /// A request that asks to switch protocols.
     Upgrade, "upgrade",
         "A request that asks to switch protocols is forwarded (RFC 9110 §7.8).",
@@ -93,6 +97,10 @@ reasons! {
     VaryMismatch, "vary-mismatch",
         "What is stored was chosen by other values of the fields that Vary names (RFC 9111 §4.1).",
         Some("let the app name fewer fields in Vary");
+    /// Chosen by its `Content-Language`.
+    ContentLanguage, "content-language",
+        "What is stored was chosen because its Content-Language is the request's one first choice (RFC 9111 §4.1).",
+        Some("let the app send no Content-Language where it is not what Accept-Language chose");
     /// What is stored is stale.
     Stale, "stale",
         "What is stored is stale (RFC 9111 §4.2).",
@@ -109,6 +117,10 @@ reasons! {
     SoftPurged, "soft-purged",
         "What is stored was marked stale by a soft purge.",
         None;
+    /// The answer to a HEAD told of other content.
+    HeadDiffers, "head-differs",
+        "The answer to a HEAD had other validators or another length, so what is stored counts as stale (RFC 9111 §4.3.5).",
+        Some("let the app answer HEAD with the ETag, Last-Modified and Content-Length of GET");
     /// Served stale, refreshed in the background.
     StaleWhileRevalidate, "stale-while-revalidate",
         "Served stale while it is validated in the background (RFC 5861 §3).",
@@ -196,6 +208,10 @@ reasons! {
     /// Purged while it was fetched.
     Purged, "purged",
         "The URL, or a tag or prefix it belongs to, was purged or changed by an unsafe method while the response was fetched.",
+        None;
+    /// Replaced while it was validated.
+    Overtaken, "overtaken",
+        "What was stored was replaced or removed while it was validated.",
         None;
     /// The content ended early.
     Incomplete, "incomplete",

@@ -1,17 +1,18 @@
 //! What all routes and cores share: the store, the requests in flight, what was purged and decided lately.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use config::cache::CacheSettings;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Method, Uri};
 use tokio_util::task::TaskTracker;
 
+use crate::Request;
 use crate::cache::collapse::Flights;
 use crate::cache::fill::Bounds;
 use crate::cache::ghost::Ghost;
-use crate::cache::invalidate::PurgeLog;
+use crate::cache::invalidate::{PurgeLog, Sequence};
 use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
 use crate::cache::store::memory::{Lookup, MemoryStore};
 use crate::cache::stored::StoredResponse;
@@ -47,6 +48,8 @@ struct Shared {
     copies: InProgress,
     counts: Counts,
     metrics: Metrics,
+    /// Whether an answer to QUERY was ever asked for: else a purge need not look for any.
+    has_queries: AtomicBool,
 }
 
 /// Counted off the hit path only.
@@ -79,6 +82,16 @@ pub struct Figures {
     pub collapsed: u64,
     /// Background validations so far.
     pub validated_in_background: u64,
+}
+
+/// How a purge finds what is stored for one key.
+#[derive(Clone, Debug)]
+pub(crate) struct PurgedBy {
+    /// What the log of purges calls the URL.
+    pub(crate) url: KeyHash,
+    /// The key by which all that the URL has is removed together, where it has many keys: by fields
+    /// and cookies of the request, or by the content of a QUERY.
+    pub(crate) anchor: Option<CacheKey>,
 }
 
 /// What a purge does.
@@ -137,6 +150,7 @@ impl SharedCache {
             copies: InProgress::default(),
             counts: Counts::default(),
             metrics: metrics.clone(),
+            has_queries: AtomicBool::new(false),
         }))
     }
 
@@ -218,19 +232,33 @@ impl SharedCache {
 
     /// See [`purge_uri`](Self::purge_uri).
     pub(crate) fn purge_target(&self, target: Target<'_>, purge: Purge) -> usize {
+        self.purge_counted(target, purge).0
+    }
+
+    /// How many responses were purged, and how many purges the log counts for that.
+    pub(crate) fn purge_counted(&self, target: Target<'_>, purge: Purge) -> (usize, usize) {
+        let known = self.known_rules();
         let mut key = Vec::new();
-        let mut count = 0;
-        for rules in self.known_rules() {
+        let (mut count, purges) = (0, known.len());
+        for rules in known {
             self.write_uri_key(&rules, target, &mut key);
             let hash = self.0.hasher.hash(&key);
             let sequence = self.0.purges.note(hash);
             self.0.ghost.forget(hash);
-            count += match purge {
-                Purge::Hard => self.0.store.remove(hash),
-                Purge::Soft => self.0.store.mark_stale(hash, sequence),
-            };
+            count += self.purge_key(hash, sequence, purge);
+            if !rules.is_projected() && self.0.has_queries.load(Ordering::Acquire) {
+                rules.write_anchor(target, &mut key);
+                count += self.purge_key(self.0.hasher.hash(&key), sequence, purge);
+            }
         }
-        count
+        (count, purges)
+    }
+
+    fn purge_key(&self, key: KeyHash, sequence: Sequence, purge: Purge) -> usize {
+        match purge {
+            Purge::Hard => self.0.store.remove(key),
+            Purge::Soft => self.0.store.mark_stale(key, sequence),
+        }
     }
 
     /// The groups of what is stored for `target`, as far as its keys are known: not where one URL has
@@ -255,38 +283,49 @@ impl SharedCache {
         }
     }
 
-    /// The key by which what `target` has is purged together, where it has many keys.
-    pub(crate) fn anchor(&self, rules: &KeyRules, target: Target<'_>) -> Option<CacheKey> {
-        rules.is_projected().then(|| {
-            let mut key = Vec::new();
-            rules.write_anchor(target, &mut key);
-            self.0.hasher.key(&key)
-        })
+    /// What `request`, whose key is `key`, is purged by.
+    pub(crate) fn purged_by(&self, rules: &KeyRules, request: &Request, key: KeyHash) -> PurgedBy {
+        let is_query = *request.method() == Method::QUERY;
+        if !(is_query || rules.is_projected()) {
+            return PurgedBy {
+                url: key,
+                anchor: None,
+            };
+        }
+        if is_query {
+            // Before anything is stored, so that no purge overlooks it.
+            self.0.has_queries.store(true, Ordering::Release);
+        }
+        let (target, mut written) = (Target::of(request), Vec::new());
+        self.write_uri_key(rules, target, &mut written);
+        let url = self.0.hasher.hash(&written);
+        rules.write_anchor(target, &mut written);
+        PurgedBy {
+            url,
+            anchor: Some(self.0.hasher.key(&written)),
+        }
     }
 
     /// What is stored under `key` (whose hash is `hash`) for a request with these fields, and was not
     /// purged by a tag or prefix. What was is removed.
     pub(crate) fn lookup(&self, hash: KeyHash, key: &[u8], request: &HeaderMap) -> Lookup {
-        let mut lookup = self.0.store.lookup(hash, key, request);
-        if let Lookup::Stored {
-            stored,
-            is_purged,
-            variants,
-        } = &mut lookup
-        {
-            match self.0.versions.standing(stored, key) {
-                Standing::Valid => {}
-                Standing::Stale => *is_purged = true,
-                Standing::Gone => {
-                    self.0.store.remove_one(stored);
-                    return match *variants - 1 {
-                        0 => Lookup::Nothing,
-                        others => Lookup::OtherVariant(others),
-                    };
+        loop {
+            let mut lookup = self.0.store.lookup(hash, key, request);
+            if let Lookup::Stored {
+                stored, is_purged, ..
+            } = &mut lookup
+            {
+                match self.0.versions.standing(stored, key) {
+                    Standing::Valid => {}
+                    Standing::Stale => *is_purged = true,
+                    Standing::Gone => {
+                        self.0.store.remove_one(stored);
+                        continue;
+                    }
                 }
             }
+            return lookup;
         }
-        lookup
     }
 
     pub(crate) fn store(&self) -> &MemoryStore {

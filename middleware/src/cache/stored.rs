@@ -1,13 +1,13 @@
 //! A stored response: the identity representation and its coded copies.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    AGE, CONNECTION, CONTENT_LENGTH, DATE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    AGE, CONNECTION, CONTENT_LANGUAGE, CONTENT_LENGTH, DATE, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -66,6 +66,8 @@ pub struct StoredResponse {
     /// No background validation before this, in milliseconds after `received`; written by whoever
     /// starts one, so that there is exactly one.
     next_validation: AtomicU64,
+    /// Whether the upstream has told of other content since, by the answer to a HEAD.
+    outdated: AtomicBool,
 }
 
 /// One slot for each coding, filled when first needed.
@@ -137,6 +139,7 @@ impl StoredResponse {
             is_authorized: origin.is_authorized,
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
+            outdated: AtomicBool::new(false),
         }
     }
 
@@ -163,6 +166,7 @@ impl StoredResponse {
             valid_at: AtomicU64::new(self.born.number()),
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
+            outdated: AtomicBool::new(false),
             ..*self
         }
     }
@@ -259,6 +263,13 @@ impl StoredResponse {
         Arc::ptr_eq(&self.coded, &other.coded)
     }
 
+    /// The one language that its content is for, if it says one.
+    pub(crate) fn language(&self) -> Option<&[u8]> {
+        let mut lines = self.fields.get_all(CONTENT_LANGUAGE).iter();
+        let (only, more) = (lines.next()?.as_bytes().trim_ascii(), lines.next());
+        (more.is_none() && !only.is_empty() && !only.contains(&b',')).then_some(only)
+    }
+
     /// Length of the identity content in bytes.
     pub fn length(&self) -> u64 {
         self.body.iter().map(|segment| segment.len() as u64).sum()
@@ -282,6 +293,7 @@ impl StoredResponse {
             terms: self.terms,
             age: self.age(now),
             is_purged,
+            is_outdated: self.outdated.load(Ordering::Relaxed),
         }
     }
 
@@ -302,6 +314,11 @@ impl StoredResponse {
             }
         }
         Found::Stored(self.candidate(now, is_purged))
+    }
+
+    /// It is stale from now on, whatever its lifetime (RFC 9111 §4.3.5).
+    pub(crate) fn mark_outdated(&self) {
+        self.outdated.store(true, Ordering::Relaxed);
     }
 
     /// Whether the caller is the one who may validate it in the background now; if so, nobody else

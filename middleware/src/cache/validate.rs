@@ -111,6 +111,10 @@ pub(crate) fn background_request(
 ) -> Request {
     let mut request = Request::new(Body::empty());
     *request.method_mut() = Method::GET;
+    if let (&Method::QUERY, Some(content)) = (model.method(), model.body().as_whole()) {
+        *request.method_mut() = Method::QUERY;
+        *request.body_mut() = Body::from(content.clone());
+    }
     *request.uri_mut() = model.uri().clone();
     *request.version_mut() = model.version();
     if let Some(facts) = model.extensions().get::<RequestFacts>() {

@@ -31,7 +31,8 @@ enum Validator {
 impl Asked {
     /// `None` if there is nothing to judge; costs no allocation then.
     pub(super) fn of(method: &Method, fields: &HeaderMap) -> Option<Self> {
-        if *method != Method::GET && *method != Method::HEAD {
+        // QUERY is conditional like GET (RFC 10008).
+        if ![Method::GET, Method::HEAD, Method::QUERY].contains(method) {
             return None;
         }
         let none_match = lines(fields, &IF_NONE_MATCH);

@@ -119,6 +119,7 @@ fn outcome(status: &CacheStatus) -> Outcome {
         (CacheOutcome::Revalidated, Some(reason)) if reason.is_of_request() => {
             Outcome::Fwd(Fwd::Request)
         }
+        (CacheOutcome::Revalidated, Some(Reason::VaryMismatch)) => Outcome::Fwd(Fwd::VaryMiss),
         (CacheOutcome::Revalidated, _) => Outcome::Fwd(Fwd::Stale),
         (CacheOutcome::Fwd(fwd), _) => Outcome::Fwd(fwd),
     }

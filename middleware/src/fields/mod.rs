@@ -1,6 +1,7 @@
 //! Typed header fields: pure, one file each, fuzzed.
 
 pub mod accept_encoding;
+pub mod accept_language;
 pub mod cache_control;
 pub mod cache_status;
 pub mod entity_tag;

@@ -10,6 +10,7 @@ mod family;
 mod guard;
 mod health;
 mod load;
+mod loadtest;
 mod print_config;
 mod purge;
 mod run;
@@ -53,6 +54,9 @@ enum Task {
     Purge(purge::Args),
     /// Ask whether a running Pillion is ready: exit code 0 if so, else 1
     Health(health::Args),
+    /// Measure what Pillion saves on your app: `pillion loadtest --help`
+    #[command(disable_help_flag = true)]
+    Loadtest(loadtest::Args),
     /// Watch over the app of `run`
     #[command(hide = true)]
     Guard(guard::Args),
@@ -75,6 +79,7 @@ pub(crate) fn main() -> ExitCode {
         Task::Explain(args) => explain::explain(args).map(|()| ExitCode::SUCCESS),
         Task::Purge(args) => purge::purge(args).map(|()| ExitCode::SUCCESS),
         Task::Health(args) => health::health(args).map(|()| ExitCode::SUCCESS),
+        Task::Loadtest(args) => loadtest::loadtest(args),
         Task::Guard(args) => return guard::guard(args),
         Task::Launch(args) => return guard::launch(args),
     };

@@ -88,7 +88,8 @@ fn frame_nothing(method: &Method, headers: &mut HeaderMap) -> Result<()> {
         Some(_) => Ok(()),
         None => {
             // RFC 9110 §8.6: a method that gives content a meaning says that there is none.
-            if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+            let has_meaning = [Method::POST, Method::PUT, Method::PATCH, Method::QUERY];
+            if has_meaning.contains(method) {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
             }
             Ok(())

@@ -399,7 +399,10 @@ async fn a_stale_part_is_validated_by_the_range_that_it_answers() {
         ("\"a\"", "bytes=100-199")
     );
     let told = answer.header("cache-status");
-    assert!(told.contains("fwd=stale; fwd-status=304; ttl=60; stored"), "{told}");
+    assert!(
+        told.contains("fwd=stale; fwd-status=304; ttl=60; stored"),
+        "{told}"
+    );
     shelf.hits("0-499").await;
     // Changed meanwhile: what comes takes its place.
     shelf.proxy.advance(Duration::from_secs(61));

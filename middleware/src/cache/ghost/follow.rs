@@ -10,7 +10,7 @@ use crate::cache::decide::{Asked, Decision, overrides};
 use crate::cache::errand::Errand;
 use crate::cache::ghost::{Asking, GhostRoute, Group};
 use crate::cache::invalidate::Sequence;
-use crate::cache::key::{KeyHash, Target};
+use crate::cache::key::KeyHash;
 use crate::cache::reason::Reason;
 use crate::clock::Now;
 use crate::{Request, Response, Result};
@@ -60,13 +60,12 @@ impl Passing {
         asked.is_overriding = overrides(request.headers(), rules);
         rules.write_key(request, key);
         let hash = shared.hasher().hash(key);
-        let anchor = shared.anchor(rules, Target::of(request));
         Some(Self {
             following: Following::of(route, request),
             asked,
             fields: request.headers().clone(),
             key: hash,
-            uri: anchor.map_or(hash, |anchor| anchor.hash),
+            uri: shared.purged_by(rules, request, hash).url,
             requested,
             born: shared.purges().now(),
         })
@@ -105,7 +104,7 @@ impl Errand {
             asked: &self.asked,
             fields: &self.fields,
             key: self.key.hash,
-            uri: self.uri_key(),
+            uri: self.purged_by.url,
             requested: self.requested,
             born: self.born,
         };

@@ -149,6 +149,7 @@ impl Fill {
             },
             age: Duration::from_micros(self.initial_age.saturating_add(resident)),
             is_purged: false,
+            is_outdated: false,
         }
     }
 

@@ -30,10 +30,13 @@ struct Entry {
     weight: u32,
 }
 
+/// The responses under one key, latest first.
+pub(crate) type Variants = Arc<[Arc<StoredResponse>]>;
+
 #[derive(Clone, Debug)]
 enum Content {
     /// Latest first.
-    Responses(Arc<[Arc<StoredResponse>]>),
+    Responses(Variants),
     /// Stands for a URL that has many keys (by configured fields and cookies). Removing it makes all
     /// of them invalid at once, without knowing them; if it is evicted, they are purged for nothing,
     /// never kept wrongly.
@@ -50,12 +53,14 @@ struct AnchorLink {
 #[derive(Debug)]
 pub(crate) enum Lookup {
     Nothing,
-    /// This many, none for this request's values of the nominated fields.
-    OtherVariant(usize),
+    /// These, none for this request's values of the nominated fields.
+    OtherVariant(Variants),
     Stored {
         stored: Arc<StoredResponse>,
         /// Whether a soft purge has marked it stale.
         is_purged: bool,
+        /// Whether it was chosen by its own language, not by what the request says of it.
+        is_by_language: bool,
         /// How many are stored under the key.
         variants: usize,
     },
@@ -102,16 +107,25 @@ impl MemoryStore {
             return Lookup::Nothing;
         };
         let responses = entry.responses();
-        match responses
-            .iter()
-            .find(|stored| stored.selection.matches(request))
-        {
-            None => Lookup::OtherVariant(responses.len()),
-            Some(stored) => Lookup::Stored {
+        let same = |stored: &&Arc<StoredResponse>| stored.selection.matches(request);
+        let by_language = |stored: &&Arc<StoredResponse>| {
+            let language = stored.language();
+            language.is_some_and(|own| stored.selection.matches_by_language(request, own))
+        };
+        let mut is_by_language = false;
+        let found = responses.iter().find(same).or_else(|| {
+            is_by_language = true;
+            responses.iter().find(by_language)
+        });
+        match (found, &entry.content) {
+            (Some(stored), _) => Lookup::Stored {
                 stored: stored.clone(),
                 is_purged: stored.born < purged,
+                is_by_language,
                 variants: responses.len(),
             },
+            (None, Content::Responses(responses)) => Lookup::OtherVariant(responses.clone()),
+            (None, Content::Anchor(_)) => Lookup::Nothing,
         }
     }
 
@@ -141,7 +155,37 @@ impl MemoryStore {
         replaced: Option<&Arc<StoredResponse>>,
         most: usize,
     ) {
+        self.put_if(|_| true, key, anchor, stored, replaced, most);
+    }
+
+    /// Stores `stored`, which a validation made of `old`: in its place, or beside it where it answers
+    /// other requests. `false`, and nothing changes, if `old` is not stored any more.
+    pub(crate) fn freshen(
+        &self,
+        key: &CacheKey,
+        anchor: Option<&CacheKey>,
+        stored: &Arc<StoredResponse>,
+        old: &Arc<StoredResponse>,
+        most: usize,
+    ) -> bool {
+        let is_there = |responses: &[Arc<StoredResponse>]| {
+            responses.iter().any(|stored| Arc::ptr_eq(stored, old))
+        };
+        let replaced = (stored.selection == old.selection).then_some(old);
+        self.put_if(is_there, key, anchor, stored, replaced, most)
+    }
+
+    fn put_if(
+        &self,
+        may: impl Fn(&[Arc<StoredResponse>]) -> bool,
+        key: &CacheKey,
+        anchor: Option<&CacheKey>,
+        stored: &Arc<StoredResponse>,
+        replaced: Option<&Arc<StoredResponse>>,
+        most: usize,
+    ) -> bool {
         let anchor = anchor.map(|anchor| self.anchored(anchor));
+        let mut is_put = true;
         let is_replaced = |old: &Arc<StoredResponse>| {
             old.selection == stored.selection
                 || replaced.is_some_and(|replaced| Arc::ptr_eq(old, replaced))
@@ -149,6 +193,10 @@ impl MemoryStore {
         self.entries.entry(key.hash).and_compute_with(|old| {
             let old = old.map(moka::Entry::into_value);
             let old = old.filter(|old| old.key == key.bytes && old.anchor == anchor);
+            if !may(old.as_ref().map_or(&[], |old| old.responses())) {
+                is_put = false;
+                return Op::Nop;
+            }
             let kept = old.iter().flat_map(|old| old.responses().iter());
             let count = kept.clone().filter(|old| is_replaced(old)).count();
             self.metrics.add(Event::EvictedReplaced, count as u64);
@@ -167,6 +215,7 @@ impl MemoryStore {
                 purged,
             )))
         });
+        is_put
     }
 
     /// A link to the anchor `key`, which is made if it is not there.

@@ -5,6 +5,7 @@ mod collapsing;
 mod filling;
 mod groups;
 mod invalidation;
+mod news;
 mod reuse;
 mod speed;
 mod validation;

@@ -1,0 +1,136 @@
+//! `pillion-loadtest`: what Pillion saves on your own app, measured from outside.
+
+mod ask;
+mod clock;
+mod compare;
+mod driver;
+mod failure;
+mod figures;
+mod histogram;
+mod machine;
+mod oha;
+mod origin;
+mod processes;
+mod progress;
+mod report;
+mod run;
+mod samples;
+mod scenario;
+mod session;
+mod stats;
+mod targets;
+mod units;
+mod upstream;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::failure::{Code, Failure, Result};
+use crate::report::Report;
+use crate::scenario::Scenario;
+
+/// Measures what Pillion saves on your own app: direct and behind Pillion, in interleaved rounds.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pillion loadtest",
+    bin_name = "pillion loadtest",
+    version,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true,
+    after_help = EXAMPLES,
+    max_term_width = 100
+)]
+struct Loadtest {
+    /// Install oha, the load generator, with cargo
+    #[arg(long, exclusive = true)]
+    install_oha: bool,
+    /// Tell the scenarios that come with the program
+    #[arg(long, exclusive = true)]
+    list_scenarios: bool,
+    #[command(flatten)]
+    run: run::Args,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Write a report again from its JSON
+    Report {
+        /// A report.json
+        json: PathBuf,
+        /// Where it goes
+        #[arg(long, value_name = "FOLDER", default_value = "loadtest-report")]
+        out: PathBuf,
+    },
+    /// Be a synthetic app: what it answers, and how slowly, is said by the URL
+    Upstream(upstream::Args),
+}
+
+fn main() -> ExitCode {
+    let loadtest = Loadtest::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => {
+            let done = runtime.block_on(async {
+                tokio::select! {
+                    done = act(loadtest) => done,
+                    // What was started ends as it is dropped.
+                    _ = tokio::signal::ctrl_c() => Err(Failure::unmeasured("Interrupted.")),
+                }
+            });
+            runtime.shutdown_background();
+            done
+        }
+        Err(error) => Err(Failure::unmeasured(format!(
+            "No runtime can be made ({error})."
+        ))),
+    };
+    match done {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(code)) => code.into(),
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.code.into()
+        }
+    }
+}
+
+async fn act(loadtest: Loadtest) -> Result<Option<Code>> {
+    if loadtest.install_oha {
+        return oha::Oha::install().map(|()| None);
+    }
+    if loadtest.list_scenarios {
+        for (name, about) in Scenario::built_in() {
+            println!("{name:12} {about}");
+        }
+        return Ok(None);
+    }
+    match loadtest.task {
+        Some(Task::Report { json, out }) => {
+            let page = Report::read(&json)?.write(&out)?;
+            println!("{}", page.display());
+            Ok(None)
+        }
+        Some(Task::Upstream(args)) => upstream::serve(args).await.map(|()| None),
+        None if std::env::args().len() == 1 => {
+            println!("{}", Loadtest::command().render_help());
+            Ok(Some(Code::Usage))
+        }
+        None => run::run(&loadtest.run).await,
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pillion loadtest --app \"npm start\"                        the start page, direct and behind Pillion
+  pillion loadtest --url http://localhost:3000 --scenario shop.toml
+  pillion loadtest --app synthetic --scenario catalogue     a made-up app, to see what this does
+  pillion loadtest --app synthetic --against nginx,haproxy --pin
+
+Exit codes: 0 measured; 1 worse (--fail-on-worse, baselines); 2 command line or scenario is wrong;
+3 nothing could be measured, or a target answered errors; 4 an answer was not the app's own.";
