@@ -1,16 +1,18 @@
-//! Storing parts of a representation (RFC 9111 §3.3, §3.4).
+//! Storing parts of a representation, and finding them (RFC 9111 §3.3, §3.4).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use crate::Response;
+use crate::cache::decide::{Asked, Found};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::parts::{self, Parts};
 use crate::cache::reason::Reason;
 use crate::cache::store::memory::Lookup;
 use crate::cache::stored::{StoredResponse, own_body};
+use crate::clock::Now;
 
 impl Errand {
     /// The part of a representation that `answer` is, if it can be stored as such.
@@ -69,5 +71,26 @@ impl Errand {
         let stored = Arc::new(stored);
         self.put(&stored, current.as_ref())?;
         Ok(stored)
+    }
+}
+
+impl StoredResponse {
+    /// What it means for a request with these fields; notes in `asked` which part is meant, if parts
+    /// are all that there is.
+    pub(crate) fn found(
+        &self,
+        is_purged: bool,
+        asked: &mut Asked,
+        request: &HeaderMap,
+        now: Now,
+    ) -> Found {
+        if let Some(parts) = &self.parts {
+            let wanted = parts.wanted(request, &self.fields);
+            asked.part = wanted.filter(|_| !asked.is_head);
+            if asked.part.is_none() {
+                return Found::OtherParts;
+            }
+        }
+        Found::Stored(self.candidate(now, is_purged))
     }
 }

@@ -12,7 +12,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::cache::apart::Apart;
-use crate::cache::decide::{Asked, Candidate, Found};
+use crate::cache::decide::Candidate;
 use crate::cache::freshness::Source;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
@@ -295,25 +295,6 @@ impl StoredResponse {
             is_purged,
             is_outdated: self.outdated.load(Ordering::Relaxed),
         }
-    }
-
-    /// What it means for a request with these fields; notes in `asked` which part is meant, if parts
-    /// are all that there is.
-    pub(crate) fn found(
-        &self,
-        is_purged: bool,
-        asked: &mut Asked,
-        request: &HeaderMap,
-        now: Now,
-    ) -> Found {
-        if let Some(parts) = &self.parts {
-            let wanted = parts.wanted(request, &self.fields);
-            asked.part = wanted.filter(|_| !asked.is_head);
-            if asked.part.is_none() {
-                return Found::OtherParts;
-            }
-        }
-        Found::Stored(self.candidate(now, is_purged))
     }
 
     /// It is stale from now on, whatever its lifetime (RFC 9111 §4.3.5).
