@@ -88,7 +88,6 @@ pub(crate) fn pairs(reference: &[Round], subject: &[Round], least: f64) -> Vec<J
 }
 
 /// The same for rounds that were not run together, such as a baseline's.
-#[cfg_attr(not(test), expect(dead_code, reason = "for what comes next"))]
 pub(crate) fn apart(reference: &[Round], subject: &[Round], least: f64) -> Vec<Judged> {
     let ratio = |left: &[f64], right: &[f64]| centre(right).above(centre(left));
     judge(reference, subject, ratio, least)

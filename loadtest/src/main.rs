@@ -1,17 +1,22 @@
 //! `pillion-loadtest`: what Pillion saves on your own app, measured from outside.
 
+mod args;
 mod ask;
+mod baseline;
 mod clock;
 mod compare;
 mod driver;
 mod failure;
 mod figures;
+mod folder;
 mod histogram;
+mod judge;
 mod machine;
 mod oha;
 mod origin;
 mod processes;
 mod progress;
+mod prove;
 mod report;
 mod run;
 mod samples;
@@ -27,6 +32,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::baseline::Baseline;
 use crate::failure::{Code, Failure, Result};
 use crate::report::Report;
 use crate::scenario::Scenario;
@@ -50,7 +56,7 @@ struct Loadtest {
     #[arg(long, exclusive = true)]
     list_scenarios: bool,
     #[command(flatten)]
-    run: run::Args,
+    run: args::Args,
     #[command(subcommand)]
     task: Option<Task>,
 }
@@ -65,6 +71,23 @@ enum Task {
         #[arg(long, value_name = "FOLDER", default_value = "loadtest-report")]
         out: PathBuf,
     },
+    /// Make a report the baseline that later runs on this machine are compared with
+    AcceptBaseline {
+        /// A report.json
+        #[arg(default_value = "loadtest-report/report.json")]
+        json: PathBuf,
+        /// Where baselines are kept
+        #[arg(long, value_name = "FOLDER", default_value = "baselines")]
+        baselines: PathBuf,
+    },
+    /// Tell the runs that were compared with baselines
+    History {
+        /// Where baselines are kept
+        #[arg(default_value = "baselines")]
+        baselines: PathBuf,
+    },
+    /// Show that the verdicts can be believed: an app against itself, and against a slower one
+    Prove(prove::Options),
     /// Be a synthetic app: what it answers, and how slowly, is said by the URL
     Upstream(upstream::Args),
 }
@@ -115,6 +138,20 @@ async fn act(loadtest: Loadtest) -> Result<Option<Code>> {
             let page = Report::read(&json)?.write(&out)?;
             println!("{}", page.display());
             Ok(None)
+        }
+        Some(Task::AcceptBaseline { json, baselines }) => {
+            let path = Baseline::accept(&Report::read(&json)?, &baselines)?;
+            println!("{}", path.display());
+            Ok(None)
+        }
+        Some(Task::History { baselines }) => {
+            print!("{}", baseline::history(&baselines)?);
+            Ok(None)
+        }
+        Some(Task::Prove(options)) => {
+            let arguments =
+                |words: &[&str]| Loadtest::parse_from(["loadtest"].iter().chain(words)).run;
+            prove::prove(&options, arguments).await
         }
         Some(Task::Upstream(args)) => upstream::serve(args).await.map(|()| None),
         None if std::env::args().len() == 1 => {

@@ -45,7 +45,8 @@ impl Progress {
     pub(crate) fn say(&self, text: &str) {
         if !self.quiet {
             self.clear();
-            eprintln!("{text}");
+            // Whoever reads it may have seen enough.
+            writeln!(stderr(), "{text}").ok();
         }
     }
 
@@ -63,7 +64,8 @@ impl Progress {
             .rate
             .map(|rate| format!("  {}/s", units::digits(rate)))
             .unwrap_or_default();
-        eprint!(
+        write!(
+            stderr(),
             "\r\x1b[2K{bar} {:3.0} %  {}{rate}  CPU {:.2}  {}  {}:{:02} left",
             share * 100.0,
             moment.what,
@@ -71,7 +73,8 @@ impl Progress {
             units::bytes(moment.resident as f64),
             left / 60,
             left % 60,
-        );
+        )
+        .ok();
         stderr().flush().ok();
     }
 
@@ -105,7 +108,7 @@ impl Progress {
 
     fn clear(&self) {
         if self.live {
-            eprint!("\r\x1b[2K");
+            write!(stderr(), "\r\x1b[2K").ok();
         }
     }
 }

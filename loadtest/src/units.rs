@@ -66,6 +66,16 @@ pub(crate) fn seconds(value: f64) -> String {
     }
 }
 
+/// The same for the marks of an axis: `10 ms`, without digits that say nothing.
+pub(crate) fn mark(text: &str) -> String {
+    let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+    let number = match number.contains('.') {
+        true => number.trim_end_matches('0').trim_end_matches('.'),
+        false => number,
+    };
+    format!("{number} {unit}").trim_end().to_owned()
+}
+
 /// Bytes for people.
 pub(crate) fn bytes(value: f64) -> String {
     match value {
@@ -138,5 +148,8 @@ mod tests {
         assert_eq!(digits(1_234_567.8), "1,234,568");
         assert_eq!(digits(-1234.0), "-1,234");
         assert_eq!(digits(0.0), "0.00");
+        assert_eq!(mark("10.0 ms"), "10 ms");
+        assert_eq!(mark("0.00"), "0");
+        assert_eq!(mark("20,000"), "20,000");
     }
 }

@@ -249,6 +249,41 @@ fn a_wrong_answer_is_found() {
 }
 
 #[test]
+fn a_run_is_compared_with_the_baseline_of_this_machine() {
+    let folder = Folder::new("baseline");
+    // Most of the time is the app's wait, which no busy machine shortens.
+    let app = |slow: &str| format!("synthetic --wait 20ms --slow {slow}");
+    let scenario = folder.write("wait.toml", "[[request]]\npath = \"/x\"\n");
+    let run = |slow: &str, more: &[&str]| {
+        let app = app(slow);
+        let arguments = ["--app", &app, "--scenario", &scenario, "--rounds", "5"];
+        measure(&folder, &[&arguments, more].concat())
+    };
+    let baseline = ["--baseline", "baselines"];
+    std::fs::create_dir(folder.0.join("baselines")).expect("ours");
+    let output = run("0%", &baseline);
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    assert!(
+        words(&output).contains("accept-baseline"),
+        "{}",
+        words(&output)
+    );
+    assert!(run("0%", &[]).status.success());
+    let output = loadtest(&folder, &["accept-baseline", "report.json"]);
+    assert!(output.status.success(), "{}", words(&output));
+    // Three times as long is beyond any noise of a wait.
+    let output = run("200%", &baseline);
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    assert!(
+        words(&output).contains("direct against direct at "),
+        "{}",
+        words(&output)
+    );
+    let output = loadtest(&folder, &["history"]);
+    assert!(words(&output).contains("| direct |"), "{}", words(&output));
+}
+
+#[test]
 fn an_app_that_never_listens_is_told() {
     let folder = Folder::new("mute");
     let output = measure(&folder, &["--app", "sleep 60", "--app-wait", "300ms"]);

@@ -57,6 +57,17 @@ impl Clock {
         }
     }
 
+    /// The same, standing at `wall` at first.
+    pub fn standing_at(wall: SystemTime) -> Self {
+        let mono = Self::system().mono();
+        Self {
+            moved: Some(Arc::new(Moved {
+                stands: Some(Now { wall, mono }),
+                skipped: AtomicU64::new(0),
+            })),
+        }
+    }
+
     /// Moves an adjustable clock (and all its clones) forward by `step`.
     ///
     /// # Panics
@@ -74,7 +85,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Now {
         Now {
-            wall: match self.standing_at() {
+            wall: match self.stands() {
                 Some(at) => at.wall,
                 None => SystemTime::now(),
             } + self.skipped(),
@@ -85,14 +96,14 @@ impl Clock {
     /// The clock for measuring and deadlines alone: half the cost of both.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn mono(&self) -> Instant {
-        let mono = match self.standing_at() {
+        let mono = match self.stands() {
             Some(at) => at.mono,
             None => Instant::now(),
         };
         mono + self.skipped()
     }
 
-    fn standing_at(&self) -> Option<Now> {
+    fn stands(&self) -> Option<Now> {
         self.moved.as_ref()?.stands
     }
 

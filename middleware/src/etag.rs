@@ -106,13 +106,13 @@ impl<S: Inner> Service<Request> for Etag<S> {
         if !self.settings.enabled || request.method() != Method::GET {
             return self.inner.call(request);
         }
-        let asked: Vec<_> = request
-            .headers()
-            .get_all(IF_NONE_MATCH)
-            .iter()
-            .cloned()
-            .collect();
-        make_way_for_date(request.headers_mut());
+        let asked = lines(request.headers());
+        if !asked.is_empty() {
+            make_way_for_date(request.headers_mut());
+        }
+        if !self.usefulness.is_worth_trying() {
+            return self.inner.call(request);
+        }
         let tagging = Tagging {
             settings: self.settings,
             metrics: self.metrics.clone(),
@@ -127,6 +127,11 @@ impl<S: Inner> Service<Request> for Etag<S> {
     }
 }
 
+/// The lines of `If-None-Match`.
+fn lines(fields: &HeaderMap) -> Vec<HeaderValue> {
+    fields.get_all(IF_NONE_MATCH).iter().cloned().collect()
+}
+
 /// What is needed to tag the answer to one GET.
 struct Tagging {
     settings: EtagSettings,
@@ -139,7 +144,7 @@ struct Tagging {
 impl Tagging {
     /// Tags at once what is here already and short.
     fn of(self, response: Response) -> ResponseFuture {
-        if !self.may_tag(&response) || !self.usefulness.is_worth_trying() {
+        if !self.may_tag(&response) {
             return ResponseFuture::ready(Ok(response));
         }
         let here = response.body().as_whole();

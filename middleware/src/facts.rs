@@ -29,9 +29,9 @@ pub struct RequestFacts {
     pub client: Option<IpAddr>,
     /// The W3C trace that this request belongs to; `None` until the forwarding layer has run.
     pub trace: Option<TraceParent>,
-    /// What we call ourselves in `Via` towards the upstream, so that a loop is noticed; `None` until
-    /// the forwarding layer has run. Each core has its own copy.
-    pub pseudonym: Option<Arc<str>>,
+    /// Our entry in `Via` towards the upstream, by which a loop is noticed; `None` until the
+    /// forwarding layer has run. Each core has its own copy.
+    pub via: Option<HeaderValue>,
     /// Where interim responses go; `None` where the client cannot be sent any.
     pub interim: Option<InterimSink>,
 }
@@ -46,7 +46,7 @@ impl RequestFacts {
             scheme,
             client: peer.address(),
             trace: None,
-            pseudonym: None,
+            via: None,
             interim: None,
         }
     }
@@ -157,10 +157,13 @@ impl RequestId {
 /// The last `N` hexadecimal digits of `number`. By hand: the formatting machinery costs more than
 /// all else that a hit does with a request's name.
 pub(crate) fn hex<const N: usize>(number: u128) -> [u8; N] {
-    std::array::from_fn(|place| {
-        let nibble = (number >> (4 * (N - 1 - place))) & 0xf;
-        HEX[nibble as usize]
-    })
+    let mut digits = [0; N];
+    let bytes = number.to_le_bytes();
+    for (pair, byte) in digits.rchunks_exact_mut(2).zip(bytes) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 0xf)];
+    }
+    digits
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";

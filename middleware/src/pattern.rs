@@ -17,18 +17,23 @@
 //! ```
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use config::route::{HostPattern, Pattern, Segment};
 use http::header::HOST;
 
 use crate::Request;
 
-/// What of a request the patterns look at.
+/// What of a request the patterns look at. Brought into form when the first of them does: many a
+/// table has one route, which takes everything.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     method: &'a str,
+    /// As sent.
     host: &'a str,
-    path: Cow<'a, str>,
+    /// As sent.
+    path: &'a str,
+    normal_path: OnceCell<Cow<'a, str>>,
 }
 
 impl<'a> Wanted<'a> {
@@ -43,8 +48,9 @@ impl<'a> Wanted<'a> {
     pub fn new(method: &'a str, host: &'a str, path: &'a str) -> Self {
         Self {
             method,
-            host: without_port(host),
-            path: normal_path(path),
+            host,
+            path,
+            normal_path: OnceCell::new(),
         }
     }
 
@@ -52,7 +58,11 @@ impl<'a> Wanted<'a> {
     pub fn matches(&self, pattern: &Pattern) -> bool {
         (pattern.methods.is_empty() || pattern.methods.iter().any(|method| method == self.method))
             && host_matches(&pattern.host, self.host)
-            && path_matches(pattern, &self.path)
+            && (takes_all_paths(pattern) || path_matches(pattern, self.path()))
+    }
+
+    fn path(&self) -> &str {
+        self.normal_path.get_or_init(|| normal_path(self.path))
     }
 
     /// The placeholders of a pattern that [matches](Self::matches), and what stands in their places.
@@ -61,7 +71,7 @@ impl<'a> Wanted<'a> {
             Segment::Any(name) => Some((name.as_str(), found)),
             Segment::Literal(_) => None,
         };
-        let found = segments(&self.path);
+        let found = segments(self.path());
         let pairs = pattern.segments.iter().zip(found);
         pairs.filter_map(placeholder).collect()
     }
@@ -75,20 +85,24 @@ fn segments(path: &str) -> std::str::Split<'_, char> {
 fn host_matches(pattern: &HostPattern, host: &str) -> bool {
     match pattern {
         HostPattern::Any => true,
-        HostPattern::Exact(name) => name.eq_ignore_ascii_case(host),
-        HostPattern::Below(domain) => host
-            .len()
-            .checked_sub(domain.len() + 1)
-            .and_then(|dot| host.split_at_checked(dot))
-            .and_then(|(below, rest)| Some((below, rest.strip_prefix('.')?)))
-            .is_some_and(|(below, rest)| !below.is_empty() && rest.eq_ignore_ascii_case(domain)),
+        HostPattern::Exact(name) => name.eq_ignore_ascii_case(without_port(host)),
+        HostPattern::Below(domain) => is_below(domain, without_port(host)),
     }
 }
 
+fn is_below(domain: &str, host: &str) -> bool {
+    host.len()
+        .checked_sub(domain.len() + 1)
+        .and_then(|dot| host.split_at_checked(dot))
+        .and_then(|(below, rest)| Some((below, rest.strip_prefix('.')?)))
+        .is_some_and(|(below, rest)| !below.is_empty() && rest.eq_ignore_ascii_case(domain))
+}
+
+fn takes_all_paths(pattern: &Pattern) -> bool {
+    pattern.open && pattern.segments.is_empty()
+}
+
 fn path_matches(pattern: &Pattern, path: &str) -> bool {
-    if pattern.open && pattern.segments.is_empty() {
-        return true;
-    }
     let mut found = segments(path);
     for wanted in &pattern.segments {
         match (wanted, found.next()) {

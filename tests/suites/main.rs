@@ -3,6 +3,7 @@
 mod admin;
 mod browser;
 mod cache;
+mod cache_model;
 mod cache_rules;
 mod conditional;
 mod content_coding;

@@ -53,7 +53,7 @@ pub(super) fn headline(comparison: &Comparison) -> String {
             ];
             wanted.contains(&judged.figure) && judged.verdict != crate::compare::Verdict::Same
         })
-        .map(|judged| format!("{} {}", judged.figure.name().to_lowercase(), change(judged)))
+        .map(|judged| format!("{} {}", brief(judged.figure), change(judged)))
         .collect();
     let told = if told.is_empty() {
         "nothing that counts changed beyond the noise".to_owned()
@@ -65,8 +65,18 @@ pub(super) fn headline(comparison: &Comparison) -> String {
         comparison.subject,
         comparison.reference,
         comparison.overall.word(),
-        told.replace("latency ", "")
+        told
     )
+}
+
+fn brief(figure: Figure) -> &'static str {
+    match figure {
+        Figure::RequestsPerSecond => "requests per second",
+        Figure::P50 => "p50",
+        Figure::P99 => "p99",
+        Figure::CpuPerRequest => "CPU per request",
+        other => other.name(),
+    }
 }
 
 /// "× 6.9", "+12 %", "−30 %"
@@ -84,13 +94,23 @@ pub(super) fn change(judged: &Judged) -> String {
     }
 }
 
+/// "± 12 %", "× or ÷ 3.1": what chance may make of a figure.
+pub(super) fn noise(judged: &Judged) -> String {
+    let noise = judged.noise;
+    if noise.is_finite() && noise > 1.0 && noise < 1000.0 {
+        return format!("× or ÷ {:.1}", 1.0 + noise);
+    }
+    match noise {
+        noise if noise > 1.0 => "unknown".to_owned(),
+        noise => format!("± {}", share(noise)),
+    }
+}
+
 /// "12 %", "0.4 %"
 pub(super) fn share(value: f64) -> String {
     match value {
-        value if !value.is_finite() => "unknown".to_owned(),
-        value if value >= 10.0 => "over 1,000 %".to_owned(),
-        value if value >= 0.1 => format!("{:.0} %", value * 100.0),
-        value => format!("{:.1} %", value * 100.0),
+        value if value >= 0.1 => format!("{:.0}\u{a0}%", value * 100.0),
+        value => format!("{:.1}\u{a0}%", value * 100.0),
     }
 }
 
@@ -145,10 +165,10 @@ fn judged(comparison: &Comparison) -> String {
             _ => judged.verdict.word(),
         };
         line(format!(
-            "| {} | {} | ± {} | {verdict} |",
+            "| {} | {} | {} | {verdict} |",
             judged.figure.name(),
             change(judged),
-            share(judged.noise),
+            noise(judged),
         ));
     }
     line(format!(

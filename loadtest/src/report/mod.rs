@@ -1,5 +1,7 @@
 //! What was found, for people and for machines.
 
+mod charts;
+mod html;
 mod markdown;
 
 use std::fs;
@@ -144,7 +146,9 @@ impl Report {
         let json = serde_json::to_string(self).map_err(|error| failed(error.into()))?;
         fs::write(folder.join("report.json"), json).map_err(failed)?;
         fs::write(folder.join("report.md"), self.markdown()).map_err(failed)?;
-        Ok(folder.join("report.md"))
+        let page = folder.join("report.html");
+        fs::write(&page, html::of(self)).map_err(failed)?;
+        Ok(page)
     }
 
     /// As Markdown.
@@ -155,3 +159,6 @@ impl Report {
 
 /// Of the JSON's form.
 pub(crate) const VERSION: u32 = 1;
+
+#[cfg(test)]
+pub(crate) mod tests;

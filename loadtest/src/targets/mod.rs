@@ -40,6 +40,8 @@ impl Target {
 pub(crate) struct Setting<'a> {
     /// For configurations, logs and caches.
     pub(crate) folder: &'a Path,
+    /// The same, in memory where the machine has such a place: for caches that are files.
+    pub(crate) memory: &'a Path,
     /// The app.
     pub(crate) app: &'a Origin,
     /// Listen with TLS, showing this.

@@ -127,12 +127,8 @@ fn nginx(setting: &Setting<'_>, port: u16) -> String {
     } else {
         (String::new(), "")
     };
-    let memory = Path::new("/dev/shm");
-    let cache = if memory.is_dir() {
-        format!("/dev/shm/loadtest-{port}")
-    } else {
-        format!("{folder}/nginx-cache")
-    };
+    let cache = setting.memory.join("nginx-cache");
+    let cache = cache.display();
     let (zone, used) = if setting.cache {
         (
             format!("proxy_cache_path {cache} keys_zone=z:32m max_size=256m;"),

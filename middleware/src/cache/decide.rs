@@ -3,10 +3,6 @@
 use std::time::Duration;
 
 use config::cache::{CacheSettings, ClientDirectives};
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, IF_MATCH, IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
-    UPGRADE,
-};
 use http::{HeaderMap, Method};
 use http_body::Body as _;
 
@@ -65,34 +61,36 @@ impl Asked {
         } else if !request.body().is_end_stream() {
             return Err((Fwd::Bypass, Reason::RequestBody));
         }
-        let fields = request.headers();
-        if fields.contains_key(UPGRADE) && fields.contains_key(CONNECTION) {
+        let has = Has::of(request.headers());
+        if has.upgrade && has.connection {
             return Err((Fwd::Bypass, Reason::Upgrade));
         }
-        if fields.contains_key(IF_MATCH) || fields.contains_key(IF_UNMODIFIED_SINCE) {
+        if has.precondition {
             return Err((Fwd::Bypass, Reason::Precondition));
         }
         Ok(Self {
             is_head,
-            ..Self::by_fields(request, settings)
+            ..Self::by(&has, request, settings)
         })
     }
 
     /// What the fields of `request` ask, whatever its method.
     pub(crate) fn by_fields(request: &Request, settings: &CacheSettings) -> Self {
-        let fields = request.headers();
-        let speaks = settings.client_directives == ClientDirectives::Respect
-            && (fields.contains_key(CACHE_CONTROL) || fields.contains_key(PRAGMA));
+        Self::by(&Has::of(request.headers()), request, settings)
+    }
+
+    fn by(has: &Has, request: &Request, settings: &CacheSettings) -> Self {
+        let speaks = settings.client_directives == ClientDirectives::Respect && has.directives;
         Self {
             directives: if speaks {
-                RequestDirectives::of(fields)
+                RequestDirectives::of(request.headers())
             } else {
                 RequestDirectives::default()
             },
             is_head: false,
-            has_cookie: fields.contains_key(COOKIE),
-            has_authorization: fields.contains_key(AUTHORIZATION),
-            has_range: fields.contains_key(RANGE),
+            has_cookie: has.cookie,
+            has_authorization: has.authorization,
+            has_range: has.range,
             is_overriding: false,
             part: None,
         }
@@ -109,6 +107,40 @@ impl Asked {
     /// Whether others may wait for the answer to this request.
     pub(crate) fn may_lead(&self) -> bool {
         self.may_follow() && !self.is_head
+    }
+}
+
+/// Which fields a request has of those that matter here. One look at all names costs less than asking
+/// the map for each of these.
+#[derive(Default)]
+struct Has {
+    upgrade: bool,
+    connection: bool,
+    /// One that is the upstream's to judge.
+    precondition: bool,
+    /// `Cache-Control` or `Pragma`.
+    directives: bool,
+    cookie: bool,
+    authorization: bool,
+    range: bool,
+}
+
+impl Has {
+    fn of(fields: &HeaderMap) -> Self {
+        let mut has = Self::default();
+        for name in fields.keys() {
+            match name.as_str() {
+                "upgrade" => has.upgrade = true,
+                "connection" => has.connection = true,
+                "if-match" | "if-unmodified-since" => has.precondition = true,
+                "cache-control" | "pragma" => has.directives = true,
+                "cookie" => has.cookie = true,
+                "authorization" => has.authorization = true,
+                "range" => has.range = true,
+                _ => {}
+            }
+        }
+        has
     }
 }
 
@@ -220,8 +252,9 @@ fn reuse(
     {
         return Decision::Validate(Fwd::Request, Reason::ClientMaxAge);
     }
-    let remaining = terms.lifetime.saturating_sub(age);
-    if directives.min_fresh.is_some_and(|least| remaining < least) {
+    // Not by what remains: what is stale has less than min-fresh=0 asks for.
+    let is_too_short = |least| terms.lifetime < age.saturating_add(least);
+    if directives.min_fresh.is_some_and(is_too_short) {
         return Decision::Validate(Fwd::Request, Reason::ClientMinFresh);
     }
     if is_fresh {

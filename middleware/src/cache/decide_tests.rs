@@ -91,6 +91,9 @@ fn request_directives_take_age_into_account() {
         judge(&min_fresh(51), aged(10, |_| {})),
         request(Reason::ClientMinFresh)
     );
+    // "no less than its current age plus the specified time in seconds" (RFC 9111 §5.2.1.3).
+    let stale = aged(70, |terms| terms.stale_while_revalidate = Some(seconds(60)));
+    assert_eq!(judge(&min_fresh(0), stale), request(Reason::ClientMinFresh));
     let no_cache = ask(|directives| directives.no_cache = true);
     assert_eq!(
         judge(&no_cache, aged(0, |_| {})),

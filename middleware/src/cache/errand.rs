@@ -236,12 +236,15 @@ impl Errand {
 
     /// A 304 about what is stored: its fields take those of the 304, and it is fresh anew.
     fn confirmed(
-        self,
+        mut self,
         kept: &Kept,
         answer: &Response,
         flight: Option<Flight>,
         now: Now,
     ) -> Response {
+        // Content that came to a request with Authorization stays such (RFC 9111 §3.5), whoever hears
+        // that it still holds.
+        self.asked.has_authorization |= kept.stored.is_authorized;
         if !validate::is_about(&kept.stored.fields, answer.headers()) {
             return self.misnamed(kept, flight, now);
         }

@@ -55,7 +55,11 @@ impl<S: Inner + Clone> Cache<S> {
             };
             match next {
                 Next::Answer(answer) => answer,
-                Next::Alone => this.alone(request, errand).await,
+                Next::Alone => {
+                    // Its answer is as old as the request that it makes now, not as its waiting.
+                    errand.requested = now;
+                    this.alone(request, errand).await
+                }
                 Next::Again(attempt) => {
                     drop(errand);
                     this.serve(request, now, attempt).await

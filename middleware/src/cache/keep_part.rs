@@ -62,7 +62,7 @@ impl Errand {
             .and_then(|stored| {
                 let parts = stored.parts.as_ref()?;
                 let (parts, pieces) = parts.joined(&stored.body, part, &content, own_body)?;
-                (parts.length() <= most).then(|| (stored, parts, pieces))
+                (parts.length() <= most).then_some((stored, parts, pieces))
             });
         let stored = match joined {
             Some((old, parts, pieces)) => head.with_fields_of(old).with_parts(parts, pieces),

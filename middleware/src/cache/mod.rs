@@ -83,7 +83,7 @@ use tower::{Layer, Service};
 use crate::cache::apart::Apart;
 use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
-use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
+use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
 use crate::cache::ghost::GhostRoute;
@@ -92,7 +92,7 @@ use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
-use crate::cache::replay::{annotate, replay_for};
+use crate::cache::replay::{annotate, replay_aged, replay_part};
 use crate::cache::store::memory::{Lookup, Variants};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
@@ -185,7 +185,7 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
 }
 
 impl<S: Inner + Clone> Cache<S> {
-    fn serve(&mut self, request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
+    fn serve(&mut self, mut request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
         let settings = &self.layer.settings;
         let mut asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
@@ -201,27 +201,29 @@ impl<S: Inner + Clone> Cache<S> {
         let found = lookup.found(&mut asked, request.headers(), now);
         let decision = decide(&asked, found, settings, rules);
         let (kept, variants) = lookup.into_parts();
-        match (decision, kept) {
-            (Decision::Serve, Some(kept)) => {
+        match (decision, kept, found) {
+            (Decision::Serve, Some(kept), Found::Stored(candidate)) => {
                 let reason = kept.is_by_language.then_some(Reason::ContentLanguage);
-                hit(&kept, &asked, now, CacheOutcome::Hit, reason)
+                let status = hit(candidate, CacheOutcome::Hit, reason);
+                answer(&kept, candidate, &asked, status, &mut request)
             }
-            (Decision::ServeStale { validate, reason }, Some(kept)) => {
+            (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
                 if validate {
                     self.validate_in_background(&request, hash, &kept, now);
                 }
-                hit(&kept, &asked, now, CacheOutcome::HitStale, Some(reason))
+                let status = hit(candidate, CacheOutcome::HitStale, Some(reason));
+                answer(&kept, candidate, &asked, status, &mut request)
             }
-            (Decision::GatewayTimeout, _) => {
+            (Decision::GatewayTimeout, ..) => {
                 ResponseFuture::ready(Err(Error::client(ErrorKind::OnlyIfCached)
                     .detail("nothing usable is stored, and the request says only-if-cached")))
             }
-            (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept) => {
+            (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept, _) => {
                 let mut errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
                 errand.variants = variants;
                 self.forward(request, errand, attempt)
             }
-            (Decision::Serve | Decision::ServeStale { .. }, None) => {
+            (Decision::Serve | Decision::ServeStale { .. }, ..) => {
                 unreachable!("only what is stored is served")
             }
         }
@@ -382,22 +384,33 @@ impl<S: Inner + Clone> Cache<S> {
     }
 }
 
-fn hit(
-    kept: &Kept,
-    asked: &Asked,
-    now: Now,
-    outcome: CacheOutcome,
-    reason: Option<Reason>,
-) -> ResponseFuture {
-    let status = CacheStatus {
+fn hit(candidate: Candidate, outcome: CacheOutcome, reason: Option<Reason>) -> CacheStatus {
+    CacheStatus {
         outcome,
         fwd_status: None,
         stored: false,
         collapsed: false,
-        ttl: Some(kept.stored.candidate(now, kept.is_purged).ttl()),
+        ttl: Some(candidate.ttl()),
         reason,
-    };
-    ResponseFuture::ready(Ok(replay_for(asked, &kept.stored, now, status)))
+    }
+}
+
+/// Answers from what is stored. The answer gets the map that the facts of the `request` came in.
+fn answer(
+    kept: &Kept,
+    candidate: Candidate,
+    asked: &Asked,
+    status: CacheStatus,
+    request: &mut Request,
+) -> ResponseFuture {
+    if let (Some(parts), Some(span)) = (&kept.stored.parts, asked.part) {
+        let part = replay_part(&kept.stored, parts, span, candidate.age, status);
+        return ResponseFuture::ready(Ok(part));
+    }
+    let mut spare = std::mem::take(request.extensions_mut());
+    spare.clear();
+    let response = replay_aged(&kept.stored, asked.is_head, candidate.age, status, spare);
+    ResponseFuture::ready(Ok(response))
 }
 
 /// Says on an answer that it was forwarded, and no more.

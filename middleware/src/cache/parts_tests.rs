@@ -161,7 +161,6 @@ fn content(span: Span) -> Arc<[Bytes]> {
     bytes.chunks(3).map(Bytes::copy_from_slice).collect()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "below 251")]
 fn byte(place: u64) -> u8 {
     (place % 251) as u8
 }

@@ -35,6 +35,16 @@ impl Asked {
         if ![Method::GET, Method::HEAD, Method::QUERY].contains(method) {
             return None;
         }
+        // One look at all names costs less than asking the map for each of these.
+        let concerns_us = |name: &HeaderName| {
+            matches!(
+                name.as_str(),
+                "if-none-match" | "if-modified-since" | "range"
+            )
+        };
+        if !fields.keys().any(concerns_us) {
+            return None;
+        }
         let none_match = lines(fields, &IF_NONE_MATCH);
         // A recipient must ignore If-Modified-Since if the request contains If-None-Match (§13.1.3),
         // or if it is not one date.

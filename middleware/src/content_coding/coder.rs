@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use config::content_coding::ContentCodingSettings;
 use futures_util::FutureExt;
-use http::StatusCode;
 use http::header::{CONTENT_LENGTH, ETAG, HeaderValue};
 use http::response::Parts;
+use http::{Extensions, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
@@ -17,7 +17,7 @@ use crate::cache::SharedCache;
 use crate::cache::stored::StoredResponse;
 use crate::content_coding::coded_copies::{self, Seat};
 use crate::content_coding::encode::{self, Effort};
-use crate::content_coding::negotiate::{self, Choice, Content, Decision};
+use crate::content_coding::negotiate::{self, Choice, Content, Decision, Uncoded};
 use crate::content_coding::reading::{Asked, Reading};
 use crate::content_coding::recoded::Recoded;
 use crate::content_coding::{Coding, decode, guard, head, not_modified};
@@ -57,16 +57,20 @@ impl Coder {
 
     /// Carries out what the rules decide about `response`. Ready at once, unless content must be read
     /// first, or coded on another thread.
-    pub(super) fn answer(&self, asked: &Asked, response: Response) -> ResponseFuture {
-        let (mut head, body) = response.into_parts();
-        let content = content(&head, asked, &body);
+    pub(super) fn answer(&self, asked: &Asked, mut response: Response) -> ResponseFuture {
+        let content = content(&response, asked);
         let decision = negotiate::decide(&self.settings, asked, content);
         if negotiate::varies(&self.settings, decision, content) {
-            if head.status == StatusCode::NOT_MODIFIED {
-                not_modified::retag(&self.settings, asked, &mut head);
+            if response.status() == StatusCode::NOT_MODIFIED {
+                not_modified::retag(&self.settings, asked, &mut response);
             }
-            head::vary(&mut head.headers, &content.read);
+            head::vary(response.headers_mut(), &content.read);
         }
+        if let Decision::Leave(reason) = decision {
+            self.leave(reason);
+            return ResponseFuture::ready(Ok(response));
+        }
+        let (mut head, body) = response.into_parts();
         match decision {
             Decision::Code { best, jitter } => {
                 if jitter {
@@ -93,18 +97,19 @@ impl Coder {
                     None => ResponseFuture::ready(Err(overloaded())),
                 }
             }
-            Decision::Leave(reason) => {
-                if let negotiate::Uncoded::Breach(_) = reason {
-                    self.tools.metrics.count(Event::BreachGuarded);
-                }
-                tracing::trace!(?reason, "Content goes uncoded.");
-                respond(head, body)
-            }
+            Decision::Leave(_) => respond(head, body),
         }
     }
 
+    fn leave(&self, reason: Uncoded) {
+        if let Uncoded::Breach(_) = reason {
+            self.tools.metrics.count(Event::BreachGuarded);
+        }
+        tracing::trace!(?reason, "Content goes uncoded.");
+    }
+
     fn code(&self, best: Choice, asked: &Asked, answer: Answer) -> ResponseFuture {
-        if let Some(stored) = stored(&answer.head) {
+        if let Some(stored) = stored(&answer.head.extensions) {
             let found = coded_copies::find(stored, best);
             if let Some(missing) = found.missing
                 && !asked.is_head
@@ -269,14 +274,15 @@ impl Answer {
 }
 
 /// What the rules look at. The length of what a HEAD is for stands in its head, if anywhere.
-fn content(head: &Parts, asked: &Asked, body: &Body) -> Content {
-    let facts = head.extensions.get::<ResponseFacts>();
+fn content(response: &Response, asked: &Asked) -> Content {
+    let facts = response.extensions().get::<ResponseFacts>();
     let stored = facts.and_then(|facts| facts.stored.as_ref());
     // What others share while it is being stored is for everybody too.
     let is_shared = |cache: CacheStatus| cache.stored || cache.collapsed;
     let being_stored = facts.is_some_and(|facts| facts.cache.is_some_and(is_shared));
     let declared = || {
-        head.headers
+        response
+            .headers()
             .get(CONTENT_LENGTH)?
             .to_str()
             .ok()?
@@ -286,18 +292,21 @@ fn content(head: &Parts, asked: &Asked, body: &Body) -> Content {
     let length = match stored {
         Some(stored) => Some(stored.length()),
         None if asked.is_head => declared(),
-        None => body.size_hint().exact(),
+        None => response.body().size_hint().exact(),
     };
     Content {
-        status: head.status,
-        read: stored.map_or_else(|| Reading::of(&head.headers), |stored| stored.reading()),
+        status: response.status(),
+        read: stored.map_or_else(
+            || Reading::of(response.headers()),
+            |stored| stored.reading(),
+        ),
         length,
         shared: stored.is_some() || being_stored,
     }
 }
 
-pub(super) fn stored(head: &Parts) -> Option<&Arc<StoredResponse>> {
-    head.extensions.get::<ResponseFacts>()?.stored.as_ref()
+pub(super) fn stored(extensions: &Extensions) -> Option<&Arc<StoredResponse>> {
+    extensions.get::<ResponseFacts>()?.stored.as_ref()
 }
 
 /// Padding that follows from the content, or from what its head says of it where it is still to come.

@@ -4,39 +4,39 @@
 use std::net::IpAddr;
 
 use http::header::{FORWARDED, HOST, VIA};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::scan::{Class, classify};
 use crate::facts::{RequestFacts, X_REQUEST_ID};
+use crate::fields::forwarded;
 use crate::fields::traceparent::{self, TRACEPARENT};
-use crate::fields::{forwarded, via};
 
 /// Writes `Via`, `X-Forwarded-For`, `-Proto` and `-Host`, `X-Request-Id`, `traceparent` and, where a
-/// trusted peer began it, `Forwarded` into the fields of a request that came by `received`.
+/// trusted peer began it, `Forwarded` into the fields of a request.
 ///
 /// To be called once for each sending, on fields that passed the forwarding layer, *before* `Host`
 /// is rewritten. What fields of these names are still there came from a trusted peer, and are
 /// continued; an untrusted peer's were removed by the layer.
-pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts, received: Version) {
+pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts) {
     // Grown once, not field by field; a map that cannot is refused by the upstream.
     headers.try_reserve(OWN_FIELDS).ok();
     let host = headers.get(HOST).cloned();
-    if let Some(name) = &facts.pseudonym
-        && let Some(entry) = via::entry(received, name)
-    {
-        append(headers, VIA, entry);
+    let told = Told::of(headers);
+    if let Some(entry) = &facts.via {
+        headers.try_append(VIA, entry.clone()).ok();
     }
     let peer = facts.peer.address();
     if let Some(peer) = peer {
-        let chain = joined(headers, &X_FORWARDED_FOR, |mut chain| {
+        let lines = told.chain.then_some(&*headers);
+        let chain = joined(lines, &X_FORWARDED_FOR, |mut chain| {
             write_address(&mut chain, peer);
             chain
         });
         set(headers, X_FORWARDED_FOR, chain);
     }
     // Apps read X-Forwarded-*; `Forwarded` is continued where a trusted peer began it.
-    let element = headers.contains_key(FORWARDED).then(|| {
-        joined(headers, &FORWARDED, |mut chain| {
+    let element = told.forwarded.then(|| {
+        joined(Some(headers), &FORWARDED, |mut chain| {
             let host = host.as_ref().and_then(|host| host.to_str().ok());
             forwarded::write_element(
                 &mut chain,
@@ -50,7 +50,7 @@ pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts, received: V
     set(headers, FORWARDED, element.flatten());
     let scheme = HeaderValue::from_static(facts.scheme.as_str());
     set(headers, X_FORWARDED_PROTO, Some(scheme));
-    if !headers.contains_key(&X_FORWARDED_HOST) {
+    if !told.host {
         set(headers, X_FORWARDED_HOST, host);
     }
     set(headers, X_REQUEST_ID, facts.id.value());
@@ -77,14 +77,40 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
     }
 }
 
+/// What a trusted peer has said already. Looked for in one pass: most requests have nothing of it.
+#[derive(Default)]
+struct Told {
+    /// `X-Forwarded-For`
+    chain: bool,
+    /// `X-Forwarded-Host`
+    host: bool,
+    /// `Forwarded`
+    forwarded: bool,
+}
+
+impl Told {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut told = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "x-forwarded-for" => told.chain = true,
+                "x-forwarded-host" => told.host = true,
+                "forwarded" => told.forwarded = true,
+                _ => {}
+            }
+        }
+        told
+    }
+}
+
 /// The members of all lines of `name`, ready for one more, which `extend` adds.
 fn joined(
-    headers: &HeaderMap,
+    headers: Option<&HeaderMap>,
     name: &HeaderName,
     extend: impl FnOnce(String) -> String,
 ) -> Option<HeaderValue> {
     let mut chain = String::with_capacity(64);
-    for line in headers.get_all(name) {
+    for line in headers.iter().flat_map(|headers| headers.get_all(name)) {
         // Only what is readable was believed, and only that is passed on.
         if let Ok(line) = line.to_str()
             && !line.is_empty()
@@ -125,10 +151,6 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
     if let Some(value) = value {
         headers.try_insert(name, value).ok();
     }
-}
-
-fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
-    headers.try_append(name, value).ok();
 }
 
 /// How many fields are written at most.

@@ -36,8 +36,10 @@ fuzz_target!(|lines: (&[u8], &[u8])| {
 
     let most = Duration::from_secs(MOST_SECONDS);
     for said in first.iter().chain(&both) {
-        for lifetime in [said.max_age, said.s_maxage, said.stale_if_error] {
-            assert!(lifetime.is_none_or(|lifetime| lifetime <= most));
+        let lifetimes = [said.max_age, said.s_maxage];
+        let windows = [said.stale_while_revalidate, said.stale_if_error];
+        for seconds in lifetimes.into_iter().chain(windows).flatten() {
+            assert!(seconds <= most);
         }
     }
     if both.is_some() {
