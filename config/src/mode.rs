@@ -17,6 +17,11 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Whether decisions are carried out.
+    pub fn is_apply(self) -> bool {
+        self == Self::Apply
+    }
+
     /// A mode of a feature that is off says nothing.
     pub(crate) fn check(self, enabled: bool, site: &Site<'_>) {
         if self == Self::Observe && !enabled && site.key("mode").is_written() {

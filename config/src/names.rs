@@ -1,4 +1,4 @@
-//! Names that a cache key is told by: fields, cookies, query parameters.
+//! Names of fields, cookies and query parameters, as they are written.
 
 use std::fmt;
 

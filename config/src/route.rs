@@ -127,9 +127,9 @@ impl WrittenRoute {
                 .as_ref()
                 .map(|prefix| prefix.0.as_str().into()),
             cache: Arc::new(self.cache.check(&site.key("cache"))),
-            conditional: self.conditional.check(),
+            conditional: self.conditional.check(&site.key("conditional")),
             content_coding: self.content_coding.check(&site.key("content_coding")),
-            etag: self.etag.check(),
+            etag: self.etag.check(&site.key("etag")),
         }
     }
 }

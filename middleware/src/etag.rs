@@ -29,6 +29,7 @@
 //! # }).expect("an answer");
 //! ```
 
+mod observing;
 mod usefulness;
 
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use http_body::Body as _;
 use tower::{Layer, Service};
 
 use crate::body::{Buffered, Patience};
+use crate::etag::observing::Observer;
 use crate::etag::usefulness::Usefulness;
 use crate::fields::entity_tag;
 use crate::fields::list;
@@ -78,6 +80,8 @@ pub struct Etag<S> {
     metrics: Metrics,
     /// Shared by the clones of one core's stack, so nothing else writes it.
     usefulness: Arc<Usefulness>,
+    /// Tells what would be tagged, where that is only observed; shared likewise.
+    observer: Observer,
 }
 
 impl<S> Layer<S> for EtagLayer {
@@ -89,6 +93,7 @@ impl<S> Layer<S> for EtagLayer {
             settings: self.settings,
             metrics: self.metrics.clone(),
             usefulness: Arc::default(),
+            observer: Observer::new(&self.metrics),
         }
     }
 }
@@ -105,6 +110,15 @@ impl<S: Inner> Service<Request> for Etag<S> {
     fn call(&mut self, mut request: Request) -> ResponseFuture {
         if !self.settings.enabled || request.method() != Method::GET {
             return self.inner.call(request);
+        }
+        if !self.settings.mode.is_apply() {
+            let observing = self.observer.begin(&request, self.settings);
+            let answer = self.inner.call(request);
+            return answer.change(move |result| {
+                if let Ok(response) = result {
+                    observing.see(response);
+                }
+            });
         }
         let asked = lines(request.headers());
         if !asked.is_empty() {
@@ -144,7 +158,7 @@ struct Tagging {
 impl Tagging {
     /// Tags at once what is here already and short.
     fn of(self, response: Response) -> ResponseFuture {
-        if !self.may_tag(&response) {
+        if !may_tag(&response, self.settings.max_body) {
             return ResponseFuture::ready(Ok(response));
         }
         let here = response.body().as_whole();
@@ -158,10 +172,7 @@ impl Tagging {
 
     async fn read(self, response: Response) -> Result<Response> {
         let (mut head, body) = response.into_parts();
-        let patience = match head.headers.contains_key(CONTENT_LENGTH) {
-            true => IN_SIGHT,
-            false => OPEN_ENDED,
-        };
+        let patience = patience(&head.headers);
         let buffered = body.buffer_promptly(self.settings.max_body, patience);
         let body = match buffered.await? {
             Buffered::Whole(content) => {
@@ -186,18 +197,6 @@ impl Tagging {
         self.metrics.count(Event::EtagMade);
     }
 
-    /// What lacks a tag, may be kept by somebody, and is worth reading.
-    fn may_tag(&self, response: &Response) -> bool {
-        let fields = response.headers();
-        let least = response.body().size_hint().lower();
-        response.status() == StatusCode::OK
-            && !fields.contains_key(ETAG)
-            && !fields.contains_key(TRAILER)
-            && usize::try_from(least).is_ok_and(|least| least <= self.settings.max_body)
-            && !is_live_stream(fields)
-            && directive(fields, "no-store").is_none()
-    }
-
     fn has_asked_for(&self, tag: &HeaderValue) -> bool {
         self.asked
             .iter()
@@ -206,6 +205,26 @@ impl Tagging {
 
     fn learn(&self, useful: bool) {
         self.usefulness.learn(useful, self.settings.min_useful);
+    }
+}
+
+/// What lacks a tag, may be kept by somebody, and is worth reading.
+fn may_tag(response: &Response, max_body: usize) -> bool {
+    let fields = response.headers();
+    let least = response.body().size_hint().lower();
+    response.status() == StatusCode::OK
+        && !fields.contains_key(ETAG)
+        && !fields.contains_key(TRAILER)
+        && usize::try_from(least).is_ok_and(|least| least <= max_body)
+        && !is_live_stream(fields)
+        && directive(fields, "no-store").is_none()
+}
+
+/// How long a head may wait for its content.
+fn patience(fields: &HeaderMap) -> Patience {
+    match fields.contains_key(CONTENT_LENGTH) {
+        true => IN_SIGHT,
+        false => OPEN_ENDED,
     }
 }
 

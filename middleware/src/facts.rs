@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
+use crate::metrics::Event;
 use crate::{ErrorKind, Request, Response};
 
 /// Downward: written by the listener, completed by the forwarding layer.
@@ -198,6 +199,32 @@ pub struct ResponseFacts {
     /// What a trusted peer said of the request, where one did: for the log, which stands above the
     /// layer that believes it.
     pub told: Option<Told>,
+    /// What features that only observe would have done.
+    pub observed: Observed,
+}
+
+/// What features with `mode = "observe"` would have done with an answer, for log and metrics: nothing
+/// of it reaches the client. `None` for those that are on or off, or would have done nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The cache.
+    pub cache: Option<Event>,
+    /// Preconditions and ranges.
+    pub conditional: Option<Event>,
+    /// Content codings.
+    pub content_coding: Option<Event>,
+    /// Entity tags, where it is known with the head; they are counted when content has ended.
+    pub etag: Option<Event>,
+}
+
+impl Observed {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        cache: None,
+        conditional: None,
+        content_coding: None,
+        etag: None,
+    };
 }
 
 /// What a trusted peer says of a request.

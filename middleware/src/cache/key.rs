@@ -297,6 +297,21 @@ pub(crate) struct Place<'a> {
     /// Lower case.
     pub(crate) authority: &'a [u8],
     pub(crate) path: &'a str,
+    /// As far as it is part of the key.
+    pub(crate) query: Option<&'a str>,
+}
+
+impl Place<'_> {
+    /// For people.
+    pub(crate) fn print(self) -> String {
+        let target = Target {
+            scheme: self.scheme,
+            authority: self.authority,
+            path: self.path,
+            query: self.query,
+        };
+        target.print()
+    }
 }
 
 /// What `write_uri` wrote at the beginning of `key`; `None` if it did not.
@@ -304,7 +319,11 @@ pub(crate) fn place(key: &[u8]) -> Option<Place<'_>> {
     let (_, rest) = key.split_at_checked(1 + size_of::<u64>())?;
     let (scheme, rest) = rest.split_first()?;
     let (authority, rest) = read_part(rest)?;
-    let (path, _) = read_part(rest)?;
+    let (path, rest) = read_part(rest)?;
+    let query = match rest.split_first()? {
+        (0, _) => None,
+        (_, rest) => Some(std::str::from_utf8(read_part(rest)?.0).ok()?),
+    };
     Some(Place {
         scheme: match scheme {
             0 => Scheme::Http,
@@ -312,6 +331,7 @@ pub(crate) fn place(key: &[u8]) -> Option<Place<'_>> {
         },
         authority,
         path: std::str::from_utf8(path).ok()?,
+        query,
     })
 }
 

@@ -47,6 +47,7 @@ mod fill;
 mod follow;
 mod freshness;
 pub mod ghost;
+mod glob;
 mod head;
 mod invalidate;
 mod keep;
@@ -101,7 +102,7 @@ use crate::fields::cache_status;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
-pub use purge::MOST_SEGMENTS;
+pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
 pub use shared::{Figures, Purge, SharedCache};
 
 /// Answers from the store, or forwards.
@@ -241,8 +242,8 @@ impl<S: Inner + Clone> Cache<S> {
         let layer = changed.is_some().then(|| self.layer.clone());
         let changed = changed.zip(layer);
         let settings = &self.layer.settings;
-        let strips_tags = settings.tags.strip;
-        let hides_more = settings.targeted.hidden().next().is_some();
+        let strips_tags = settings.tags.strip && !settings.is_observed();
+        let hides_more = settings.targeted.hidden().next().is_some() && !settings.is_observed();
         let hiding = hides_more.then(|| settings.clone());
         self.inner.call(request).change(move |result| {
             if let Some((passing, clock)) = followed {

@@ -264,14 +264,27 @@ impl SharedCache {
     /// The groups of what is stored for `target`, as far as its keys are known: not where one URL has
     /// many.
     pub(crate) fn groups_of(&self, target: Target<'_>) -> Vec<NameHash> {
-        let (mut key, mut groups) = (Vec::new(), Vec::new());
-        for rules in self.known_rules() {
-            self.write_uri_key(&rules, target, &mut key);
-            self.0.store.groups(self.0.hasher.hash(&key), &mut groups);
+        let mut groups = Vec::new();
+        for key in self.uri_keys(target) {
+            self.0.store.groups(key, &mut groups);
         }
         groups.sort_unstable();
         groups.dedup();
         groups
+    }
+
+    /// The hashes of the keys that `target` is purged by: its own, and those of its anchors.
+    pub(crate) fn uri_keys(&self, target: Target<'_>) -> Vec<KeyHash> {
+        let (mut key, mut hashes) = (Vec::new(), Vec::new());
+        for rules in self.known_rules() {
+            self.write_uri_key(&rules, target, &mut key);
+            hashes.push(self.0.hasher.hash(&key));
+            if !rules.is_projected() {
+                rules.write_anchor(target, &mut key);
+                hashes.push(self.0.hasher.hash(&key));
+            }
+        }
+        hashes
     }
 
     /// The key that a URL is purged by: its one key, or the anchor of its many.

@@ -8,6 +8,7 @@ fn place(path: &str) -> Place<'_> {
         scheme: Scheme::Http,
         authority: b"example.com",
         path,
+        query: None,
     }
 }
 

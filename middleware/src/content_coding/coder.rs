@@ -1,6 +1,7 @@
 //! Carries out what the rules decide about an answer.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,14 +30,16 @@ use crate::{Body, Error, ErrorKind, Response, ResponseFuture, Side};
 /// Settings, and one reference count that is the core's own.
 #[derive(Clone, Debug)]
 pub(super) struct Coder {
-    settings: ContentCodingSettings,
-    tools: Arc<Tools>,
+    pub(super) settings: ContentCodingSettings,
+    pub(super) tools: Arc<Tools>,
 }
 
 #[derive(Debug)]
-struct Tools {
+pub(super) struct Tools {
     cache: SharedCache,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
+    /// Answers that would have been coded, where that is only observed.
+    pub(super) observed: AtomicU64,
 }
 
 impl Coder {
@@ -47,12 +50,22 @@ impl Coder {
     ) -> Self {
         Self {
             settings,
-            tools: Arc::new(Tools { cache, metrics }),
+            tools: Arc::new(Tools {
+                cache,
+                metrics,
+                observed: AtomicU64::new(0),
+            }),
         }
     }
 
+    /// Whether anything is decided.
     pub(super) fn is_on(&self) -> bool {
         self.settings.enabled
+    }
+
+    /// Whether what is decided is only told.
+    pub(super) fn is_observing(&self) -> bool {
+        !self.settings.mode.is_apply()
     }
 
     /// Carries out what the rules decide about `response`. Ready at once, unless content must be read
@@ -116,7 +129,7 @@ impl Coder {
                 && answer.is_hit()
                 && !answer.is_held_back(asked)
             {
-                let Tools { cache, metrics } = &*self.tools;
+                let Tools { cache, metrics, .. } = &*self.tools;
                 coded_copies::make(stored, missing, cache, metrics);
             }
             if let Some((coding, copy)) = found.copy {
@@ -274,7 +287,7 @@ impl Answer {
 }
 
 /// What the rules look at. The length of what a HEAD is for stands in its head, if anywhere.
-fn content(response: &Response, asked: &Asked) -> Content {
+pub(super) fn content(response: &Response, asked: &Asked) -> Content {
     let facts = response.extensions().get::<ResponseFacts>();
     let stored = facts.and_then(|facts| facts.stored.as_ref());
     // What others share while it is being stored is for everybody too.

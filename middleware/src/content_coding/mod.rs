@@ -35,6 +35,7 @@ pub mod guard;
 mod head;
 pub mod negotiate;
 mod not_modified;
+mod observing;
 pub mod reading;
 mod recoded;
 #[cfg(test)]
@@ -139,6 +140,14 @@ impl<S: Inner> Service<Request> for ContentCoding<S> {
         let answer = self.inner.call(request);
         if !self.coder.is_on() {
             return answer;
+        }
+        if self.coder.is_observing() {
+            let coder = self.coder.clone();
+            return answer.change(move |result| {
+                if let Ok(response) = result {
+                    coder.observe(&asked, response);
+                }
+            });
         }
         match answer.try_ready() {
             Ok(Ok(response)) => self.coder.answer(&asked, response),

@@ -52,8 +52,8 @@ pub use self::writer::AccessLog;
 use self::record::{Asked, Record};
 use self::watched::Watched;
 use crate::clock::Clock;
-use crate::facts::ResponseFacts;
 use crate::facts::X_REQUEST_ID;
+use crate::facts::{Observed, ResponseFacts};
 use crate::metrics::{CoreMetrics, Finished};
 use crate::{Body, Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
@@ -242,6 +242,7 @@ fn finished<'a>(
         status,
         cache: facts.cache,
         upstream: facts.upstream,
+        observed: facts.observed,
         error: facts.error,
         head: after,
         total,
@@ -258,6 +259,7 @@ fn facts_of(response: &Response) -> &ResponseFacts {
         route: None,
         error: None,
         told: None,
+        observed: Observed::NONE,
     };
     response.extensions().get().unwrap_or(&NONE)
 }

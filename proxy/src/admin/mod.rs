@@ -325,7 +325,7 @@ const RESOURCES: &[Resource] = &[
         path: "/purge",
         methods: "POST",
         access: Access::Operator,
-        purpose: "?url= or {\"url\": …}: forget what is stored for a URL; ?all or {\"all\": true}: everything",
+        purpose: "?url= ?tag= ?group= ?prefix= ?pattern= or ?all, or as JSON {\"url\": …}: forget what is stored; &soft: validate it first; &dry_run: only tell",
         answer: purge::purge,
     },
     Resource {

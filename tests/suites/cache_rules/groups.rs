@@ -66,6 +66,7 @@ async fn tags_are_taken_from_what_is_not_stored_too_unless_the_operator_says_oth
         ("", ""),
         ("[cache]\nenabled = false\n", ""),
         ("[cache]\ntags = { strip = false }\n", "a"),
+        ("[cache]\nmode = 'observe'\n", "a"),
     ] {
         let world = World::with(toml).await;
         for method in [Method::GET, Method::HEAD, Method::POST] {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 
 use crate::cache::CacheLayer;
-use crate::cache::decide::{Asked, Decision, overrides};
+use crate::cache::decide::{Asked, overrides};
 use crate::cache::errand::Errand;
 use crate::cache::ghost::{Asking, GhostRoute, Group};
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
 use crate::cache::reason::Reason;
 use crate::clock::Now;
-use crate::{Request, Response, Result};
+use crate::{Request, Response, Result, facts};
 
 /// The route, and the part of it that a request is counted in.
 #[derive(Debug)]
@@ -52,7 +52,13 @@ impl Passing {
         key: &mut Vec<u8>,
     ) -> Option<Self> {
         let route = layer.ghost.as_ref()?;
-        if layer.settings.is_applied() || request.method() != Method::GET {
+        let is_followed = match *request.method() {
+            Method::GET => !layer.settings.is_applied(),
+            // Nothing comes for it that could be stored.
+            Method::HEAD => layer.settings.is_observed(),
+            _ => false,
+        };
+        if !is_followed {
             return None;
         }
         let (rules, shared) = (&layer.rules, &layer.shared);
@@ -71,8 +77,8 @@ impl Passing {
         })
     }
 
-    /// Follows what came of it. What the cache would have done, if it observes and that is known.
-    pub(crate) fn ended(self, result: &mut Result<Response>, now: Now) -> Option<Decision> {
+    /// Follows what came of it, and tells what the cache would have done, if it observes.
+    pub(crate) fn ended(self, result: &mut Result<Response>, now: Now) {
         let asking = Asking {
             group: self.following.group,
             asked: &self.asked,
@@ -82,11 +88,17 @@ impl Passing {
             requested: self.requested,
             born: self.born,
         };
+        let route = &self.following.route;
         match result {
-            Ok(answer) => self.following.route.answered(asking, answer, now),
-            Err(_) => {
-                self.following.route.failed(asking, now);
-                None
+            Ok(answer) => {
+                if let Some(would) = route.answered(asking, answer, now) {
+                    facts::of_response(answer).observed.cache = Some(would);
+                }
+            }
+            Err(error) => {
+                if let Some(would) = route.failed(asking, now) {
+                    error.facts_mut().observed.cache = Some(would);
+                }
             }
         }
     }

@@ -27,7 +27,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-use crate::cache::decide::{Asked, Decision};
+use crate::cache::decide::Asked;
 use crate::cache::errand::declared_length;
 use crate::cache::freshness::{Source, Times};
 use crate::cache::ghost::content::{Followed, Seen};
@@ -42,6 +42,7 @@ use crate::cache::storable::{Exchange, Terms, storable};
 use crate::cache::vary::{self, Selection};
 use crate::clock::Now;
 use crate::facts::ResponseFacts;
+use crate::metrics::Event;
 use crate::{Body, Response};
 
 pub(crate) use counts::Group;
@@ -105,7 +106,8 @@ impl Ghost {
         rules: &Arc<KeyRules>,
         shared: &SharedCache,
     ) -> Option<Arc<GhostRoute>> {
-        if !settings.ghost {
+        // A cache that observes knows by the ghost alone what it would have.
+        if !(settings.ghost || settings.is_observed()) {
             return None;
         }
         let mut routes = lock(&self.routes);
@@ -151,18 +153,18 @@ impl GhostRoute {
         lock(&self.counts).group(path, &*self.name == DEFAULT_ROUTE)
     }
 
-    /// Follows the answer to a request. What would have been done as configured, if that is known.
+    /// Follows the answer to a request. What the cache would have done with it, where it observes.
     pub(crate) fn answered(
         self: &Arc<Self>,
         asking: Asking<'_>,
         answer: &mut Response,
         now: Now,
-    ) -> Option<Decision> {
+    ) -> Option<Event> {
         let trail = self.trail(asking, Some(answer), now);
-        let decided = (!self.own.is_applied())
-            .then(|| trail.decisions())
-            .flatten();
-        let decided = decided.and_then(|plans| plans[AS_CONFIGURED]);
+        let would = self.own.is_observed().then(|| trail.would());
+        if asking.asked.is_head {
+            return would;
+        }
         let seed = trail.is_sampled().then_some(self.ghost.seed);
         if answer.body().is_stream() {
             let declared = declared_length(answer.headers());
@@ -172,12 +174,17 @@ impl GhostRoute {
         } else {
             trail.end(Seen::whole(answer.body(), seed));
         }
-        decided
+        would
     }
 
     /// The request got no answer.
-    pub(crate) fn failed(self: &Arc<Self>, asking: Asking<'_>, now: Now) {
-        self.trail(asking, None, now).end(Seen::default());
+    pub(crate) fn failed(self: &Arc<Self>, asking: Asking<'_>, now: Now) -> Option<Event> {
+        let trail = self.trail(asking, None, now);
+        let would = self.own.is_observed().then(|| trail.would());
+        if !asking.asked.is_head {
+            trail.end(Seen::default());
+        }
+        would
     }
 
     fn trail(self: &Arc<Self>, asking: Asking<'_>, answer: Option<&Response>, now: Now) -> Trail {
@@ -192,7 +199,7 @@ impl GhostRoute {
             let has_credentials = asked.has_credentials(&self.own, &self.rules);
             has_credentials.then_some(Excluded::Credentials)
         };
-        if let Some(reason) = refused.filter(|_| excluded.is_none()) {
+        if let Some(reason) = refused.filter(|_| excluded.is_none() && !asked.is_head) {
             lock(&self.counts).totals(asking.group).refuse(reason);
         }
         let facts = answer.and_then(|answer| answer.extensions().get::<ResponseFacts>());

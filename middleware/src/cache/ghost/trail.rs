@@ -10,10 +10,11 @@ use crate::cache::decide::{Asked, Decision, Found, decide};
 use crate::cache::ghost::content::Seen;
 use crate::cache::ghost::counts::{Excluded, Group, Outcome};
 use crate::cache::ghost::table::{Fill, Likeness, Record, Shard, Sight};
-use crate::cache::ghost::{GhostRoute, PLANS};
+use crate::cache::ghost::{AS_CONFIGURED, GhostRoute, PLANS};
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
 use crate::cache::storable::Terms;
+use crate::metrics::Event;
 
 /// See the module. Times since the ghost was made.
 #[derive(Debug)]
@@ -48,11 +49,20 @@ impl Trail {
         shard.is_followed(self.key)
     }
 
-    /// What each plan would do now, if anything is known about the key.
-    pub(super) fn decisions(&self) -> Option<[Option<Decision>; PLANS]> {
+    /// What the cache would have done as configured.
+    pub(super) fn would(&self) -> Event {
         let shard = self.route.ghost.table.shard(self.key);
-        let record = shard.is_followed(self.key).then(|| shard.record(self.key));
-        Some(self.judge(record?).map(|judged| judged.map(|(d, _)| d)))
+        if !shard.is_followed(self.key) {
+            return Event::ObservedUnknown;
+        }
+        let judged = self.judge(shard.record(self.key));
+        match judged[AS_CONFIGURED] {
+            Some((Decision::Serve, _)) => Event::ObservedHit,
+            Some((Decision::ServeStale { .. }, _)) => Event::ObservedStale,
+            Some((Decision::Validate(..), _)) => Event::ObservedValidate,
+            _ if self.terms[AS_CONFIGURED].is_some() => Event::ObservedStore,
+            _ => Event::ObservedPass,
+        }
     }
 
     /// The answer is over.

@@ -346,6 +346,17 @@ impl MemoryStore {
         }
     }
 
+    /// Shows everything that is stored and was not purged with its URL: the hash of the key that its
+    /// URL is purged by, its key and the responses there. Walks through all of it: for people only.
+    pub(crate) fn visit(&self, mut visit: impl FnMut(KeyHash, &[u8], &[Arc<StoredResponse>])) {
+        for (hash, entry) in &self.entries {
+            if !entry.responses().is_empty() && self.valid(*hash, &entry.key).is_some() {
+                let of_url = entry.anchor.map_or(*hash, |link| link.key);
+                visit(of_url, &entry.key, entry.responses());
+            }
+        }
+    }
+
     /// Brings [`figures`](Self::figures) up to date: moka counts with a delay.
     pub(crate) fn settle(&self) {
         self.entries.run_pending_tasks();
