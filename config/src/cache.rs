@@ -59,6 +59,8 @@ pub struct CacheSettings {
     pub preconditions: Preconditions,
     /// Whether the upstream is asked about the stored variants where none is for the request.
     pub offer_variants: bool,
+    /// Whether `No-Vary-Search` widens reuse.
+    pub no_vary_search: bool,
     /// What responses are purged by together.
     pub tags: TagSettings,
     /// Whether `Cache-Status` tells the cache key.
@@ -174,6 +176,7 @@ impl Default for CacheSettings {
             query_max_body: 64 << 10,
             preconditions: Preconditions::Forward,
             offer_variants: true,
+            no_vary_search: true,
             tags: TagSettings::default(),
             status_key: false,
             targeted: TargetedSettings::default(),
@@ -222,6 +225,8 @@ pub(crate) struct WrittenCache {
     preconditions: Preconditions,
     /// Whether the upstream is asked about the stored variants where none is for the request (RFC 9111 §4.1).
     offer_variants: bool,
+    /// Whether the upstream's `No-Vary-Search` widens reuse: queries that it says to be equal are.
+    no_vary_search: bool,
     /// Freshness where the upstream gives `Last-Modified` only (RFC 9111 §4.2.2).
     heuristic: WrittenHeuristic,
     /// What makes two requests the same.
@@ -311,6 +316,7 @@ impl Default for WrittenCache {
             query_max_body: SizeOrZero(settings.query_max_body),
             preconditions: settings.preconditions,
             offer_variants: settings.offer_variants,
+            no_vary_search: settings.no_vary_search,
             heuristic: WrittenHeuristic::default(),
             key: WrittenKey::default(),
             collapse: WrittenCollapse::default(),
@@ -426,6 +432,7 @@ impl WrittenCache {
             query_max_body: self.query_max_body.0,
             preconditions: self.preconditions,
             offer_variants: self.offer_variants,
+            no_vary_search: self.no_vary_search,
             tags: self.tags.check(),
             status_key: self.status_key,
             targeted: self.targeted.check(&site.key("targeted")),

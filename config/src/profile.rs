@@ -97,6 +97,7 @@ heuristic = { enabled = false }
 range_fill_max = "0B"
 query_max_body = "0B"
 offer_variants = false
+no_vary_search = false
 
 [content_coding]
 # Answers to credentials are never coded: the only full cure for BREACH.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::drills::Fault;
 use crate::failure::{Failure, Result};
 use crate::origin::Origin;
 use crate::scenario::Scenario;
@@ -77,6 +78,24 @@ pub(crate) struct Args {
     /// Proxies on the first core, app and generator on the others: for figures per core
     #[arg(long, help_heading = "The load")]
     pub(crate) pin: bool,
+
+    /// How long the proxy is loaded, to see whether its memory, descriptors or threads grow
+    #[arg(long, value_name = "TIME", value_parser = units::span, help_heading = "Other questions", conflicts_with_all = ["stress", "drill"])]
+    pub(crate) soak: Option<Duration>,
+    /// Raise the rate until the promise breaks, and name the knee
+    #[arg(long, help_heading = "Other questions", conflicts_with = "drill")]
+    pub(crate) stress: bool,
+    /// The promise of --stress: p99 within this
+    #[arg(long, value_name = "TIME", value_parser = units::span, default_value = "50ms", help_heading = "Other questions")]
+    pub(crate) slo: Duration,
+    /// What happens to the app in mid-run: measured before, during and after
+    #[arg(
+        long,
+        value_name = "FAULT",
+        value_delimiter = ',',
+        help_heading = "Other questions"
+    )]
+    pub(crate) drill: Vec<Fault>,
 
     /// The least change that counts
     #[arg(long, value_name = "SHARE", value_parser = units::percent, default_value = "5%", help_heading = "The verdict")]

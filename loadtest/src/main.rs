@@ -5,6 +5,7 @@ mod ask;
 mod baseline;
 mod clock;
 mod compare;
+mod drills;
 mod driver;
 mod failure;
 mod figures;
@@ -22,7 +23,9 @@ mod run;
 mod samples;
 mod scenario;
 mod session;
+mod soak;
 mod stats;
+mod stress;
 mod targets;
 mod units;
 mod upstream;
@@ -158,7 +161,19 @@ async fn act(loadtest: Loadtest) -> Result<Option<Code>> {
             println!("{}", Loadtest::command().render_help());
             Ok(Some(Code::Usage))
         }
-        None => run::run(&loadtest.run).await,
+        None => measure(&loadtest.run).await,
+    }
+}
+
+async fn measure(args: &args::Args) -> Result<Option<Code>> {
+    if let Some(duration) = args.soak {
+        soak::run(args, duration).await
+    } else if args.stress {
+        stress::run(args, args.slo).await
+    } else if !args.drill.is_empty() {
+        drills::run(args, &args.drill).await
+    } else {
+        run::run(args).await
     }
 }
 
@@ -168,6 +183,11 @@ Examples:
   pillion loadtest --url http://localhost:3000 --scenario shop.toml
   pillion loadtest --app synthetic --scenario catalogue     a made-up app, to see what this does
   pillion loadtest --app synthetic --against nginx,haproxy --pin
+  pillion loadtest --app \"npm start\" --soak 10m
+  pillion loadtest --app \"npm start\" --stress --slo 100ms
+  pillion loadtest --app \"npm start\" --drill kill,stop,slow
+  pillion loadtest accept-baseline                          what was measured last is the baseline
+  pillion loadtest --app \"npm start\" --baseline baselines   and later runs are compared with it
 
 Exit codes: 0 measured; 1 worse (--fail-on-worse, baselines); 2 command line or scenario is wrong;
 3 nothing could be measured, or a target answered errors; 4 an answer was not the app's own.";

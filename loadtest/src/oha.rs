@@ -119,7 +119,7 @@ impl Oha {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let output = timeout(duration + SLOWEST + SLOWEST, running).await;
+        let output = timeout(duration + scenario.patience * 2, running).await;
         let output = match output {
             Ok(Ok(output)) => output,
             Ok(Err(error)) => return Err(Failure::unmeasured(format!("oha: {error}."))),
@@ -148,7 +148,7 @@ fn arguments(
     add(&["--disable-compression", "--insecure"]);
     // Requests under way at the end count, or slow ones would be left out of the percentiles.
     add(&["-z", &format!("{}ms", duration.as_millis()), "-w"]);
-    add(&["-t", &format!("{}s", SLOWEST.as_secs())]);
+    add(&["-t", &format!("{}ms", scenario.patience.as_millis())]);
     add(&["-c", &scenario.connections.to_string()]);
     match scenario.http {
         Http::One => add(&["--http-version", "1.1"]),
@@ -265,8 +265,6 @@ fn name(share: f64) -> String {
 /// Its `-w` and its JSON's `latencyPercentiles` to p99.99 are as we need them from here on.
 const OLDEST: (u32, u32) = (1, 16);
 const INSTALL: &str = "Install it: pillion-loadtest --install-oha, or cargo install oha --locked.";
-/// An answer that takes longer is an error.
-const SLOWEST: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests;

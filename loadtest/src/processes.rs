@@ -41,14 +41,12 @@ pub(crate) fn resident(root: Pid) -> u64 {
 }
 
 /// Open descriptors of a process and its descendants.
-#[cfg_attr(not(test), expect(dead_code, reason = "for what comes next"))]
 pub(crate) fn descriptors(root: Pid) -> usize {
     let open = |pid: Pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
     tree(root).into_iter().map(open).sum()
 }
 
 /// Threads of a process and its descendants.
-#[cfg_attr(not(test), expect(dead_code, reason = "for what comes next"))]
 pub(crate) fn threads(root: Pid) -> usize {
     let threads = |pid: Pid| fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     tree(root).into_iter().map(threads).sum()

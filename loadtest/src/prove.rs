@@ -1,13 +1,11 @@
 //! Whether the verdicts can be believed: an app against itself, and against one that is a fifth slower.
 
 use std::io::{Write, stderr, stdout};
-use std::path::Path;
 
 use crate::args::Args;
 use crate::compare::{self, Verdict};
 use crate::failure::{Code, Failure, Result};
-use crate::folder::Folder;
-use crate::run;
+use crate::run::{self, Folders};
 
 /// How often, and how carefully.
 #[derive(clap::Args, Clone, Debug)]
@@ -28,9 +26,8 @@ pub(crate) async fn prove(
     options: &Options,
     args: impl Fn(&[&str]) -> Args,
 ) -> Result<Option<Code>> {
-    let folder = Folder::make(&std::env::temp_dir())?;
-    let memory = Folder::in_memory()?;
-    let scenario = folder.0.join("prove.toml");
+    let folders = Folders::make()?;
+    let scenario = folders.files.0.join("prove.toml");
     std::fs::write(&scenario, SCENARIO)
         .map_err(|error| Failure::unmeasured(format!("{}: {error}.", scenario.display())))?;
     let scenario = scenario.to_string_lossy().into_owned();
@@ -50,15 +47,7 @@ pub(crate) async fn prove(
             "--quiet",
         ];
         let args = args(&arguments);
-        let found = count(
-            &args,
-            options.comparisons,
-            wanted,
-            &folder.0,
-            &memory.0,
-            what,
-        )
-        .await?;
+        let found = count(&args, options.comparisons, wanted, &folders, what).await?;
         let enough = found * 20 >= options.comparisons * 19;
         right &= enough;
         writeln!(
@@ -76,11 +65,10 @@ async fn count(
     args: &Args,
     comparisons: usize,
     wanted: Verdict,
-    folder: &Path,
-    memory: &Path,
+    folders: &Folders,
     what: &str,
 ) -> Result<usize> {
-    let mut session = run::prepare(args, folder, memory).await?;
+    let mut session = run::prepare(args, folders).await?;
     let mut found = 0;
     for number in 1..=comparisons {
         let rounds = session.measure_all().await?;
@@ -110,9 +98,7 @@ async fn count(
         .ok();
         found += usize::from(verdict == wanted);
     }
-    for program in std::mem::take(&mut session.programs) {
-        program.stop().await;
-    }
+    run::stop(&mut session).await;
     Ok(found)
 }
 
@@ -123,5 +109,5 @@ duration = \"300ms\"
 warm_up = \"300ms\"
 
 [[request]]
-path = \"/?size=2048&wait=10ms\"
+path = \"/?size=2048&wait=20ms\"
 ";

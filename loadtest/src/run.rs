@@ -1,7 +1,6 @@
 //! The measurement: app, proxies, rounds, comparisons, report.
 
 use std::io::{Write, stderr, stdout};
-use std::path::Path;
 
 use crate::args::Args;
 use crate::baseline::{self, Baseline};
@@ -24,9 +23,8 @@ use crate::targets::{self, Certificate, Peer, Setting};
 /// # Errors
 /// When something cannot be measured.
 pub(crate) async fn run(args: &Args) -> Result<Option<Code>> {
-    let folder = Folder::make(&std::env::temp_dir())?;
-    let memory = Folder::in_memory()?;
-    let mut session = prepare(args, &folder.0, &memory.0).await?;
+    let folders = Folders::make()?;
+    let mut session = prepare(args, &folders).await?;
     let machine = Machine::this();
     let load = Load::of(&session.scenario, session.engine.name());
     // Before anything is measured in vain.
@@ -60,9 +58,7 @@ pub(crate) async fn run(args: &Args) -> Result<Option<Code>> {
         samples: found,
         warnings: Vec::new(),
     };
-    for program in std::mem::take(&mut session.programs).into_iter().rev() {
-        program.stop().await;
-    }
+    stop(&mut session).await;
     judge::compare_all(&mut report, args);
     let mut code = judge::judge(&mut report, args);
     if let (Some(baseline), Some(place)) = (&baseline, &args.baseline) {
@@ -79,8 +75,36 @@ pub(crate) async fn run(args: &Args) -> Result<Option<Code>> {
     Ok(code)
 }
 
+/// Ends what was started, proxies first.
+pub(crate) async fn stop(session: &mut Session) {
+    for program in std::mem::take(&mut session.programs).into_iter().rev() {
+        program.stop().await;
+    }
+}
+
+/// Where a measurement's files are.
+pub(crate) struct Folders {
+    pub(crate) files: Folder,
+    /// For caches that are files.
+    pub(crate) memory: Folder,
+}
+
+impl Folders {
+    /// Makes them.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub(crate) fn make() -> Result<Self> {
+        Ok(Self {
+            files: Folder::make(&std::env::temp_dir())?,
+            memory: Folder::in_memory()?,
+        })
+    }
+}
+
 /// Starts all programs.
-pub(crate) async fn prepare(args: &Args, folder: &Path, memory: &Path) -> Result<Session> {
+pub(crate) async fn prepare(args: &Args, folders: &Folders) -> Result<Session> {
+    let (folder, memory) = (folders.files.0.as_path(), folders.memory.0.as_path());
     let scenario = args.scenario()?;
     let engine = Engine::choose(&scenario)?;
     let (front, back) = cores(args.pin);

@@ -102,7 +102,6 @@ pub(crate) struct Line {
 }
 
 /// The regression line of y over x; none with fewer than three points or only one x.
-#[cfg_attr(not(test), expect(dead_code, reason = "for what comes next"))]
 pub(crate) fn line(points: &[(f64, f64)]) -> Option<Line> {
     let (xs, ys): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
     let (mean_x, mean_y) = (mean(&xs), mean(&ys));

@@ -42,13 +42,13 @@ pub(super) async fn one(load: Arc<Load>, mut mix: Mix) -> Tally {
             let answer = read(response).await?;
             Ok((answer, (sender, connection)))
         };
-        match timeout(SLOWEST, exchange).await {
+        match timeout(load.scenario.patience, exchange).await {
             Ok(Ok((answer, connection))) => {
                 kept = Some(connection);
                 count(&load, &mut tally, &mut tags, &next, answer, due);
             }
             Ok(Err(why)) => failed(&mut tally, why).await,
-            Err(_) => failed(&mut tally, "no answer within 30 s".to_owned()).await,
+            Err(_) => failed(&mut tally, late(&load)).await,
         }
     }
     tally
@@ -100,7 +100,7 @@ async fn stream(load: Arc<Load>, mut mix: Mix, mut sender: http2::SendRequest<Co
             sender.ready().await.map_err(words)?;
             read(sender.send_request(request).await.map_err(words)?).await
         };
-        match timeout(SLOWEST, exchange).await {
+        match timeout(load.scenario.patience, exchange).await {
             Ok(Ok(answer)) => count(&load, &mut tally, &mut tags, &next, answer, due),
             Ok(Err(why)) => {
                 failed(&mut tally, why).await;
@@ -108,7 +108,7 @@ async fn stream(load: Arc<Load>, mut mix: Mix, mut sender: http2::SendRequest<Co
                     break;
                 }
             }
-            Err(_) => failed(&mut tally, "no answer within 30 s".to_owned()).await,
+            Err(_) => failed(&mut tally, late(&load)).await,
         }
     }
     tally
@@ -171,6 +171,13 @@ async fn failed(tally: &mut Tally, why: String) {
     tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
+fn late(load: &Load) -> String {
+    format!(
+        "no answer within {} s",
+        load.scenario.patience.as_secs_f64()
+    )
+}
+
 /// What a client remembers of earlier answers.
 struct Tags {
     kept: Option<HashMap<(usize, u32), HeaderValue>>,
@@ -212,7 +219,5 @@ fn words(error: hyper::Error) -> String {
     }
 }
 
-/// An answer that takes longer is an error.
-const SLOWEST: Duration = Duration::from_secs(30);
 /// Entity tags of one client.
 const MOST_TAGS: usize = 10_000;

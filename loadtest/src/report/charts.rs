@@ -6,7 +6,6 @@ use crate::units::mark;
 
 /// One line of a chart.
 pub(super) struct Series {
-    pub(super) name: String,
     /// Which colour of the page.
     pub(super) colour: usize,
     /// x, y and what a reader is told who points at it.

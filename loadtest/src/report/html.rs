@@ -14,19 +14,6 @@ use crate::units;
 /// All of it.
 pub(super) fn of(report: &Report) -> String {
     let mut page = String::with_capacity(64 * 1024);
-    let title = escaped(&report.load.name);
-    write!(
-        page,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta name=\"color-scheme\" content=\"light dark\">\
-         <title>Load test: {title}</title><style>{CSS}</style></head><body><main>\
-         <header><div><h1>Load test: {title}</h1><p class=\"soft\">{} {}</p></div>\
-         <button>light / dark</button></header>",
-        escaped(&report.load.about),
-        clock::date(report.made),
-    )
-    .expect("a string takes all");
     for warning in &report.warnings {
         write!(
             page,
@@ -64,12 +51,22 @@ pub(super) fn of(report: &Report) -> String {
     }
     page.push_str("</div>");
     page.push_str(&footer(report));
-    write!(
-        page,
-        "<div id=\"tip\"></div></main><script>{JS}</script></body></html>"
+    let about = format!("{} {}", report.load.about, clock::date(report.made));
+    document(&format!("Load test: {}", report.load.name), &about, &page)
+}
+
+/// A page around `body`, which is markup already.
+pub(super) fn document(title: &str, about: &str, body: &str) -> String {
+    let (title, about) = (escaped(title), escaped(about));
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\">\
+         <title>{title}</title><style>{CSS}</style></head><body><main>\
+         <header><div><h1>{title}</h1><p class=\"soft\">{about}</p></div>\
+         <button>light / dark</button></header>{body}\
+         <div id=\"tip\"></div></main><script>{JS}</script></body></html>"
     )
-    .expect("a string takes all");
-    page
 }
 
 fn verdict(comparison: &Comparison) -> String {
@@ -226,8 +223,8 @@ fn distribution(report: &Report) -> String {
         .iter()
         .enumerate()
         .map(|(index, target)| {
+            let who = name(&target.name);
             let mut one = Series {
-                name: name(&target.name),
                 colour: colour(index),
                 points: Vec::new(),
                 band: Vec::new(),
@@ -246,7 +243,7 @@ fn distribution(report: &Report) -> String {
                 let (middle, (low, high)) = (median(&values), quartiles(&values));
                 let tip = format!(
                     "{}, p{}\n{}\nhalf of the rounds: {} to {}",
-                    one.name,
+                    who,
                     (share * 1e6).round() / 1e4,
                     units::seconds(middle),
                     units::seconds(low),
@@ -297,7 +294,6 @@ fn rounds(report: &Report, figure: Figure) -> String {
         .iter()
         .enumerate()
         .map(|(index, target)| Series {
-            name: name(&target.name),
             colour: colour(index),
             points: target
                 .rounds
@@ -408,7 +404,6 @@ fn timeline(report: &Report) -> String {
             .iter()
             .enumerate()
             .map(|(index, target)| Series {
-                name: name(&target.name),
                 colour: colour(index),
                 points: target
                     .rounds

@@ -3,6 +3,7 @@
 mod charts;
 mod html;
 mod markdown;
+pub(crate) mod sheet;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -27,6 +27,8 @@ pub(crate) struct Scenario {
     pub(crate) rate: Option<f64>,
     /// Of one round.
     pub(crate) duration: Duration,
+    /// An answer that takes longer is an error.
+    pub(crate) patience: Duration,
     /// Before the first round of each target.
     pub(crate) warm_up: Duration,
     /// How often each target is measured.

@@ -24,6 +24,7 @@ struct Written {
     rate: Option<Spanned<f64>>,
     duration: Option<Span>,
     warm_up: Option<Span>,
+    patience: Option<Span>,
     rounds: Option<Spanned<usize>>,
     #[serde(default)]
     http: Http,
@@ -156,6 +157,7 @@ impl Source<'_> {
             parallel,
             rate,
             duration: written.duration.map_or(default.duration, |span| span.0),
+            patience: written.patience.map_or(default.patience, |span| span.0),
             warm_up: written.warm_up.map_or(default.warm_up, |span| span.0),
             rounds: positive(written.rounds, default.rounds, 1000)?,
             http: written.http,
@@ -329,6 +331,7 @@ struct Defaults {
     parallel: usize,
     duration: std::time::Duration,
     warm_up: std::time::Duration,
+    patience: std::time::Duration,
     rounds: usize,
 }
 
@@ -338,6 +341,7 @@ const DEFAULTS: Defaults = Defaults {
     // Long enough for a p99 at 100 requests/s, short enough to interleave.
     duration: std::time::Duration::from_secs(2),
     warm_up: std::time::Duration::from_secs(2),
+    patience: std::time::Duration::from_secs(30),
     // With twelve, a fifth slower is seen in 19 of 20 comparisons even if one round of ten is disturbed.
     rounds: 12,
 };

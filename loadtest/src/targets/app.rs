@@ -34,13 +34,33 @@ impl App {
         folder: &Path,
         cores: Option<&str>,
     ) -> Result<(Target, Option<Program>)> {
+        let port = match self {
+            Self::Command {
+                port: Some(port), ..
+            } => *port,
+            _ => free_port()?,
+        };
+        self.start_at(port, name, folder, cores).await
+    }
+
+    /// The same at a port that is known.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(crate) async fn start_at(
+        &self,
+        port: u16,
+        name: &str,
+        folder: &Path,
+        cores: Option<&str>,
+    ) -> Result<(Target, Option<Program>)> {
         let target = |origin: Origin, processes| Target {
             name: name.to_owned(),
             origin,
             processes,
             admin: None,
         };
-        let (command, port, patience) = match self {
+        let (command, patience) = match self {
             Self::Running(origin) => {
                 origin
                     .connect(crate::scenario::Http::One)
@@ -54,12 +74,9 @@ impl App {
                 return Ok((target(origin.clone(), Vec::new()), None));
             }
             Self::Command {
-                command,
-                port,
-                patience,
-            } => (command, *port, *patience),
+                command, patience, ..
+            } => (command, *patience),
         };
-        let port = port.map_or_else(free_port, Ok)?;
         let text = expanded(command, port)?;
         let mut shell = match cores {
             None => Command::new("sh"),

@@ -19,6 +19,7 @@ use crate::cache::offer;
 use crate::cache::parts::{self, Parts};
 use crate::cache::reason::Reason;
 use crate::cache::replay::{annotate, content_for, replay, replay_for};
+use crate::cache::search::SearchPlace;
 use crate::cache::shared::{PurgedBy, SharedCache};
 use crate::cache::storable::{Exchange, Storing, storable};
 use crate::cache::store::memory::Variants;
@@ -53,6 +54,8 @@ pub(crate) struct Errand {
     pub(crate) validates: bool,
     /// What its answer is a part of, where that is stored as such.
     pub(crate) part: Option<Parts>,
+    /// Where the answer is stored, if it says which of its query matters.
+    pub(crate) place: Option<SearchPlace>,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
     pub(crate) pass: Option<KeyHash>,
     /// Where it is counted what a lifetime would have saved; `None` where that is not followed.
@@ -68,8 +71,8 @@ pub(crate) struct Errand {
 pub(crate) struct Kept {
     pub(crate) stored: Arc<StoredResponse>,
     pub(crate) is_purged: bool,
-    /// Whether it was chosen by its own language.
-    pub(crate) is_by_language: bool,
+    /// Why it was chosen, where that is not by its key and what the request says.
+    pub(crate) chosen_by: Option<Reason>,
 }
 
 impl Kept {
@@ -162,7 +165,7 @@ impl Errand {
                 Some(Kept {
                     stored: stored.clone(),
                     is_purged: false,
-                    is_by_language: false,
+                    chosen_by: None,
                 })
             }
             StatusCode::OK if self.asked.is_head && may_learn => {
@@ -253,6 +256,7 @@ impl Errand {
         let is_part = !kept.is_whole();
         let storing = self.storing(kept.stored.status, &merged, length, is_part, now);
         let freshened = storing.and_then(|storing| {
+            self.find_place(&storing);
             let origin = self.origin(now);
             let freshened = Arc::new(kept.stored.freshened(&merged, storing, origin));
             self.freshen(&freshened, &kept.stored).map(|()| freshened)
@@ -412,9 +416,14 @@ impl Errand {
         answer
     }
 
+    /// The key that the answer is stored under.
+    pub(crate) fn place_key(&self) -> &CacheKey {
+        self.place.as_ref().map_or(&self.key, |place| &place.key)
+    }
+
     pub(crate) fn origin(&self, now: Now) -> Origin {
         Origin {
-            key: self.key.hash,
+            key: self.place_key().hash,
             born: self.born,
             received: now,
             is_authorized: self.asked.has_authorization,

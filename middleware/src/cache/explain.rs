@@ -144,7 +144,10 @@ impl SharedCache {
         rules.write_key(request, &mut key);
         let hash = self.hasher().hash(&key);
         let now = facts::of_request(request).received;
-        let lookup = self.lookup(hash, &key, request.headers());
+        let lookup = self.find(settings, hash, &key, request.headers());
+        if settings.no_vary_search {
+            explanation.key.extend(self.print_searches(&key));
+        }
         let (found, stored, variants) = match &lookup {
             Lookup::Nothing => (Found::Nothing, None, 0),
             Lookup::OtherVariant(variants) => (Found::OtherVariant, None, variants.len()),
@@ -163,14 +166,12 @@ impl SharedCache {
         let (would, reason) = said(decide(&asked, found, settings, &rules));
         explanation.would = would;
         explanation.because.extend(reason.map(Rule::from));
-        if matches!(
-            &lookup,
-            Lookup::Stored {
-                is_by_language: true,
-                ..
-            }
-        ) {
-            explanation.because.push(Reason::ContentLanguage.into());
+        if let Lookup::Stored {
+            chosen_by: Some(reason),
+            ..
+        } = &lookup
+        {
+            explanation.because.push((*reason).into());
         }
         if would == Would::Forward && overrides(request.headers(), &rules) {
             explanation.because.push(Reason::Override.into());
@@ -195,7 +196,7 @@ impl SharedCache {
         let mut key = Vec::new();
         KeyRules::of(settings).write_key(request, &mut key);
         let hash = self.hasher().hash(&key);
-        match self.lookup(hash, &key, request.headers()) {
+        match self.find(settings, hash, &key, request.headers()) {
             // What has parts only is not what a whole answer would be made of.
             Lookup::Stored { stored, .. } => Some(stored).filter(|stored| stored.parts.is_none()),
             Lookup::Nothing | Lookup::OtherVariant(_) => None,

@@ -56,7 +56,7 @@ pub(crate) fn says(stored: &StoredResponse, head: &HeaderMap) -> Says {
 impl Errand {
     /// Does what a 200 to HEAD says about `kept`, if the answer to a GET like it could be stored; and
     /// passes it on.
-    pub(crate) fn heard(&self, kept: &Kept, mut answer: Response, now: Now) -> Response {
+    pub(crate) fn heard(mut self, kept: &Kept, mut answer: Response, now: Now) -> Response {
         let news = says(&kept.stored, answer.headers());
         let heard = self.learn(kept, answer.headers(), news, now);
         let stored = heard.as_ref().map(|_| ()).map_err(|reason| *reason);
@@ -68,7 +68,7 @@ impl Errand {
     }
 
     fn learn(
-        &self,
+        &mut self,
         kept: &Kept,
         fields: &HeaderMap,
         news: Says,
@@ -95,6 +95,7 @@ impl Errand {
                 Err(Reason::HeadDiffers)
             }
             Says::Same => {
+                self.find_place(&storing);
                 let origin = self.origin(now);
                 let freshened = Arc::new(kept.stored.freshened(&merged, storing, origin));
                 self.freshen(&freshened, &kept.stored)?;

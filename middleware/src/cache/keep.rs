@@ -10,6 +10,7 @@ use crate::cache::collapse::{Flight, Outcome};
 use crate::cache::decide::{Asked, Decision, Found, decide};
 use crate::cache::errand::{Errand, declared_length, tell};
 use crate::cache::fill::Fill;
+use crate::cache::key::CacheKey;
 use crate::cache::reason::Reason;
 use crate::cache::replay::annotate;
 use crate::cache::storable::{Storing, is_about_one_request};
@@ -22,7 +23,7 @@ use crate::{Body, Response, Result, facts};
 impl Errand {
     /// Stores an answer whose content is here already.
     pub(crate) fn keep_whole(
-        self,
+        mut self,
         answer: Response,
         storing: Storing,
         flight: Option<Flight>,
@@ -34,6 +35,7 @@ impl Errand {
             declared_length(&head.headers).is_none_or(|length| length == content.len() as u64)
         });
         let without_cookie = storing.is_cookie_stripped;
+        self.find_place(&storing);
         let stored = if is_whole {
             let stored =
                 StoredResponse::head(head.status, &head.headers, storing, self.origin(now));
@@ -73,7 +75,7 @@ impl Errand {
 
     /// Stores an answer as its content arrives, and lets others share it meanwhile.
     pub(crate) fn keep_arriving(
-        self,
+        mut self,
         answer: Response,
         storing: Storing,
         declared: Option<u64>,
@@ -82,6 +84,7 @@ impl Errand {
     ) -> Response {
         let (mut head, body) = answer.into_parts();
         let without_cookie = storing.is_cookie_stripped;
+        self.find_place(&storing);
         let origin = self.origin(now);
         let stored = Arc::new(StoredResponse::head(
             head.status,
@@ -181,14 +184,8 @@ impl Errand {
             return Err(Reason::Purged);
         }
         let store = self.shared.store();
-        let most = self.settings.variants;
-        store.put(
-            &self.key,
-            self.purged_by.anchor.as_ref(),
-            stored,
-            replaced,
-            most,
-        );
+        let (key, anchor) = (self.place_key(), self.purged_together());
+        store.put(key, anchor, stored, replaced, self.settings.variants);
         self.settle_put(stored)
     }
 
@@ -202,20 +199,31 @@ impl Errand {
         if self.is_purged() || !self.stands(freshened) {
             return Err(Reason::Purged);
         }
-        let (anchor, most) = (self.purged_by.anchor.as_ref(), self.settings.variants);
-        let store = self.shared.store();
-        if !store.freshen(&self.key, anchor, freshened, old, most) {
+        let (key, anchor) = (self.place_key(), self.purged_together());
+        let (store, most) = (self.shared.store(), self.settings.variants);
+        if old.key != key.hash {
+            // What it says of queries is another thing now.
+            store.remove_one(old);
+            return self.put(freshened, None);
+        }
+        if !store.freshen(key, anchor, freshened, old, most) {
             return Err(Reason::Overtaken);
         }
         self.settle_put(freshened)
     }
 
+    /// The key by which what is stored is purged together with others of its URL.
+    fn purged_together(&self) -> Option<&CacheKey> {
+        let place = self.place.as_ref();
+        let purged_by = place.map_or(&self.purged_by, |place| &place.purged_by);
+        purged_by.anchor.as_ref()
+    }
+
     /// Takes what was stored back if a purge has come between.
     fn settle_put(&self, stored: &Arc<StoredResponse>) -> Result<(), Reason> {
         if self.is_purged() {
-            let anchor = self.purged_by.anchor.as_ref();
-            let gone = anchor.map_or(self.key.hash, |anchor| anchor.hash);
-            self.shared.store().remove(gone);
+            let gone = self.purged_together().unwrap_or(self.place_key());
+            self.shared.store().remove(gone.hash);
             return Err(Reason::Purged);
         }
         if !self.stands(stored) {
@@ -228,9 +236,8 @@ impl Errand {
 
     /// Whether the URL was purged since the upstream was asked.
     pub(crate) fn is_purged(&self) -> bool {
-        self.shared
-            .purges()
-            .has_since(self.born, self.purged_by.url)
+        let purges = self.shared.purges();
+        purges.has_since(self.born, self.purged_by.url) || self.is_place_purged()
     }
 
     /// Whether `stored` was asked for after all purges of what it belongs to.
@@ -243,7 +250,10 @@ impl Errand {
     /// request came after.
     pub(crate) fn is_older_than_purge(&self, shared: &StoredResponse) -> bool {
         let purges = self.shared.purges();
-        purges.has_since(shared.born, self.purged_by.url) || !self.stands(shared)
+        // What answers other queries too may have been purged by one of those.
+        purges.has_since(shared.born, self.purged_by.url)
+            || shared.is_wide && purges.now() != shared.born
+            || !self.stands(shared)
     }
 
     /// What follows for others from an answer that is not stored.

@@ -39,11 +39,11 @@ impl Errand {
         if length != part.length() {
             return Err(Reason::PartialContent);
         }
-        let (key, store) = (&self.key, &self.shared);
+        let (key, store) = (self.place_key(), &self.shared);
         let current = match store.lookup(key.hash, &key.bytes, &self.fields) {
             Lookup::Stored {
                 stored,
-                is_by_language: false,
+                chosen_by: None,
                 ..
             } => Some(stored),
             _ => None,

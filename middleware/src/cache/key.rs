@@ -335,6 +335,47 @@ pub(crate) fn place(key: &[u8]) -> Option<Place<'_>> {
     })
 }
 
+/// A key of responses to GET, or of an anchor, taken apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnKey<'a> {
+    /// Rules, scheme, authority and path as they are written.
+    pub(crate) place: &'a [u8],
+    /// As it is compared: sorted and thinned by configuration.
+    pub(crate) query: Option<&'a str>,
+    /// Configured fields and cookies of the request; none in an anchor.
+    pub(crate) projection: &'a [u8],
+    /// Whether one URL has many such keys.
+    pub(crate) is_projected: bool,
+}
+
+impl<'a> OwnKey<'a> {
+    /// `None` if it is a key of something else.
+    pub(crate) fn split(key: &'a [u8]) -> Option<Self> {
+        let (kind, written) = key.split_first()?;
+        if ![Kind::Response as u8, Kind::Anchor as u8].contains(kind) {
+            return None;
+        }
+        let (_, rest) = written.split_at_checked(size_of::<u64>() + 1)?;
+        let (_, rest) = read_part(rest)?;
+        let (_, rest) = read_part(rest)?;
+        let place = written.get(..written.len() - rest.len())?;
+        let (has_query, rest) = rest.split_first()?;
+        let (query, projection) = match has_query {
+            0 => (None, rest),
+            _ => {
+                let (query, rest) = read_part(rest)?;
+                (Some(std::str::from_utf8(query).ok()?), rest)
+            }
+        };
+        Some(Self {
+            place,
+            query,
+            projection,
+            is_projected: !projection.is_empty() || *kind == Kind::Anchor as u8,
+        })
+    }
+}
+
 /// One part that [`write_part`] wrote, and what follows it.
 fn read_part(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = key.split_first_chunk()?;
@@ -345,12 +386,17 @@ fn read_part(key: &[u8]) -> Option<(&[u8], &[u8])> {
 /// What a key belongs to.
 #[derive(Clone, Copy)]
 #[repr(u8)]
-enum Kind {
+pub(crate) enum Kind {
     /// Responses to GET, which answer HEAD as well.
     Response = 0,
     Anchor = 1,
     /// Responses to QUERY, told apart by its content.
     Query = 2,
+    /// What is known of a path.
+    Path = 3,
+    /// Responses that say which of their query matters, by that.
+    Search = 4,
+    SearchAnchor = 5,
 }
 
 /// Writes one part after its length.

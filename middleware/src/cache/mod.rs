@@ -62,6 +62,7 @@ mod purge;
 mod query;
 pub mod reason;
 mod replay;
+mod search;
 mod shared;
 mod storable;
 mod store;
@@ -198,14 +199,13 @@ impl<S: Inner + Clone> Cache<S> {
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
-        let lookup = shared.lookup(hash, &self.key, request.headers());
+        let lookup = shared.find(settings, hash, &self.key, request.headers());
         let found = lookup.found(&mut asked, request.headers(), now);
         let decision = decide(&asked, found, settings, rules);
         let (kept, variants) = lookup.into_parts();
         match (decision, kept, found) {
             (Decision::Serve, Some(kept), Found::Stored(candidate)) => {
-                let reason = kept.is_by_language.then_some(Reason::ContentLanguage);
-                let status = hit(candidate, CacheOutcome::Hit, reason);
+                let status = hit(candidate, CacheOutcome::Hit, kept.chosen_by);
                 answer(&kept, candidate, &asked, status, &mut request)
             }
             (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
@@ -304,6 +304,7 @@ impl<S: Inner + Clone> Cache<S> {
             validates: false,
             part: None,
             variants: None,
+            place: None,
             pass: None,
             ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
@@ -445,13 +446,13 @@ impl Lookup {
             Self::Stored {
                 stored,
                 is_purged,
-                is_by_language,
+                chosen_by,
                 ..
             } => {
                 let kept = Kept {
                     stored,
                     is_purged,
-                    is_by_language,
+                    chosen_by,
                 };
                 (Some(kept), None)
             }

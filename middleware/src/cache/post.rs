@@ -105,7 +105,11 @@ fn may_answer_get(status: StatusCode, storing: Storing) -> Result<Storing, Reaso
     if status != StatusCode::OK {
         Err(Reason::Status)
     } else if is_explicit && terms.lifetime > Duration::ZERO {
-        Ok(storing)
+        // Only for its own URL: what it says of queries, it says of answers to POST.
+        Ok(Storing {
+            search: None,
+            ..storing
+        })
     } else {
         Err(Reason::NoLifetime)
     }

@@ -101,6 +101,10 @@ reasons! {
     ContentLanguage, "content-language",
         "What is stored was chosen because its Content-Language is the request's one first choice (RFC 9111 §4.1).",
         Some("let the app send no Content-Language where it is not what Accept-Language chose");
+    /// Chosen by its `No-Vary-Search`.
+    NoVarySearch, "no-vary-search",
+        "What is stored was chosen because its No-Vary-Search says that it answers this query too.",
+        Some("cache = { no_vary_search = false }");
     /// What is stored is stale.
     Stale, "stale",
         "What is stored is stale (RFC 9111 §4.2).",

@@ -14,6 +14,7 @@ use crate::cache::fill::Bounds;
 use crate::cache::ghost::Ghost;
 use crate::cache::invalidate::{PurgeLog, Sequence};
 use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
+use crate::cache::search::Searches;
 use crate::cache::store::memory::{Lookup, MemoryStore};
 use crate::cache::stored::StoredResponse;
 use crate::cache::tags::NameHash;
@@ -36,6 +37,7 @@ struct Shared {
     purges: PurgeLog,
     versions: Versions,
     verdicts: Verdicts,
+    searches: Searches,
     hasher: KeyHasher,
     /// What is followed where nothing is stored.
     ghost: Arc<Ghost>,
@@ -141,6 +143,7 @@ impl SharedCache {
             purges: PurgeLog::new(),
             versions: Versions::new(),
             verdicts: Verdicts::new(),
+            searches: Searches::new(),
             ghost: Ghost::new(keys, clock.now(), hasher.seed()),
             hasher,
             rules: RwLock::default(),
@@ -239,11 +242,16 @@ impl SharedCache {
     pub(crate) fn purge_counted(&self, target: Target<'_>, purge: Purge) -> (usize, usize) {
         let known = self.known_rules();
         let mut key = Vec::new();
-        let (mut count, purges) = (0, known.len());
+        let (mut count, mut purges) = (0, known.len());
         for rules in known {
             self.write_uri_key(&rules, target, &mut key);
             let hash = self.0.hasher.hash(&key);
             let sequence = self.0.purges.note(hash);
+            for widened in self.search_keys(&key) {
+                let sequence = self.0.purges.note(widened);
+                purges += 1;
+                count += self.purge_key(widened, sequence, purge);
+            }
             self.0.ghost.forget(hash);
             count += self.purge_key(hash, sequence, purge);
             if !rules.is_projected() && self.0.has_queries.load(Ordering::Acquire) {
@@ -279,6 +287,7 @@ impl SharedCache {
         for rules in self.known_rules() {
             self.write_uri_key(&rules, target, &mut key);
             hashes.push(self.0.hasher.hash(&key));
+            hashes.extend(self.search_keys(&key));
             if !rules.is_projected() {
                 rules.write_anchor(target, &mut key);
                 hashes.push(self.0.hasher.hash(&key));
@@ -355,6 +364,10 @@ impl SharedCache {
 
     pub(crate) fn versions(&self) -> &Versions {
         &self.0.versions
+    }
+
+    pub(crate) fn searches(&self) -> &Searches {
+        &self.0.searches
     }
 
     pub(crate) fn verdicts(&self) -> &Verdicts {

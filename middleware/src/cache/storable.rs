@@ -1,5 +1,6 @@
 //! What may be stored (RFC 9111 §3), and on which terms it may be reused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::cache::{CacheSettings, Cookies, SetCookie};
@@ -14,6 +15,7 @@ use crate::cache::reason::Reason;
 use crate::cache::tags::Tags;
 use crate::cache::vary::{self, Selection};
 use crate::fields::cache_control::ResponseDirectives;
+use crate::fields::no_vary_search::NoVarySearch;
 use crate::fields::stream::is_live_stream;
 use crate::fields::{surrogate_control, targeted};
 
@@ -28,6 +30,8 @@ pub(crate) struct Storing {
     pub(crate) is_cookie_stripped: bool,
     /// What it is purged by, beside its URL.
     pub(crate) tags: Tags,
+    /// Which queries it answers beside its own, if it says so.
+    pub(crate) search: Option<Arc<NoVarySearch>>,
     /// What it says to us and not to clients.
     pub(crate) apart: Apart,
 }
@@ -113,6 +117,10 @@ pub(crate) fn storable(
         without,
         is_cookie_stripped: cookie == Cookie::Stripped,
         tags: Tags::default(),
+        search: match settings.no_vary_search {
+            true => NoVarySearch::of(fields).map(Arc::new),
+            false => None,
+        },
         apart: Apart::default(),
     })
 }

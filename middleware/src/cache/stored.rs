@@ -61,6 +61,8 @@ pub struct StoredResponse {
     /// it with later ones, so that each is compared once.
     valid_at: AtomicU64,
     pub(crate) key: KeyHash,
+    /// Whether it answers other queries than its own (`No-Vary-Search`).
+    pub(crate) is_wide: bool,
     /// Whether the request that brought it had `Authorization`: a background validation needs one too.
     pub(crate) is_authorized: bool,
     /// No background validation before this, in milliseconds after `received`; written by whoever
@@ -103,6 +105,7 @@ impl StoredResponse {
             without: Vec::new(),
             is_cookie_stripped: false,
             tags: Tags::default(),
+            search: None,
             apart: Apart::default(),
         };
         let origin = Origin {
@@ -133,6 +136,7 @@ impl StoredResponse {
             received: origin.received,
             born: origin.born,
             tags: storing.tags,
+            is_wide: storing.search.is_some(),
             apart: storing.apart,
             valid_at: AtomicU64::new(origin.born.number()),
             key: origin.key,

@@ -53,6 +53,7 @@ fn stored(versions: &Versions, tags: &[&str], key: &[u8], born: Sequence) -> Sto
         is_cookie_stripped: false,
         tags: Tags::read(&fields, None, place, versions.hasher(), &settings).unwrap(),
         apart: crate::cache::apart::Apart::default(),
+        search: None,
     };
     let origin = Origin {
         key: KeyHasher::new().hash(key),

@@ -11,6 +11,7 @@ pub mod host;
 pub mod http_date;
 pub mod list;
 pub mod media_type;
+pub mod no_vary_search;
 pub mod range;
 pub mod stream;
 pub mod surrogate_control;

@@ -296,6 +296,8 @@ pub(super) struct Reply {
     pub(super) set_cookie: bool,
     /// The URL that `Location` or `Content-Location` of an unsafe request's answer names.
     pub(super) location: Option<(bool, usize)>,
+    /// `Content-Language`, a place in [`TONGUES`].
+    pub(super) language: Option<usize>,
     pub(super) body: Content,
 }
 
@@ -363,13 +365,16 @@ pub(super) enum Content {
 
 pub(super) const URLS: [&str; 3] = ["/a", "/a?q=1", "/b"];
 /// What clients write, and what they mean by it.
-pub(super) const LANGUAGES: [(&str, u8); 5] = [
-    ("de", 0),
-    ("fr", 1),
-    ("DE", 0),
-    ("de, en;q=0.5", 2),
-    ("de,en;q=0.5 ", 2),
+/// What clients write, what they mean by it, and which of [`TONGUES`] they like best.
+pub(super) const LANGUAGES: [(&str, u8, usize); 6] = [
+    ("de", 0, 0),
+    ("fr", 1, 1),
+    ("DE", 0, 0),
+    ("de, en;q=0.5", 2, 0),
+    ("de,en;q=0.5 ", 2, 0),
+    ("en;q=0.50, de", 2, 0),
 ];
+pub(super) const TONGUES: [&str; 2] = ["de", "fr"];
 pub(super) const FLAVOURS: [(&str, u8); 3] = [("sweet", 0), ("sour", 1), ("Sour", 2)];
 pub(super) const USERS: [&str; 2] = ["Bearer one", "Bearer two"];
 pub(super) const COOKIES: [&str; 2] = ["session=1", "session=2"];
@@ -556,6 +561,7 @@ impl Reply {
             location: choices.maybe(odds.changes * 3, |choices| {
                 (choices.below(2) == 0, choices.below(URLS.len()))
             }),
+            language: choices.maybe(odds.vary / 4, |choices| choices.below(TONGUES.len())),
             body: content.unwrap_or(Content::Whole),
         }
     }
@@ -702,6 +708,9 @@ impl fmt::Display for Reply {
                 "content-location"
             };
             write!(f, ", {name} {}", URLS[url])?;
+        }
+        if let Some(language) = self.language {
+            write!(f, ", in {}", TONGUES[language])?;
         }
         if self.body != Content::Whole {
             write!(f, ", {:?}", self.body)?;

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 
-use super::history::{Age, Ask, Directive, History, Method, Nominated, Purged, Rules, Tag};
+use super::history::{Age, Ask, Directive, History, Nominated, Purged, Rules, Tag};
 use super::model::Edition;
 
 /// A place in the order of events, and the time then, in milliseconds.
@@ -66,6 +66,8 @@ pub(super) enum Outcome {
 pub(super) struct Change {
     pub(super) moment: Moment,
     pub(super) kind: Changed,
+    /// The exchange that made it, if one did.
+    pub(super) by: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,8 @@ pub(super) struct Head {
     pub(super) modified: Option<Field<i64>>,
     pub(super) set_cookie: Option<String>,
     pub(super) location: Option<(bool, usize)>,
+    /// `Content-Language`, a place in [`TONGUES`](super::history::TONGUES).
+    pub(super) language: Option<usize>,
 }
 
 /// What a client got.
@@ -144,6 +148,12 @@ impl Log {
         self.note(number);
     }
 
+    /// See [`Exchange::answer`].
+    pub(super) fn answer_of(&self, number: usize) -> Option<(Moment, &Head, bool)> {
+        let exchange = self.exchanges.get(number)?;
+        exchange.answer(self.ask_of(exchange))
+    }
+
     pub(super) fn ask_of(&self, exchange: &Exchange) -> &Ask {
         &self.asked[exchange.asked].ask
     }
@@ -158,14 +168,21 @@ pub(super) fn content(number: usize, status: u16) -> String {
 }
 
 impl Exchange {
-    /// Its answer, if it is one to a GET.
-    pub(super) fn answer(&self) -> Option<(Moment, &Head, bool)> {
-        match &self.end {
-            Some((at, Outcome::Answer { head, is_whole })) if self.method == Method::Get.name() => {
-                Some((*at, head, *is_whole))
+    /// Its answer, if it is one that a GET may be answered with: to a GET, or to a POST that says that
+    /// it is what its URL has (RFC 9110 §9.3.3).
+    pub(super) fn answer(&self, ask: &Ask) -> Option<(Moment, &Head, bool)> {
+        let Some((at, Outcome::Answer { head, is_whole })) = &self.end else {
+            return None;
+        };
+        let is_for_get = match &*self.method {
+            "GET" => true,
+            "POST" => {
+                let names_itself = head.location == Some((false, ask.url));
+                names_itself && head.has_explicit_lifetime() && (200..300).contains(&head.status)
             }
-            _ => None,
-        }
+            _ => false,
+        };
+        is_for_get.then_some((*at, head, *is_whole))
     }
 
     /// Whether no answer came of it, or none to its end: where a tag is made of all content, the one is

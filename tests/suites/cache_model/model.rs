@@ -65,17 +65,18 @@ impl Log {
     pub(super) fn note(&mut self, number: usize) {
         let exchange = &self.exchanges[number];
         let requested = exchange.started.at;
+        if let Some((received, head, _)) = self.answer_of(number) {
+            let edition = Edition {
+                base: number,
+                updates: Vec::new(),
+                head: self.kept(head.clone()),
+                requested,
+                received,
+            };
+            self.editions.push(edition);
+            return;
+        }
         match &exchange.end {
-            Some((received, Outcome::Answer { head, .. })) if exchange.method == "GET" => {
-                let edition = Edition {
-                    base: number,
-                    updates: Vec::new(),
-                    head: self.kept(head.clone()),
-                    requested,
-                    received: *received,
-                };
-                self.editions.push(edition);
-            }
             Some((received, Outcome::Confirmed { base, head })) => {
                 let is_kept = |edition: &&Edition| {
                     edition.base == *base
@@ -232,7 +233,11 @@ impl Log {
         let is_same = |number: usize| {
             let other = self.asked_for(number);
             nominated.iter().all(|one| match one {
-                Nominated::Language => language(asker.ask) == language(other),
+                Nominated::Language => {
+                    let is_first_choice = edition.head.language.is_some()
+                        && edition.head.language == first_choice(asker.ask);
+                    language(asker.ask) == language(other) || is_first_choice
+                }
                 Nominated::Flavour => flavour(asker.ask) == flavour(other),
                 Nominated::Cookie => {
                     let theirs = other.cookie.filter(|_| self.had(number, "cookie"));
@@ -259,7 +264,8 @@ impl Log {
         let url = asker.ask.url;
         let (base, last) = (edition.base, edition.last());
         for change in &self.changes {
-            if change.moment > asker.started {
+            // An answer that is kept itself is no older than what its request changed.
+            if change.moment > asker.started || change.by == Some(base) {
                 continue;
             }
             let is_older = |number: usize| self.exchanges[number].started < change.moment;
@@ -407,10 +413,9 @@ impl Log {
         if self.rules.ttl && is_plain {
             return Some((20_000, false));
         }
-        let is_anonymous = !edition.exchanges().any(|number| {
-            self.had(number, "authorization")
-                || self.had(number, "cookie") && !self.rules.ignores_cookies
-        });
+        let mut all = edition.exchanges();
+        let is_anonymous = !all.any(|number| self.had(number, "authorization"))
+            && (self.rules.ignores_cookies || !self.had(edition.last(), "cookie"));
         let is_public = head.directives().contains(&Directive::Public);
         let modified = head.modified.as_ref().filter(|_| is_anonymous);
         if let Some(modified) = modified
@@ -480,7 +485,7 @@ impl Log {
     }
 
     fn is_whole(&self, edition: &Edition) -> bool {
-        let answer = self.exchanges[edition.base].answer();
+        let answer = self.answer_of(edition.base);
         answer.is_some_and(|(_, _, is_whole)| is_whole)
     }
 
@@ -529,6 +534,14 @@ impl Edition {
 }
 
 impl Head {
+    pub(super) fn has_explicit_lifetime(&self) -> bool {
+        let says = self
+            .directives()
+            .iter()
+            .any(|directive| matches!(directive, Directive::MaxAge(_) | Directive::SMaxage(_)));
+        says || self.expires.is_some() && !self.is_targeted()
+    }
+
     pub(super) fn is_targeted(&self) -> bool {
         self.targeted
             .as_ref()
@@ -572,12 +585,18 @@ impl Head {
             age: by.age.clone(),
             tag,
             location: self.location,
+            language: by.language.or(self.language),
         }
     }
 }
 
 fn language(ask: &Ask) -> Option<u8> {
     ask.language.map(|index| LANGUAGES[index].1)
+}
+
+/// The language that the client likes best.
+fn first_choice(ask: &Ask) -> Option<usize> {
+    ask.language.map(|index| LANGUAGES[index].2)
 }
 
 fn flavour(ask: &Ask) -> Option<u8> {

@@ -13,7 +13,7 @@ use middleware::{Body, Error, ErrorKind, Request, Response, ResponseFuture, Resu
 use tokio::sync::oneshot;
 use tower::Service;
 
-use super::history::{Age, Content, Directive, Kind, Method, Nominated, Reply, Tag, URLS};
+use super::history::{Age, Content, Directive, Kind, Method, Nominated, Reply, TONGUES, Tag, URLS};
 use super::log::{Change, Changed, Exchange, Field, Head, Log, Outcome, content};
 
 /// When the clock of a history begins.
@@ -86,24 +86,39 @@ fn respond(log: &mut Log, gates: &mut Gates, number: usize) -> Result<Response> 
         _ => None,
     };
     if let Some(base) = confirmed {
-        head.status = 304;
+        let is_head = log.exchanges[number].method == "HEAD" && !is_conditional(log, number);
+        head.status = if is_head { 200 } else { 304 };
         head.location = None;
         // The validator of what is confirmed, or none.
-        let Some((_, of_base, _)) = log.exchanges[base].answer() else {
+        let Some((_, of_base, _)) = log.answer_of(base) else {
             unreachable!("only answers are confirmed");
         };
         head.tag = of_base.tag.clone().filter(|_| head.tag.is_some());
         head.modified = of_base.modified.clone().filter(|_| head.modified.is_some());
+        head.language = of_base.language;
+        let has_none = head.tag.is_none() && head.modified.is_none();
         let mut fields = head.written();
+        if is_head && (has_none || of_base.status != 200) {
+            // Nothing by which it would be known again.
+            let end = Outcome::Answer {
+                head,
+                is_whole: true,
+            };
+            fields.insert("x-serial", HeaderValue::from(number as u64));
+            log.end(number, moment, end);
+            return Ok(response(200, fields, Body::empty()));
+        }
+        let status = head.status;
         fields.insert("x-update", HeaderValue::from(number as u64));
         log.end(number, moment, Outcome::Confirmed { base, head });
-        return Ok(response(304, fields, Body::empty()));
+        return Ok(response(status, fields, Body::empty()));
     }
     if !ask.method.is_safe() && (200..400).contains(&head.status) {
         let also = head.location.map(|(_, url)| url);
         for url in [Some(ask.url), also].into_iter().flatten() {
             let kind = Changed::Url(url);
-            log.changes.push(Change { moment, kind });
+            let by = Some(number);
+            log.changes.push(Change { moment, kind, by });
         }
     }
     let mut fields = head.written();
@@ -166,6 +181,11 @@ fn body(kind: Content, text: &str, fields: &mut HeaderMap, gates: &mut Gates) ->
     }
 }
 
+fn is_conditional(log: &Log, number: usize) -> bool {
+    let fields = &log.exchanges[number].fields;
+    fields.contains_key("if-none-match") || fields.contains_key("if-modified-since")
+}
+
 /// The answer that the request's condition names, if one does.
 fn confirmed(log: &Log, number: usize) -> Option<usize> {
     let exchange = &log.exchanges[number];
@@ -173,7 +193,7 @@ fn confirmed(log: &Log, number: usize) -> Option<usize> {
     let earlier = || {
         let answers = log.exchanges.iter().enumerate().rev();
         answers.filter_map(|(number, exchange)| {
-            let (_, head, _) = exchange.answer()?;
+            let (_, head, _) = log.answer_of(number)?;
             (log.ask_of(exchange).url == url).then_some((number, head))
         })
     };
@@ -187,6 +207,10 @@ fn confirmed(log: &Log, number: usize) -> Option<usize> {
                 tag.is_some_and(|tag| named.contains(&opaque(&tag.text)))
             })
             .map(|(number, _)| number);
+    }
+    if exchange.method == "HEAD" && !is_conditional(log, number) {
+        // A 200 to HEAD about what it answered last.
+        return earlier().next().map(|(number, _)| number);
     }
     let condition = text("if-modified-since")?;
     earlier()
@@ -271,11 +295,13 @@ impl Head {
             modified,
             set_cookie: reply.set_cookie.then(|| format!("session={number}")),
             location: reply.location,
+            language: reply.language,
         }
     }
 
     fn written(&self) -> HeaderMap {
         let mut fields = HeaderMap::new();
+        let language = self.language.map(|language| TONGUES[language].to_owned());
         let texts = [
             (
                 "cdn-cache-control",
@@ -291,6 +317,7 @@ impl Head {
                 self.modified.as_ref().map(|field| &field.text),
             ),
             ("set-cookie", self.set_cookie.as_ref()),
+            ("content-language", language.as_ref()),
         ];
         for (name, text) in texts {
             if let Some(text) = text {

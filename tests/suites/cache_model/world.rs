@@ -220,7 +220,8 @@ impl Run<'_> {
             let log = &mut self.state.lock().expect("one thread").0;
             let moment = log.tick();
             let kind = Changed::Purge(purged);
-            log.changes.push(Change { moment, kind });
+            let by = None;
+            log.changes.push(Change { moment, kind, by });
         }
         let (url, purge) = match purged {
             Purged::All => {

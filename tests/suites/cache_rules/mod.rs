@@ -8,6 +8,7 @@ mod freshness;
 mod groups;
 mod head;
 mod invalidation;
+mod no_vary_search;
 mod parts;
 mod post;
 mod query;

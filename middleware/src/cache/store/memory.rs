@@ -11,6 +11,7 @@ use moka::ops::compute::Op;
 
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash};
+use crate::cache::reason::Reason;
 use crate::cache::stored::{COUNTS, StoredResponse, block};
 use crate::cache::tags::NameHash;
 use crate::content_coding::Coding;
@@ -59,8 +60,8 @@ pub(crate) enum Lookup {
         stored: Arc<StoredResponse>,
         /// Whether a soft purge has marked it stale.
         is_purged: bool,
-        /// Whether it was chosen by its own language, not by what the request says of it.
-        is_by_language: bool,
+        /// Why it was chosen, where that is not by its key and what the request says.
+        chosen_by: Option<Reason>,
         /// How many are stored under the key.
         variants: usize,
     },
@@ -112,16 +113,16 @@ impl MemoryStore {
             let language = stored.language();
             language.is_some_and(|own| stored.selection.matches_by_language(request, own))
         };
-        let mut is_by_language = false;
+        let mut chosen_by = None;
         let found = responses.iter().find(same).or_else(|| {
-            is_by_language = true;
+            chosen_by = Some(Reason::ContentLanguage);
             responses.iter().find(by_language)
         });
         match (found, &entry.content) {
             (Some(stored), _) => Lookup::Stored {
                 stored: stored.clone(),
                 is_purged: stored.born < purged,
-                is_by_language,
+                chosen_by,
                 variants: responses.len(),
             },
             (None, Content::Responses(responses)) => Lookup::OtherVariant(responses.clone()),

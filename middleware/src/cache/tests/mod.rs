@@ -7,5 +7,6 @@ mod groups;
 mod invalidation;
 mod news;
 mod reuse;
+mod search;
 mod speed;
 mod validation;
