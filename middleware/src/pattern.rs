@@ -20,6 +20,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use config::route::{HostPattern, Pattern, Segment};
+use http::HeaderMap;
 use http::header::HOST;
 
 use crate::Request;
@@ -29,8 +30,7 @@ use crate::Request;
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     method: &'a str,
-    /// As sent.
-    host: &'a str,
+    host: Host<'a>,
     /// As sent.
     path: &'a str,
     normal_path: OnceCell<Cow<'a, str>>,
@@ -39,16 +39,17 @@ pub struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     /// Of a request behind the forwarding layer.
     pub fn of(request: &'a Request) -> Self {
-        let host = request.headers().get(HOST);
-        let host = host.and_then(|host| host.to_str().ok()).unwrap_or("");
-        Self::new(request.method().as_str(), host, request.uri().path())
+        Self {
+            host: Host::Field(request.headers()),
+            ..Self::new(request.method().as_str(), "", request.uri().path())
+        }
     }
 
     /// Of its parts; a port of `host` does not count.
     pub fn new(method: &'a str, host: &'a str, path: &'a str) -> Self {
         Self {
             method,
-            host,
+            host: Host::Text(host),
             path,
             normal_path: OnceCell::new(),
         }
@@ -82,11 +83,28 @@ fn segments(path: &str) -> std::str::Split<'_, char> {
     path.strip_prefix('/').unwrap_or(path).split('/')
 }
 
-fn host_matches(pattern: &HostPattern, host: &str) -> bool {
+/// Where the host is to be read, as sent.
+#[derive(Clone, Copy, Debug)]
+enum Host<'a> {
+    Text(&'a str),
+    Field(&'a HeaderMap),
+}
+
+impl<'a> Host<'a> {
+    fn name(self) -> &'a str {
+        let text = match self {
+            Self::Text(text) => Some(text),
+            Self::Field(fields) => fields.get(HOST).and_then(|host| host.to_str().ok()),
+        };
+        without_port(text.unwrap_or(""))
+    }
+}
+
+fn host_matches(pattern: &HostPattern, host: Host<'_>) -> bool {
     match pattern {
         HostPattern::Any => true,
-        HostPattern::Exact(name) => name.eq_ignore_ascii_case(without_port(host)),
-        HostPattern::Below(domain) => is_below(domain, without_port(host)),
+        HostPattern::Exact(name) => name.eq_ignore_ascii_case(host.name()),
+        HostPattern::Below(domain) => is_below(domain, host.name()),
     }
 }
 

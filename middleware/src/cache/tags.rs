@@ -194,6 +194,9 @@ impl Tags {
 
 /// Takes away the fields that are meant for caches like this one alone.
 pub(crate) fn strip(fields: &mut HeaderMap) {
+    if !tags::are_there(fields) {
+        return;
+    }
     for source in Source::ALL {
         if !source.is_for_all() {
             fields.remove(source.field());

@@ -70,47 +70,42 @@ impl Coder {
 
     /// Carries out what the rules decide about `response`. Ready at once, unless content must be read
     /// first, or coded on another thread.
-    pub(super) fn answer(&self, asked: &Asked, mut response: Response) -> ResponseFuture {
-        let content = content(&response, asked);
+    ///
+    /// `None` where it stays what it is, but for fields that are changed where they lie.
+    pub(super) fn answer(&self, asked: &Asked, response: &mut Response) -> Option<ResponseFuture> {
+        let content = content(response, asked);
         let decision = negotiate::decide(&self.settings, asked, content);
         if negotiate::varies(&self.settings, decision, content) {
             if response.status() == StatusCode::NOT_MODIFIED {
-                not_modified::retag(&self.settings, asked, &mut response);
+                not_modified::retag(&self.settings, asked, response);
             }
             head::vary(response.headers_mut(), &content.read);
         }
-        if let Decision::Leave(reason) = decision {
-            self.leave(reason);
-            return ResponseFuture::ready(Ok(response));
-        }
-        let (mut head, body) = response.into_parts();
         match decision {
+            Decision::Leave(reason) => {
+                self.leave(reason);
+                None
+            }
+            Decision::Decode(coding) => {
+                let (mut head, body) = std::mem::take(response).into_parts();
+                head::decode(&mut head.headers, &content.read);
+                if asked.is_head {
+                    return Some(respond(head, body));
+                }
+                Some(match self.tools.cache.copies().seat_for_stream() {
+                    Some(seat) => respond(head, decoded(coding, body, seat)),
+                    None => ResponseFuture::ready(Err(overloaded())),
+                })
+            }
             Decision::Code { best, jitter } => {
+                let (mut head, body) = std::mem::take(response).into_parts();
                 if jitter {
                     let padding = padding(&head, &body);
                     head.headers.insert(guard::X_PAD, padding);
                 }
-                self.code(
-                    best,
-                    asked,
-                    Answer {
-                        head,
-                        read: content.read,
-                        body,
-                    },
-                )
+                let read = content.read;
+                Some(self.code(best, asked, Answer { head, read, body }))
             }
-            Decision::Decode(coding) => {
-                head::decode(&mut head.headers, &content.read);
-                if asked.is_head {
-                    return respond(head, body);
-                }
-                match self.tools.cache.copies().seat_for_stream() {
-                    Some(seat) => respond(head, decoded(coding, body, seat)),
-                    None => ResponseFuture::ready(Err(overloaded())),
-                }
-            }
-            Decision::Leave(_) => respond(head, body),
         }
     }
 

@@ -137,7 +137,7 @@ impl<S: Inner> Service<Request> for ContentCoding<S> {
         }
         // `Accept-Encoding` stays: the cache asks for identity where it would store, and a bypass asks
         // for what the client asked for.
-        let answer = self.inner.call(request);
+        let mut answer = self.inner.call(request);
         if !self.coder.is_on() {
             return answer;
         }
@@ -149,13 +149,16 @@ impl<S: Inner> Service<Request> for ContentCoding<S> {
                 }
             });
         }
-        match answer.try_ready() {
-            Ok(Ok(response)) => self.coder.answer(&asked, response),
-            Ok(error) => ResponseFuture::ready(error),
-            Err(waiting) => {
+        match answer.as_ready() {
+            Some(Ok(response)) => self.coder.answer(&asked, response).unwrap_or(answer),
+            Some(Err(_)) => answer,
+            None => {
                 let coder = self.coder.clone();
-                waiting.then(move |result| match result {
-                    Ok(response) => coder.answer(&asked, response),
+                answer.then(move |result| match result {
+                    Ok(mut response) => match coder.answer(&asked, &mut response) {
+                        Some(instead) => instead,
+                        None => ResponseFuture::ready(Ok(response)),
+                    },
                     Err(error) => ResponseFuture::ready(Err(error)),
                 })
             }

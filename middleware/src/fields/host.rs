@@ -26,9 +26,10 @@ pub struct Authority<'a> {
 impl<'a> Authority<'a> {
     /// Reads `host [ ":" port ]`; `None` for anything else, an empty host and user information included.
     pub fn parse(text: &'a [u8]) -> Option<Self> {
-        if text.first() == Some(&b'[') {
-            let text = str::from_utf8(text).ok()?;
-            let (host, rest) = text.strip_prefix('[')?.split_once(']')?;
+        let bytes = text;
+        let text = str::from_utf8(bytes).ok()?;
+        if let Some(rest) = text.strip_prefix('[') {
+            let (host, rest) = rest.split_once(']')?;
             host.parse::<Ipv6Addr>().ok()?;
             let port = match rest.strip_prefix(':') {
                 Some(port) => parse_port(port)?,
@@ -42,15 +43,14 @@ impl<'a> Authority<'a> {
             });
         }
         // One look at each byte, since every request comes this way.
-        let end = text.iter().position(|byte| !is_name_byte(*byte));
-        let (host, port) = text.split_at(end.unwrap_or(text.len()));
-        let port = match port.split_first() {
-            None => None,
-            Some((b':', port)) => parse_port(str::from_utf8(port).ok()?)?,
-            Some(_) => return None,
+        let end = bytes.iter().position(|byte| !is_name_byte(*byte));
+        let (host, rest) = text.split_at_checked(end.unwrap_or(text.len()))?;
+        let port = match rest.strip_prefix(':') {
+            Some(port) => parse_port(port)?,
+            None if rest.is_empty() => None,
+            None => return None,
         };
-        let host = str::from_utf8(host).ok().filter(|host| !host.is_empty())?;
-        Some(Self {
+        (!host.is_empty()).then_some(Self {
             host,
             port,
             is_v6: false,

@@ -57,8 +57,23 @@ impl Source {
     }
 }
 
+/// Whether `fields` have any of these fields. One look at all names, of which few answers have one,
+/// costs less than asking the map for each.
+pub fn are_there(fields: &HeaderMap) -> bool {
+    let is_one = |name: &HeaderName| {
+        matches!(
+            name.as_str(),
+            "surrogate-key" | "cache-tag" | "xkey" | "cache-groups"
+        )
+    };
+    fields.keys().any(is_one)
+}
+
 /// Calls `found` with every name in `fields`, in the order of [`Source::ALL`]; repeated ones repeatedly.
 pub fn read(fields: &HeaderMap, mut found: impl FnMut(Source, &[u8])) {
+    if !are_there(fields) {
+        return;
+    }
     for source in Source::ALL {
         let is_space = |byte: &u8| byte.is_ascii_whitespace();
         let is_comma = |byte: &u8| *byte == b',';

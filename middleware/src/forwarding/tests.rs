@@ -253,7 +253,7 @@ fn a_trace_is_continued_or_begun() {
     );
     assert!(!trace.sampled);
     let outgoing = passed.outgoing();
-    assert_eq!(outgoing["traceparent"], traceparent::write(&trace).as_str());
+    assert_eq!(outgoing["traceparent"], traceparent::write(&trace));
     assert_eq!(outgoing["tracestate"], "a=b");
 
     let request = get("/")

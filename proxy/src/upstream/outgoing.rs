@@ -24,20 +24,47 @@ pub(super) fn frame(
 ) -> Result<(Request<Outgoing>, Option<Watch>)> {
     let (mut head, body) = request.into_parts();
     let (mut body, watch) = Outgoing::new(body, clock);
+    let has = Has::of(&head.headers);
     if body.is_end_stream() {
-        frame_nothing(&head.method, &mut head.headers)?;
+        frame_nothing(&head.method, has.length, &mut head.headers)?;
     } else {
         frame_something(&head.method, &mut head.headers, body.size_hint().exact())?;
     }
-    if watch.is_none() {
+    if has.expect && watch.is_none() {
         // The content is here, so nothing is to be waited for.
         head.headers.remove(EXPECT);
-    } else if expects_continue(&head.headers) {
+    } else if has.expect && expects_continue(&head.headers) {
         body.await_continue();
     }
-    join_cookies(&mut head.headers);
+    if has.cookie {
+        join_cookies(&mut head.headers);
+    }
     head.version = Version::HTTP_11;
     Ok((Request::from_parts(head, body), watch))
+}
+
+/// Which fields a request has of those that matter here. One look at all names costs less than asking
+/// the map for each of these.
+#[derive(Default)]
+struct Has {
+    length: bool,
+    expect: bool,
+    cookie: bool,
+}
+
+impl Has {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut has = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "content-length" => has.length = true,
+                "expect" => has.expect = true,
+                "cookie" => has.cookie = true,
+                _ => {}
+            }
+        }
+        has
+    }
 }
 
 /// Listens for interim responses, where any mean something: a `100` lets awaited content go, others
@@ -79,22 +106,20 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// A length without content would make the upstream take the next request for it.
-fn frame_nothing(method: &Method, headers: &mut HeaderMap) -> Result<()> {
-    match headers.get(CONTENT_LENGTH) {
-        Some(length) if length.as_bytes().iter().any(|digit| *digit != b'0') => {
-            Err(Error::client(ErrorKind::HttpRequestError)
-                .detail("the request declares content that it does not have"))
+fn frame_nothing(method: &Method, has_length: bool, headers: &mut HeaderMap) -> Result<()> {
+    if !has_length {
+        // RFC 9110 §8.6: a method that gives content a meaning says that there is none.
+        if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        Some(_) => Ok(()),
-        None => {
-            // RFC 9110 §8.6: a method that gives content a meaning says that there is none.
-            let has_meaning = [Method::POST, Method::PUT, Method::PATCH, Method::QUERY];
-            if has_meaning.contains(method) {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-            }
-            Ok(())
-        }
+        return Ok(());
     }
+    let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    if length.is_none_or(|digits| digits.iter().all(|digit| *digit == b'0')) {
+        return Ok(());
+    }
+    Err(Error::client(ErrorKind::HttpRequestError)
+        .detail("the request declares content that it does not have"))
 }
 
 /// Content is framed by the length that was declared for it, or else, in chunks.
