@@ -104,10 +104,10 @@ async fn count(
 
 /// The app's work is a wait, so that what is judged is the judging, not this machine.
 const SCENARIO: &str = "\
-connections = 4
-duration = \"300ms\"
+connections = 8
+duration = \"500ms\"
 warm_up = \"300ms\"
 
 [[request]]
-path = \"/?size=2048&wait=20ms\"
+path = \"/?size=2048&wait=50ms\"
 ";

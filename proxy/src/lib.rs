@@ -5,6 +5,7 @@
 //! [`routing`] → the route's layers → [`upstream`], or [`tunnel`].
 
 pub mod admin;
+pub mod explain;
 pub mod logging;
 pub mod pipeline;
 pub mod routing;
@@ -63,6 +64,10 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
             let core = Core {
                 index,
                 metrics: shared.metrics.core(),
+                journal: settings
+                    .admin
+                    .is_some()
+                    .then(|| shared.cache.journal(settings.threads)),
             };
             pipeline::front_stack(&settings, &shared, &core)
         }

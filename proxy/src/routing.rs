@@ -44,7 +44,7 @@ impl Router {
             Route {
                 settings: route.clone(),
                 name: Arc::from(&*route.name),
-                stack: route_stack(route, shared, upstream.clone()),
+                stack: route_stack(route, shared, core, upstream.clone()),
                 tunnel: Tunnel::new(upstream, shared),
             }
         };

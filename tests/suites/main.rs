@@ -8,6 +8,7 @@ mod cache_rules;
 mod conditional;
 mod content_coding;
 mod etag;
+mod explain;
 mod forwarding;
 mod framing;
 mod hostile;

@@ -3,6 +3,7 @@
 mod charts;
 mod html;
 mod markdown;
+mod plots;
 pub(crate) mod sheet;
 
 use std::fs;

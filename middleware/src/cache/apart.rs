@@ -6,6 +6,11 @@ use std::sync::Arc;
 use config::targeted::TargetedSettings;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::Response;
+use crate::cache::errand::{Errand, Kept};
+use crate::cache::key;
+use crate::cache::tags::{self, Tags};
+
 /// Those fields of one answer, in memory of their own; nothing is held where there are none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Apart(Option<Arc<HeaderMap>>);
@@ -51,5 +56,33 @@ impl Apart {
     /// See the module.
     pub(crate) fn fields(&self) -> Option<&HeaderMap> {
         self.0.as_deref()
+    }
+}
+
+impl Errand {
+    /// Reads what the answer belongs to, and keeps from others what is said to us alone. `about` is
+    /// what it is no answer itself but news of.
+    pub(crate) fn take_aside(&mut self, answer: &mut Response, about: Option<&Kept>) {
+        self.tags = match key::place(&self.key.bytes) {
+            Some(place) => Tags::read(
+                answer.headers(),
+                about.map(|kept| &kept.stored.tags),
+                place,
+                self.shared.versions().hasher(),
+                &self.settings.tags,
+            ),
+            None => Ok(Tags::default()),
+        };
+        if self.tags.is_err() {
+            self.too_many_tags = tags::of(answer.headers());
+        }
+        self.apart = Apart::take(
+            answer.headers_mut(),
+            about.map(|kept| &kept.stored.apart),
+            &self.settings.targeted,
+        );
+        if self.settings.tags.strip {
+            tags::strip(answer.headers_mut());
+        }
     }
 }

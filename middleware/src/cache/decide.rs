@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use config::cache::{CacheSettings, ClientDirectives};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use http_body::Body as _;
 
 use crate::Request;
@@ -148,6 +148,11 @@ impl Has {
 /// is not part of the key: an answer to such a request would be stored under a wrong key (cache
 /// poisoning through unkeyed inputs).
 pub(crate) fn overrides(fields: &HeaderMap, rules: &KeyRules) -> bool {
+    overriding(fields, rules).is_some()
+}
+
+/// The field that does what [`overrides`] asks about.
+pub(crate) fn overriding<'a>(fields: &'a HeaderMap, rules: &KeyRules) -> Option<&'a HeaderName> {
     const NAMES: [&str; 7] = [
         "x-http-method-override",
         "x-http-method",
@@ -160,7 +165,7 @@ pub(crate) fn overrides(fields: &HeaderMap, rules: &KeyRules) -> bool {
     fields
         .keys()
         .filter(|name| name.as_str().starts_with("x-"))
-        .any(|name| NAMES.contains(&name.as_str()) && !rules.has_header(name))
+        .find(|name| NAMES.contains(&name.as_str()) && !rules.has_header(name))
 }
 
 /// What was found for a request's key.

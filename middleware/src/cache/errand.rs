@@ -8,25 +8,26 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 
+use crate::cache::advice::Head;
 use crate::cache::apart::Apart;
 use crate::cache::collapse::{Failure, Flight, Outcome};
 use crate::cache::decide::{Asked, Candidate, may_stand_in};
 use crate::cache::freshness::Times;
 use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
-use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
+use crate::cache::key::{CacheKey, KeyHash, KeyRules};
 use crate::cache::offer;
 use crate::cache::parts::{self, Parts};
 use crate::cache::reason::Reason;
+use crate::cache::recorder::Asking;
 use crate::cache::replay::{annotate, content_for, replay, replay_for};
 use crate::cache::search::SearchPlace;
 use crate::cache::shared::{PurgedBy, SharedCache};
 use crate::cache::storable::{Exchange, Storing, storable};
 use crate::cache::store::memory::Variants;
 use crate::cache::stored::{Origin, StoredResponse};
-use crate::cache::tags::{self, Tags};
+use crate::cache::tags::Tags;
 use crate::cache::validate;
-use crate::cache::verdicts::Verdict;
 use crate::clock::Now;
 use crate::facts::{CacheOutcome, CacheStatus, Fwd};
 use crate::{Error, ErrorKind, Response, Result, Side};
@@ -58,6 +59,12 @@ pub(crate) struct Errand {
     pub(crate) place: Option<SearchPlace>,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
     pub(crate) pass: Option<KeyHash>,
+    /// For the journal; `None` where none is kept.
+    pub(crate) asking: Option<Asking>,
+    /// Whether something is stored for other values of the nominated fields.
+    pub(crate) is_other_variant: bool,
+    /// The fields that named them, where that is why; the answer may be without them by then.
+    pub(crate) too_many_tags: HeaderMap,
     /// Where it is counted what a lifetime would have saved; `None` where that is not followed.
     pub(crate) ghost: Option<Following>,
     /// What the answer belongs to, or why that is not known; read when it comes.
@@ -175,29 +182,6 @@ impl Errand {
         }
     }
 
-    /// Reads what the answer belongs to, and keeps from others what is said to us alone. `about` is
-    /// what it is no answer itself but news of.
-    pub(crate) fn take_aside(&mut self, answer: &mut Response, about: Option<&Kept>) {
-        self.tags = match key::place(&self.key.bytes) {
-            Some(place) => Tags::read(
-                answer.headers(),
-                about.map(|kept| &kept.stored.tags),
-                place,
-                self.shared.versions().hasher(),
-                &self.settings.tags,
-            ),
-            None => Ok(Tags::default()),
-        };
-        self.apart = Apart::take(
-            answer.headers_mut(),
-            about.map(|kept| &kept.stored.apart),
-            &self.settings.targeted,
-        );
-        if self.settings.tags.strip {
-            tags::strip(answer.headers_mut());
-        }
-    }
-
     /// What is stored, in place of an error, if anything permits it.
     pub(crate) fn stand_in(&self, status: Option<StatusCode>, now: Now) -> Option<Response> {
         let kept = self.stored.as_ref()?;
@@ -206,7 +190,9 @@ impl Errand {
             return None;
         }
         may_stand_in(&self.asked, candidate, &self.settings, &self.rules).then(|| {
-            self.note(status, Err(Reason::StaleIfError), now);
+            let nothing = HeaderMap::new();
+            let answer = status.map(|status| Head::new(status, &nothing));
+            self.note(answer, Err(Reason::StaleIfError), now);
             let status = CacheStatus {
                 outcome: CacheOutcome::HitStale,
                 fwd_status: status,
@@ -249,7 +235,7 @@ impl Errand {
         // that it still holds.
         self.asked.has_authorization |= kept.stored.is_authorized;
         if !validate::is_about(&kept.stored.fields, answer.headers()) {
-            return self.misnamed(kept, flight, now);
+            return self.misnamed(kept, answer, flight, now);
         }
         let mut merged = validate::merged(&kept.stored.fields, answer.headers());
         let length = Some(kept.stored.length());
@@ -262,7 +248,8 @@ impl Errand {
             self.freshen(&freshened, &kept.stored).map(|()| freshened)
         });
         let stored = freshened.as_ref().map(|_| ()).map_err(|reason| *reason);
-        self.note(Some(StatusCode::NOT_MODIFIED), stored, now);
+        let head = Head::new(StatusCode::NOT_MODIFIED, &merged);
+        self.note(Some(head), stored, now);
         let status = |ttl| CacheStatus {
             outcome: CacheOutcome::Revalidated,
             fwd_status: Some(StatusCode::NOT_MODIFIED),
@@ -293,10 +280,17 @@ impl Errand {
 
     /// A 304 that names other content than it was asked about. This client gets what is stored, as it
     /// is; the next one makes the upstream say all of it again.
-    fn misnamed(&self, kept: &Kept, flight: Option<Flight>, now: Now) -> Response {
+    fn misnamed(
+        &self,
+        kept: &Kept,
+        answer: &Response,
+        flight: Option<Flight>,
+        now: Now,
+    ) -> Response {
         let (reason, answered) = (Reason::OtherTag, StatusCode::NOT_MODIFIED);
         self.shared.store().remove_one(&kept.stored);
-        self.note(Some(answered), Err(reason), now);
+        let head = Head::new(answered, answer.headers());
+        self.note(Some(head), Err(reason), now);
         self.unshared(reason, answered, flight.as_ref(), now);
         let status = CacheStatus {
             outcome: CacheOutcome::Revalidated,
@@ -320,7 +314,8 @@ impl Errand {
             Ok(_) => reason,
         };
         self.unshared(reason, status, flight.as_ref(), now);
-        self.note(Some(status), Err(verdict), now);
+        let head = Head::new(status, answer.headers());
+        self.note(Some(head), Err(verdict), now);
         let status = self.status(status, Err(reason), None);
         annotate(&mut answer, status);
         self.haunt(verdict, &mut answer, now);
@@ -409,7 +404,12 @@ impl Errand {
         now: Now,
     ) -> Response {
         self.unshared(reason, answer.status(), flight.as_ref(), now);
-        self.note(Some(answer.status()), Err(reason), now);
+        let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
+        let head = Head {
+            length: declared,
+            ..Head::new(answer.status(), answer.headers())
+        };
+        self.note(Some(head), Err(reason), now);
         let status = self.status(answer.status(), Err(reason), None);
         annotate(&mut answer, status);
         self.haunt(reason, &mut answer, now);
@@ -447,16 +447,6 @@ impl Errand {
             ttl,
             reason: stored.err().or(asked),
         }
-    }
-
-    pub(crate) fn note(&self, status: Option<StatusCode>, stored: Result<(), Reason>, now: Now) {
-        self.shared.verdicts().note(Verdict {
-            key: self.key.hash,
-            at: now.wall,
-            forwarded: self.reason,
-            status,
-            stored,
-        });
     }
 }
 

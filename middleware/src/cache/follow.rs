@@ -12,6 +12,7 @@ use crate::cache::collapse::{Failure, Outcome};
 use crate::cache::decide::{Decision, Found, decide};
 use crate::cache::errand::{Errand, is_of_upstream};
 use crate::cache::fill::Fill;
+use crate::cache::journal::Done;
 use crate::cache::reason::Reason;
 use crate::cache::replay::{replay, replay_head};
 use crate::cache::stored::StoredResponse;
@@ -148,6 +149,7 @@ impl Errand {
             .counts()
             .collapsed
             .fetch_add(1, Ordering::Relaxed);
+        self.record(Done::Collapsed, None, now);
         CacheStatus {
             outcome: CacheOutcome::Fwd(self.fwd),
             fwd_status: None,

@@ -9,6 +9,7 @@ use http::header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
 
 use crate::Response;
+use crate::cache::advice::Head;
 use crate::cache::decide::Asked;
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::reason::Reason;
@@ -60,7 +61,8 @@ impl Errand {
         let news = says(&kept.stored, answer.headers());
         let heard = self.learn(kept, answer.headers(), news, now);
         let stored = heard.as_ref().map(|_| ()).map_err(|reason| *reason);
-        self.note(Some(answer.status()), stored, now);
+        let head = Head::new(answer.status(), answer.headers());
+        self.note(Some(head), stored, now);
         let ttl = heard.ok().map(|stored| stored.candidate(now, false).ttl());
         let status = self.status(answer.status(), stored, ttl);
         annotate(&mut answer, status);

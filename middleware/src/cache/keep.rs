@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::SET_COOKIE;
 
+use crate::cache::advice::Head;
 use crate::cache::collapse::{Flight, Outcome};
 use crate::cache::decide::{Asked, Decision, Found, decide};
 use crate::cache::errand::{Errand, declared_length, tell};
@@ -43,11 +44,12 @@ impl Errand {
         } else {
             Err(Reason::Incomplete)
         };
-        self.note(
-            Some(head.status),
-            stored.as_ref().map(|_| ()).map_err(|reason| *reason),
-            now,
-        );
+        let answer = Head {
+            length: body.as_whole().map(|content| content.len() as u64),
+            ..Head::new(head.status, &head.headers)
+        };
+        let kept = stored.as_ref().map(|_| ()).map_err(|reason| *reason);
+        self.note(Some(answer), kept, now);
         if without_cookie {
             head.headers.remove(SET_COOKIE);
         }
@@ -94,7 +96,11 @@ impl Errand {
         ));
         let ttl = stored.candidate(now, false).ttl();
         let status = self.status(head.status, Ok(()), Some(ttl));
-        self.note(Some(head.status), Ok(()), now);
+        let answer = Head {
+            length: declared,
+            ..Head::new(head.status, &head.headers)
+        };
+        self.note(Some(answer), Ok(()), now);
         let bounds = self.shared.bounds(self.settings.max_body);
         let tasks = self.shared.tasks().clone();
         let reader = Fill::start(body, declared, stored.clone(), bounds, tasks, |fill| {
@@ -121,7 +127,8 @@ impl Errand {
             Ok(stored) => tell(flight.as_ref(), || Outcome::Stored(stored)),
             Err(reason) => {
                 let now = self.shared.clock().now();
-                self.note(Some(head.status), Err(reason), now);
+                let answer = Head::new(head.status, &head.fields);
+                self.note(Some(answer), Err(reason), now);
                 self.unshared(reason, head.status, flight.as_ref(), now);
             }
         }

@@ -37,6 +37,7 @@
 //! # });
 //! ```
 
+mod advice;
 mod apart;
 mod changed;
 mod collapse;
@@ -50,6 +51,7 @@ pub mod ghost;
 mod glob;
 mod head;
 mod invalidate;
+pub mod journal;
 mod keep;
 mod keep_part;
 mod key;
@@ -61,6 +63,8 @@ mod prepare;
 mod purge;
 mod query;
 pub mod reason;
+mod recorder;
+pub mod rejudge;
 mod replay;
 mod search;
 mod shared;
@@ -91,9 +95,11 @@ use crate::cache::follow::Attempt;
 use crate::cache::ghost::GhostRoute;
 use crate::cache::ghost::follow::{Following, Passing};
 use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
+use crate::cache::journal::{Done, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
+use crate::cache::recorder::{Asking, PassedBy, Recorder};
 use crate::cache::replay::{annotate, replay_aged, replay_part};
 use crate::cache::store::memory::{Lookup, Variants};
 use crate::cache::tags::Tags;
@@ -112,6 +118,8 @@ pub struct CacheLayer {
     settings: Arc<CacheSettings>,
     rules: Arc<KeyRules>,
     shared: SharedCache,
+    /// Where decisions are written down; `None` where nobody can ask for them.
+    recorder: Option<Arc<Recorder>>,
     /// Follows what is not stored; `None` where that is off.
     ghost: Option<Arc<GhostRoute>>,
 }
@@ -123,6 +131,7 @@ impl CacheLayer {
             rules: shared.rules(&settings),
             settings,
             shared,
+            recorder: None,
             ghost: None,
         }
     }
@@ -144,6 +153,8 @@ pub struct Cache<S> {
     layer: CacheLayer,
     /// Where keys are written, so that a hit allocates none.
     key: Vec<u8>,
+    /// Of the hits that are written down.
+    pace: Pace,
 }
 
 impl<S> Layer<S> for CacheLayer {
@@ -154,6 +165,7 @@ impl<S> Layer<S> for CacheLayer {
             inner,
             layer: self.clone(),
             key: Vec::new(),
+            pace: Pace::default(),
         }
     }
 }
@@ -205,22 +217,31 @@ impl<S: Inner + Clone> Cache<S> {
         let (kept, variants) = lookup.into_parts();
         match (decision, kept, found) {
             (Decision::Serve, Some(kept), Found::Stored(candidate)) => {
+                self.write_hit(&request, hash, &kept, Done::Hit, now);
                 let status = hit(candidate, CacheOutcome::Hit, kept.chosen_by);
                 answer(&kept, candidate, &asked, status, &mut request)
             }
             (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
+                self.write_hit(&request, hash, &kept, Done::Stale(reason), now);
                 if validate {
                     self.validate_in_background(&request, hash, &kept, now);
                 }
                 let status = hit(candidate, CacheOutcome::HitStale, Some(reason));
                 answer(&kept, candidate, &asked, status, &mut request)
             }
-            (Decision::GatewayTimeout, ..) => {
+            (Decision::GatewayTimeout, kept, _) => {
+                if let Some(recorder) = &self.layer.recorder {
+                    let (is_other, done) = (variants.is_some(), Done::GatewayTimeout);
+                    recorder.answered(&request, hash, kept.as_ref(), is_other, done);
+                }
                 ResponseFuture::ready(Err(Error::client(ErrorKind::OnlyIfCached)
                     .detail("nothing usable is stored, and the request says only-if-cached")))
             }
             (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept, _) => {
                 let mut errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+                let recorder = self.layer.recorder.as_ref();
+                errand.asking = recorder.map(|recorder| Asking::of(recorder, &request, hash));
+                errand.is_other_variant = variants.is_some();
                 errand.variants = variants;
                 self.forward(request, errand, attempt)
             }
@@ -239,6 +260,7 @@ impl<S: Inner + Clone> Cache<S> {
         let followed = Passing::of(&self.layer, &request, now, &mut self.key);
         let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
+        let noted = PassedBy::of(&self.layer, &request, reason);
         let layer = changed.is_some().then(|| self.layer.clone());
         let changed = changed.zip(layer);
         let settings = &self.layer.settings;
@@ -246,6 +268,9 @@ impl<S: Inner + Clone> Cache<S> {
         let hides_more = settings.targeted.hidden().next().is_some() && !settings.is_observed();
         let hiding = hides_more.then(|| settings.clone());
         self.inner.call(request).change(move |result| {
+            if let Some(noted) = noted {
+                noted.ended(result);
+            }
             if let Some((passing, clock)) = followed {
                 passing.ended(result, clock.now());
             }
@@ -282,6 +307,7 @@ impl<S: Inner + Clone> Cache<S> {
             settings,
             rules,
             shared,
+            recorder: _,
             ghost,
         } = self.layer.clone();
         asked.is_overriding = overrides(request.headers(), &rules);
@@ -306,6 +332,9 @@ impl<S: Inner + Clone> Cache<S> {
             variants: None,
             place: None,
             pass: None,
+            asking: None,
+            is_other_variant: false,
+            too_many_tags: HeaderMap::new(),
             ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
             apart: Apart::default(),

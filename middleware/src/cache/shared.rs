@@ -1,7 +1,7 @@
 //! What all routes and cores share: the store, the requests in flight, what was purged and decided lately.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use config::cache::CacheSettings;
@@ -13,6 +13,7 @@ use crate::cache::collapse::Flights;
 use crate::cache::fill::Bounds;
 use crate::cache::ghost::Ghost;
 use crate::cache::invalidate::{PurgeLog, Sequence};
+use crate::cache::journal::{JOURNALS, Journal, Record};
 use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
 use crate::cache::search::Searches;
 use crate::cache::store::memory::{Lookup, MemoryStore};
@@ -50,6 +51,8 @@ struct Shared {
     copies: InProgress,
     counts: Counts,
     metrics: Metrics,
+    /// One for each core that writes one.
+    journals: Mutex<Vec<Journal>>,
     /// Whether an answer to QUERY was ever asked for: else a purge need not look for any.
     has_queries: AtomicBool,
 }
@@ -153,8 +156,30 @@ impl SharedCache {
             copies: InProgress::default(),
             counts: Counts::default(),
             metrics: metrics.clone(),
+            journals: Mutex::default(),
             has_queries: AtomicBool::new(false),
         }))
+    }
+
+    /// A new journal for one of `cores` cores, which share what journals may hold.
+    pub fn journal(&self, cores: usize) -> Journal {
+        let journal = Journal::new(JOURNALS / cores.max(1));
+        let journals = self.0.journals.lock();
+        let mut journals = journals.unwrap_or_else(PoisonError::into_inner);
+        journals.push(journal.clone());
+        drop(journals);
+        journal
+    }
+
+    /// What was decided lately, as far as it was written down; latest first.
+    pub fn recent(&self) -> Vec<Arc<Record>> {
+        let journals = self.0.journals.lock();
+        let journals = journals.unwrap_or_else(PoisonError::into_inner).clone();
+        let mut records: Vec<_> = journals.iter().flat_map(Journal::read).collect();
+        // Stable, so of two about one request the later one stays in front.
+        records.reverse();
+        records.sort_by_key(|record| std::cmp::Reverse(record.at));
+        records
     }
 
     /// Keeps a coded copy with the response that it is a copy of, and accounts for it. Nothing
@@ -388,6 +413,11 @@ impl SharedCache {
 
     pub(crate) fn counts(&self) -> &Counts {
         &self.0.counts
+    }
+
+    /// What everything stored may use, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.0.store.budget()
     }
 
     /// The bounds of one fill on a route that stores bodies of up to `most` bytes.

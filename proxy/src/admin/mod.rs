@@ -4,7 +4,6 @@
 //! takes time from one. Who may use it is told by [`auth`].
 
 mod auth;
-mod coding;
 mod config;
 mod explain;
 mod health;
@@ -311,8 +310,15 @@ const RESOURCES: &[Resource] = &[
         path: "/explain",
         methods: "GET, HEAD",
         access: Access::Operator,
-        purpose: "?method=&url=&header=Name: value (repeatable): what would become of a request, and why",
+        purpose: "?method=&url=&header=Name: value (repeatable): what would become of a request, and why; ?id=: what became of one",
         answer: explain::explain,
+    },
+    Resource {
+        path: "/explain/recent",
+        methods: "GET, HEAD",
+        access: Access::Operator,
+        purpose: "the latest decisions, secrets left out, for judging them again",
+        answer: explain::recent,
     },
     Resource {
         path: "/explain/savings",

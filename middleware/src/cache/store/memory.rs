@@ -102,6 +102,11 @@ impl MemoryStore {
         }
     }
 
+    /// What it may hold, in bytes.
+    pub(crate) fn budget(&self) -> u64 {
+        self.entries.policy().max_capacity().unwrap_or(u64::MAX)
+    }
+
     /// What is stored under `key` (whose hash is `hash`) for a request with these fields.
     pub(crate) fn lookup(&self, hash: KeyHash, key: &[u8], request: &HeaderMap) -> Lookup {
         let Some((entry, purged)) = self.valid(hash, key) else {
@@ -341,7 +346,7 @@ impl MemoryStore {
         StoreFigures {
             entries: self.entries.entry_count(),
             bytes: self.entries.weighted_size(),
-            budget: self.entries.policy().max_capacity().unwrap_or(u64::MAX),
+            budget: self.budget(),
             evicted: self.metrics.total(Event::EvictedForSpace),
             purged: self.metrics.total(Event::EvictedPurged),
         }

@@ -128,9 +128,9 @@ async fn explain_knows_the_rule() {
     let world = World::new(wide);
     world.get("/?a").await;
     let asked = world.request("GET", "/?a&x=1", &[]);
-    let explained = world.shared.explain(&asked, &world.settings);
+    let explained = world.shared.explain(&asked, &world.settings, "*");
     assert_eq!(explained.would, Would::Hit);
-    assert_eq!(explained.because[0].rule, "no-vary-search");
+    assert_eq!(explained.chain[1].rule, Some("no-vary-search"));
     assert!(
         explained
             .key
@@ -138,6 +138,6 @@ async fn explain_knows_the_rule() {
         "{explained:?}"
     );
     let asked = world.request("GET", "/?b&x=1", &[]);
-    let explained = world.shared.explain(&asked, &world.settings);
+    let explained = world.shared.explain(&asked, &world.settings, "*");
     assert_eq!(explained.would, Would::Forward);
 }

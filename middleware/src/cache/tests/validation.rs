@@ -366,8 +366,8 @@ async fn a_304_to_a_client_tells_explain_what_stands_against_storing() {
         let world = World::new(move |_, _| at_once(reply(304, fields, "")));
         world.ask("GET", "/", &[("if-none-match", "\"a\"")]).await;
         let asked = world.request("GET", "/", &[]);
-        let told = world.shared.explain(&asked, &world.settings);
-        let rules: Vec<_> = told.because.iter().map(|rule| rule.rule).collect();
+        let told = world.shared.explain(&asked, &world.settings, "*");
+        let rules: Vec<_> = told.chain.iter().filter_map(|step| step.rule).collect();
         assert_eq!(rules, ["nothing-stored", expected]);
     }
 }

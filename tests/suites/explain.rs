@@ -1,0 +1,4 @@
+//! `explain`: what it names is what decided, and the change that it names flips the decision.
+
+mod flips;
+mod scene;
