@@ -104,6 +104,9 @@ impl Case<'_> {
     pub(crate) fn advice(&self, reason: Reason) -> Advice {
         use Reason as R;
         match reason {
+            R::Disabled if self.settings.is_observed() => {
+                self.config("cache.mode", "\"apply\"".to_owned())
+            }
             R::Disabled => self.config("cache.enabled", "true".to_owned()),
             R::Method | R::Head => Advice::any([Change::ask_with_method("GET")]),
             R::RequestBody => Advice::any([Change::ask_without_content()]),
