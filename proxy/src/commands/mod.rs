@@ -48,7 +48,7 @@ enum Task {
     Schema,
     /// Print completions for a shell
     Completions(completions::Args),
-    /// Say what would become of a request, and why
+    /// Say what would become of a request or became of one, why, and what would change it
     Explain(explain::Args),
     /// Forget what is stored for a URL
     Purge(purge::Args),
