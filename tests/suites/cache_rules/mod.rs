@@ -5,6 +5,7 @@ mod authorized;
 mod collapsing;
 mod directives;
 mod freshness;
+mod general;
 mod groups;
 mod head;
 mod invalidation;
