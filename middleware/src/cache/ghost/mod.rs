@@ -239,6 +239,7 @@ impl GhostRoute {
             },
             fields: answer.headers(),
             length: declared_length(answer.headers()).or(answer.body().size_hint().exact()),
+            is_part: false,
             times: Times {
                 requested: asking.requested.wall,
                 received: now.wall,
