@@ -49,7 +49,7 @@ enum Task {
     Schema,
     /// Print completions for a shell
     Completions(completions::Args),
-    /// Say what would become of a request, and why
+    /// Say what would become of a request or became of one, why, and what would change it
     Explain(explain::Args),
     /// Say what a cache would save where nothing is stored, at which risk, and the TOML for it
     Savings(savings::Args),
