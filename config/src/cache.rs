@@ -51,6 +51,8 @@ pub struct CacheSettings {
     pub client_directives: ClientDirectives,
     /// A `Range` request on a miss fetches the whole representation if it is known to be at most this, in bytes.
     pub range_fill_max: u64,
+    /// Whether parts of a representation (206) are stored.
+    pub partial: bool,
     /// The answer to a QUERY with longer content is not stored, in bytes; 0 stores none.
     pub query_max_body: u64,
     /// What is done with a client's condition where nothing is stored.
@@ -170,6 +172,7 @@ impl Default for CacheSettings {
             variants: 16,
             client_directives: ClientDirectives::Respect,
             range_fill_max: 1 << 20,
+            partial: true,
             query_max_body: 64 << 10,
             preconditions: Preconditions::Forward,
             offer_variants: true,
@@ -214,6 +217,8 @@ pub(crate) struct WrittenCache {
     variants: usize,
     /// A `Range` request on a miss fetches the whole if it is known to be at most this.
     range_fill_max: SizeOrZero,
+    /// Whether parts of a representation (206) are stored, answer ranges within them, and are put together.
+    partial: bool,
     /// The answer to a QUERY with longer content is not stored; "0B" stores none (RFC 10008).
     query_max_body: SizeOrZero,
     /// What is done with a client's condition where nothing is stored.
@@ -307,6 +312,7 @@ impl Default for WrittenCache {
             client_directives: settings.client_directives,
             variants: settings.variants,
             range_fill_max: SizeOrZero(settings.range_fill_max),
+            partial: settings.partial,
             query_max_body: SizeOrZero(settings.query_max_body),
             preconditions: settings.preconditions,
             offer_variants: settings.offer_variants,
@@ -422,6 +428,7 @@ impl WrittenCache {
             variants: self.variants,
             client_directives: self.client_directives,
             range_fill_max: self.range_fill_max.0,
+            partial: self.partial,
             query_max_body: self.query_max_body.0,
             preconditions: self.preconditions,
             offer_variants: self.offer_variants,

@@ -37,7 +37,12 @@ impl Machine {
                     .ok()
             })
             .unwrap_or(0);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // All of them, however few this process was given.
+        let cores = cpuinfo
+            .lines()
+            .filter(|line| line.starts_with("processor"))
+            .count()
+            .max(1);
         let memory_gib = (kib + (1 << 19)) >> 20;
         Self {
             key: key(&processor, cores, memory_gib),

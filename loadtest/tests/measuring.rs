@@ -284,6 +284,64 @@ fn a_run_is_compared_with_the_baseline_of_this_machine() {
 }
 
 #[test]
+fn a_killed_app_comes_back_and_a_cache_bridges_the_gap() {
+    let folder = Folder::new("drill");
+    let output = measure(&folder, &["--app", "synthetic", "--drill", "kill"]);
+    assert!(output.status.success(), "{}", words(&output));
+    let page = std::fs::read_to_string(folder.0.join("drills.md")).expect("a report");
+    let failed = |target: &str, phase: &str| {
+        let start = format!("| app killed | {target} | {phase} |");
+        let row = page
+            .lines()
+            .find(|line| line.starts_with(&start))
+            .expect("a row");
+        row.rsplit('|').nth(1).expect("cells").trim().to_owned()
+    };
+    assert_eq!(failed("direct", "before"), "0.0 %");
+    assert_eq!(failed("direct", "during"), "100.0 %");
+    assert_eq!(failed("direct", "after"), "0.0 %");
+    assert_eq!(
+        failed("pillion", "during"),
+        "0.0 %",
+        "the page is fresh for a minute"
+    );
+    assert!(page.contains("pillion answers again"), "{page}");
+}
+
+#[test]
+fn stress_and_soak_tell_what_they_saw() {
+    let folder = Folder::new("endure");
+    // A promise that even the first rate breaks: the app waits longer.
+    let app = "synthetic --wait 60ms";
+    let scenario = folder.write("wait.toml", "[[request]]\npath = \"/x\"\n");
+    let output = measure(
+        &folder,
+        &[
+            "--app",
+            app,
+            "--scenario",
+            &scenario,
+            "--stress",
+            "--slo",
+            "50ms",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    assert!(
+        words(&output).contains("direct holds 0.00/s, then p99"),
+        "{}",
+        words(&output)
+    );
+    let output = measure(&folder, &["--app", "synthetic", "--soak", "2s"]);
+    assert!(
+        words(&output).contains("| Resident set |"),
+        "{}",
+        words(&output)
+    );
+    assert!(folder.0.join("soak.html").exists());
+}
+
+#[test]
 fn an_app_that_never_listens_is_told() {
     let folder = Folder::new("mute");
     let output = measure(&folder, &["--app", "sleep 60", "--app-wait", "300ms"]);

@@ -12,6 +12,7 @@ mod explain;
 mod forwarding;
 mod framing;
 mod hostile;
+mod hostile_upstream;
 mod house;
 mod interim;
 mod limits;

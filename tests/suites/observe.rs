@@ -295,3 +295,20 @@ async fn what_would_be_done_is_counted_and_logged() {
         "asked for again four times"
     );
 }
+
+#[tokio::test]
+async fn explain_tells_what_an_observing_cache_would_do() {
+    let app = app().await;
+    let toml = format!(
+        "[admin]\naddress = \"127.0.0.1:0\"\n[cache]\nmode = \"observe\"\n[upstream.app]\nurl = {:?}\n",
+        app.url()
+    );
+    let proxy = Proxy::configured(&toml).await;
+    proxy.get("/cached").await;
+    let admin = proxy.admin.expect("an admin listener");
+    let asked = request(Method::GET, "/explain?url=/cached&format=text", &[], "");
+    let told = fetch(admin, asked).await;
+    let sentence = "It would answer from what it would have stored.";
+    assert!(told.text().contains(sentence), "{}", told.text());
+    assert!(told.text().contains("mode = \"apply\""), "{}", told.text());
+}

@@ -118,3 +118,25 @@ async fn a_cache_that_is_on_tells_what_has_no_lifetime_and_a_ghost_that_is_off_n
             .starts_with("Nothing was followed yet.")
     );
 }
+
+#[tokio::test]
+async fn the_command_prints_it() {
+    let upstream = app().await;
+    let proxy = Proxy::with(&upstream, ADMIN).await;
+    visit(&proxy).await;
+    let admin = proxy.admin.expect("an admin listener").to_string();
+    for (flags, wanted) in [
+        (&[][..], "    match = \"/assets/*\"\n"),
+        (&["--json"][..], "\"pattern\": \"/assets/*\""),
+    ] {
+        let mut command = std::process::Command::new(tests::binary::path());
+        command.args(["savings", "--admin", &admin]).args(flags);
+        let done = tokio::task::spawn_blocking(move || command.output()).await;
+        let output = done.expect("it ends").expect("it starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success() && text.contains(wanted),
+            "{output:?}"
+        );
+    }
+}

@@ -97,7 +97,7 @@ pub(super) fn change(judged: &Judged) -> String {
 /// "± 12 %", "× or ÷ 3.1": what chance may make of a figure.
 pub(super) fn noise(judged: &Judged) -> String {
     let noise = judged.noise;
-    if noise.is_finite() && noise > 1.0 && noise < 1000.0 {
+    if noise.is_finite() && noise > 1.0 && noise < 20.0 {
         return format!("× or ÷ {:.1}", 1.0 + noise);
     }
     match noise {

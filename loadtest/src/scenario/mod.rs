@@ -173,7 +173,7 @@ impl Scenario {
 }
 
 /// The scenarios that come with the program.
-const BUILT_IN: [(&str, &str); 7] = [
+const BUILT_IN: [(&str, &str); 13] = [
     ("page", include_str!("../../scenarios/page.toml")),
     ("steady", include_str!("../../scenarios/steady.toml")),
     ("returning", include_str!("../../scenarios/returning.toml")),
@@ -181,6 +181,12 @@ const BUILT_IN: [(&str, &str); 7] = [
     ("json-rpc", include_str!("../../scenarios/json-rpc.toml")),
     ("events", include_str!("../../scenarios/events.toml")),
     ("http2", include_str!("../../scenarios/http2.toml")),
+    ("hit", include_str!("../../scenarios/hit.toml")),
+    ("hit-304", include_str!("../../scenarios/hit-304.toml")),
+    ("hit-64k", include_str!("../../scenarios/hit-64k.toml")),
+    ("hit-coded", include_str!("../../scenarios/hit-coded.toml")),
+    ("hit-h2", include_str!("../../scenarios/hit-h2.toml")),
+    ("pass", include_str!("../../scenarios/pass.toml")),
 ];
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ impl Case<'_> {
             R::Precondition => asked(IF_MATCH).or_else(|| asked(IF_UNMODIFIED_SINCE)),
             R::Override => asked(overriding(self.request, self.rules)?.clone()),
             R::Range | R::PartialContent => told(CONTENT_RANGE).or_else(|| asked(RANGE)),
+            R::OtherParts => asked(RANGE),
             R::Head => None,
             R::ClientNoStore | R::ClientMaxAge | R::ClientMinFresh | R::ClientMaxStale => {
                 asked(CACHE_CONTROL)
@@ -103,6 +104,9 @@ impl Case<'_> {
     pub(crate) fn advice(&self, reason: Reason) -> Advice {
         use Reason as R;
         match reason {
+            R::Disabled if self.settings.is_observed() => {
+                self.config("cache.mode", "\"apply\"".to_owned())
+            }
             R::Disabled => self.config("cache.enabled", "true".to_owned()),
             R::Method | R::Head => Advice::any([Change::ask_with_method("GET")]),
             R::RequestBody => Advice::any([Change::ask_without_content()]),
@@ -123,6 +127,9 @@ impl Case<'_> {
                 Change::ask_without(["Cache-Control"]),
                 self.key("cache.client_directives", toml_text("ignore")),
             ]),
+            R::OtherParts => Advice::none(
+                "What is asked for is fetched, and added to the parts that are stored.",
+            ),
             R::NothingStored => Advice::none(
                 "Whether the answer to this request is stored decides about the next one.",
             ),

@@ -13,6 +13,7 @@ use crate::cache::reason::Reason;
 use crate::cache::storable::Terms;
 use crate::facts::Fwd;
 use crate::fields::cache_control::RequestDirectives;
+use crate::fields::range::Span;
 
 /// What a request asks of the cache.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,6 +27,8 @@ pub(crate) struct Asked {
     /// Whether a field that is not part of the key may replace method or target (see [`overrides`]).
     /// Found out only on the way to the upstream: what is stored is safe to serve.
     pub(crate) is_overriding: bool,
+    /// What is meant of a stored response that has parts only, if it has that.
+    pub(crate) part: Option<Span>,
 }
 
 impl Asked {
@@ -89,6 +92,7 @@ impl Asked {
             has_authorization: has.authorization,
             has_range: has.range,
             is_overriding: false,
+            part: None,
         }
     }
 
@@ -170,6 +174,8 @@ pub(crate) enum Found {
     Nothing,
     /// Stored responses, none for the request's values of the nominated fields.
     OtherVariant,
+    /// Parts of the representation, and not what is asked for.
+    OtherParts,
     Stored(Candidate),
 }
 
@@ -212,9 +218,10 @@ pub(crate) fn decide(
     let decision = match found {
         Found::Nothing => Decision::Forward(Fwd::UriMiss, Reason::NothingStored),
         Found::OtherVariant => Decision::Forward(Fwd::VaryMiss, Reason::VaryMismatch),
-        Found::Stored(_) if asked.directives.no_store => {
+        Found::Stored(_) | Found::OtherParts if asked.directives.no_store => {
             Decision::Forward(Fwd::Request, Reason::ClientNoStore)
         }
+        Found::OtherParts => Decision::Forward(Fwd::Partial, Reason::OtherParts),
         Found::Stored(candidate) => reuse(asked, candidate, settings, rules),
     };
     match decision {
@@ -268,7 +275,8 @@ fn reuse_stale(asked: &Asked, candidate: Candidate, settings: &CacheSettings) ->
         // There is other content now, not only perhaps: no window is for that.
         return Decision::Validate(Fwd::Stale, Reason::HeadDiffers);
     }
-    if within(staleness, terms.window_while_revalidating(settings)) {
+    // A part is not refreshed in the background, which would fetch the whole: it is validated.
+    if asked.part.is_none() && within(staleness, terms.window_while_revalidating(settings)) {
         return Decision::ServeStale {
             validate: true,
             reason: Reason::StaleWhileRevalidate,

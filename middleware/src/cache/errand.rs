@@ -2,7 +2,6 @@
 //! freshen what is stored, or let that stand in for an error.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use config::cache::CacheSettings;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE};
@@ -13,16 +12,15 @@ use crate::cache::advice::Head;
 use crate::cache::apart::Apart;
 use crate::cache::collapse::{Failure, Flight, Outcome};
 use crate::cache::decide::{Asked, Candidate, may_stand_in};
-use crate::cache::fill::Fill;
 use crate::cache::freshness::Times;
 use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
-use crate::cache::journal;
 use crate::cache::key::{CacheKey, KeyHash, KeyRules};
 use crate::cache::offer;
+use crate::cache::parts::{self, Parts};
 use crate::cache::reason::Reason;
 use crate::cache::recorder::Asking;
-use crate::cache::replay::{annotate, replay, replay_head};
+use crate::cache::replay::{annotate, content_for, replay, replay_for};
 use crate::cache::search::SearchPlace;
 use crate::cache::shared::{PurgedBy, SharedCache};
 use crate::cache::storable::{Exchange, Storing, storable};
@@ -32,7 +30,7 @@ use crate::cache::tags::Tags;
 use crate::cache::validate;
 use crate::clock::Now;
 use crate::facts::{CacheOutcome, CacheStatus, Fwd};
-use crate::{Body, Error, ErrorKind, Response, Result, Side};
+use crate::{Error, ErrorKind, Response, Result, Side};
 
 /// See the module. Made when a request is about to be forwarded.
 pub(crate) struct Errand {
@@ -55,6 +53,8 @@ pub(crate) struct Errand {
     pub(crate) variants: Option<Variants>,
     /// Whether the upstream is asked about `stored`, so that a 304 is about that.
     pub(crate) validates: bool,
+    /// What its answer is a part of, where that is stored as such.
+    pub(crate) part: Option<Parts>,
     /// Where the answer is stored, if it says which of its query matters.
     pub(crate) place: Option<SearchPlace>,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
@@ -83,6 +83,11 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// Whether it has all of the content.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.stored.parts.is_none()
+    }
+
     pub(crate) fn candidate(&self, now: Now) -> Candidate {
         self.stored.candidate(now, self.is_purged)
     }
@@ -170,7 +175,9 @@ impl Errand {
                     chosen_by: None,
                 })
             }
-            StatusCode::OK if self.asked.is_head && may_learn => self.stored.clone(),
+            StatusCode::OK if self.asked.is_head && may_learn => {
+                self.stored.clone().filter(Kept::is_whole)
+            }
             _ => None,
         }
     }
@@ -179,6 +186,9 @@ impl Errand {
     pub(crate) fn stand_in(&self, status: Option<StatusCode>, now: Now) -> Option<Response> {
         let kept = self.stored.as_ref()?;
         let candidate = kept.candidate(now);
+        if !kept.is_whole() {
+            return None;
+        }
         may_stand_in(&self.asked, candidate, &self.settings, &self.rules).then(|| {
             let nothing = HeaderMap::new();
             let answer = status.map(|status| Head::new(status, &nothing));
@@ -227,8 +237,10 @@ impl Errand {
         if !validate::is_about(&kept.stored.fields, answer.headers()) {
             return self.misnamed(kept, answer, flight, now);
         }
-        let merged = validate::merged(&kept.stored.fields, answer.headers());
-        let storing = self.storing(kept.stored.status, &merged, Some(kept.stored.length()), now);
+        let mut merged = validate::merged(&kept.stored.fields, answer.headers());
+        let length = Some(kept.stored.length());
+        let is_part = !kept.is_whole();
+        let storing = self.storing(kept.stored.status, &merged, length, is_part, now);
         let freshened = storing.and_then(|storing| {
             self.find_place(&storing);
             let origin = self.origin(now);
@@ -252,11 +264,12 @@ impl Errand {
                     Outcome::Stored(freshened.clone())
                 });
                 let ttl = freshened.candidate(now, false).ttl();
-                replay(&freshened, self.asked.is_head, now, status(Some(ttl)))
+                replay_for(&self.asked, &freshened, now, status(Some(ttl)))
             }
             Err(reason) => {
                 self.unshared(reason, StatusCode::NOT_MODIFIED, flight.as_ref(), now);
-                let mut response = Response::new(Body::segments(kept.stored.body.clone()));
+                let body = content_for(&self.asked, &kept.stored, &mut merged);
+                let mut response = Response::new(body);
                 *response.status_mut() = kept.stored.status;
                 *response.headers_mut() = merged;
                 annotate(&mut response, status(None));
@@ -287,14 +300,14 @@ impl Errand {
             ttl: None,
             reason: Some(reason),
         };
-        replay(&kept.stored, self.asked.is_head, now, status)
+        replay_for(&self.asked, &kept.stored, now, status)
     }
 
     /// A 304 to the client's own precondition: for this client alone. It has the fields by which a
     /// 200 would be judged (RFC 9110 §15.4.5), so what stands against storing that is told already.
     fn passed_on(self, mut answer: Response, flight: Option<Flight>, now: Now) -> Response {
         let (reason, status) = (Reason::NotModified, answer.status());
-        let verdict = match self.storing(StatusCode::OK, answer.headers(), None, now) {
+        let verdict = match self.storing(StatusCode::OK, answer.headers(), None, false, now) {
             // It leaves out Last-Modified, which may be where a lifetime comes from.
             Err(Reason::NoLifetime) if self.fields.contains_key(IF_MODIFIED_SINCE) => reason,
             Err(against) => against,
@@ -310,11 +323,26 @@ impl Errand {
     }
 
     /// A full answer.
-    fn answered(self, answer: Response, flight: Option<Flight>, now: Now) -> Response {
+    fn answered(mut self, answer: Response, flight: Option<Flight>, now: Now) -> Response {
         let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
-        match self.storing(answer.status(), answer.headers(), declared, now) {
+        let part = self.part_of(&answer, declared);
+        match self.storing(
+            answer.status(),
+            answer.headers(),
+            declared,
+            part.is_some(),
+            now,
+        ) {
             Err(reason) => self.refused(answer, reason, flight, now),
-            Ok(storing) => {
+            // What the upstream says of single fields of one part is not known of the others.
+            Ok(storing) if part.is_some() && !storing.without.is_empty() => {
+                self.refused(answer, Reason::PartialContent, flight, now)
+            }
+            Ok(mut storing) => {
+                if part.is_some() {
+                    storing.without.extend(parts::OF_PART);
+                }
+                self.part = part;
                 if answer.body().is_end_stream() || !answer.body().is_stream() {
                     self.keep_whole(answer, storing, flight, now)
                 } else {
@@ -329,9 +357,10 @@ impl Errand {
         status: StatusCode,
         fields: &HeaderMap,
         length: Option<u64>,
+        is_part: bool,
         now: Now,
     ) -> Result<Storing, Reason> {
-        self.storing_for(&self.asked, status, fields, length, now)
+        self.storing_for(&self.asked, status, fields, length, is_part, now)
     }
 
     pub(crate) fn storing_for(
@@ -340,6 +369,7 @@ impl Errand {
         status: StatusCode,
         fields: &HeaderMap,
         length: Option<u64>,
+        is_part: bool,
         now: Now,
     ) -> Result<Storing, Reason> {
         let with_apart = self.apart.with(fields);
@@ -349,6 +379,7 @@ impl Errand {
             status,
             fields: with_apart.as_ref().unwrap_or(fields),
             length,
+            is_part,
             times: Times {
                 requested: self.requested.wall,
                 received: now.wall,
@@ -415,39 +446,6 @@ impl Errand {
             collapsed: false,
             ttl,
             reason: stored.err().or(asked),
-        }
-    }
-
-    /// The answer from what another request's forwarding brought.
-    pub(crate) fn shared_answer(&self, fill: &Arc<Fill>, now: Now) -> Option<Response> {
-        let body = if self.asked.is_head {
-            Body::empty()
-        } else {
-            Body::stream(fill.reader()?)
-        };
-        let status = self.collapsed(&fill.head, now);
-        Some(replay_head(&fill.head, now, status, body))
-    }
-
-    /// The answer from what another request's forwarding stored.
-    pub(crate) fn shared_whole(&self, stored: &Arc<StoredResponse>, now: Now) -> Response {
-        let status = self.collapsed(stored, now);
-        replay(stored, self.asked.is_head, now, status)
-    }
-
-    fn collapsed(&self, stored: &StoredResponse, now: Now) -> CacheStatus {
-        self.shared
-            .counts()
-            .collapsed
-            .fetch_add(1, Ordering::Relaxed);
-        self.record(journal::Done::Collapsed, None, now);
-        CacheStatus {
-            outcome: CacheOutcome::Fwd(self.fwd),
-            fwd_status: None,
-            stored: false,
-            collapsed: true,
-            ttl: Some(stored.candidate(now, false).ttl()),
-            reason: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Request;
 use crate::cache::advice::{Case, Head};
-use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
+use crate::cache::decide::{Asked, Candidate, Decision, decide, overrides};
 use crate::cache::freshness::Source;
 use crate::cache::journal::{Answered, Done, Held, Record};
 use crate::cache::key::{KeyRules, Target};
@@ -66,6 +66,8 @@ pub struct Stored {
     pub status: u16,
     /// Bytes of identity content.
     pub length: u64,
+    /// Which bytes these are of how many (`0-99/1000`), where it is not all of them.
+    pub parts: Vec<String>,
     /// Seconds since the upstream made it.
     pub age: u64,
     /// Seconds it is fresh in all.
@@ -126,7 +128,7 @@ impl SharedCache {
             variants: 0,
             last: None,
         };
-        let asked = match Asked::of(request, settings) {
+        let mut asked = match Asked::of(request, settings) {
             Ok(asked) => asked,
             Err((_, reason)) => {
                 explanation.chain.push(case.step(Part::Cache, reason));
@@ -142,10 +144,14 @@ impl SharedCache {
             explanation.key.extend(self.print_searches(&key));
         }
         explanation.variants = lookup.variants();
-        let found = lookup.found(now);
+        let found = lookup.found(&mut asked, request.headers(), now);
         let mut case = case;
         let whole;
-        if let (Found::Stored(candidate), Lookup::Stored { stored, .. }) = (found, &lookup) {
+        if let Lookup::Stored {
+            stored, is_purged, ..
+        } = &lookup
+        {
+            let candidate = stored.candidate(now, *is_purged);
             let brief = stored.brief(candidate);
             explanation
                 .chain
@@ -188,7 +194,8 @@ impl SharedCache {
         KeyRules::of(settings).write_key(request, &mut key);
         let hash = self.hasher().hash(&key);
         match self.find(settings, hash, &key, request.headers()) {
-            Lookup::Stored { stored, .. } => Some(stored),
+            // What has parts only is not what a whole answer would be made of.
+            Lookup::Stored { stored, .. } => Some(stored).filter(|stored| stored.parts.is_none()),
             Lookup::Nothing | Lookup::OtherVariant(_) => None,
         }
     }
@@ -344,6 +351,10 @@ impl StoredResponse {
         Stored {
             status: self.status.as_u16(),
             length: self.length(),
+            parts: self
+                .parts
+                .as_ref()
+                .map_or_else(Vec::new, |parts| parts.print()),
             age: seconds(candidate.age),
             lifetime: seconds(self.terms.lifetime),
             ttl: candidate.ttl(),

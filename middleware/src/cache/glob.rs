@@ -31,7 +31,7 @@ impl Glob {
         })
     }
 
-    /// Whether the URL at `place` is one of these.
+    /// Whether the URL at `place` is one of these. Where its query cannot be told: whether it could be.
     pub(crate) fn matches(&self, place: Place<'_>) -> bool {
         let mut url = String::new();
         if self.has_host {
@@ -42,7 +42,20 @@ impl Glob {
             url.push('?');
             url.push_str(query);
         }
-        self.matches_text(&url)
+        if place.is_whole {
+            return self.matches_text(&url);
+        }
+        let is_without = self.matches_text(&url);
+        url.push('?');
+        is_without || self.may_go_on_from(&url)
+    }
+
+    /// Whether some text that begins with `text` is one of these. A star takes whatever is left of it.
+    fn may_go_on_from(&self, text: &str) -> bool {
+        let Some((first, rest)) = self.pieces.split_first() else {
+            return false;
+        };
+        first.starts_with(text) || (!rest.is_empty() && text.starts_with(first.as_str()))
     }
 
     /// Each piece where it is found first: with stars alone between them, no later place could do
@@ -84,7 +97,10 @@ mod tests {
             authority: host.as_bytes(),
             path,
             query,
+            is_whole: query != Some("?"),
         };
+        let query = query.filter(|_| place.is_whole);
+        let place = Place { query, ..place };
         Glob::parse(pattern).unwrap().matches(place)
     }
 
@@ -117,6 +133,27 @@ mod tests {
         }
         for wrong in ["", "/a b", "/\n", &"x".repeat(LONGEST + 1)] {
             assert_eq!(Glob::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_query_that_cannot_be_told_may_be_any() {
+        for (pattern, expected) in [
+            ("/shop", true),
+            ("/shop?a=b", true),
+            ("/shop?*", true),
+            ("/sh*", true),
+            ("*page=1", true),
+            ("/shopping", false),
+            ("/shop/*", false),
+            ("/sho", false),
+            ("b.test/*", false),
+        ] {
+            assert_eq!(
+                matches(pattern, "a.test", "/shop", Some("?")),
+                expected,
+                "{pattern}"
+            );
         }
     }
 

@@ -88,7 +88,7 @@ impl Errand {
         let (status, length) = (kept.stored.status, kept.stored.length());
         // What may not be stored is no news for others, whatever it says.
         let storing = self
-            .storing_for(&asked, status, judged, Some(length), now)
+            .storing_for(&asked, status, judged, Some(length), false, now)
             .map_err(|_| Reason::Head)?;
         match news {
             Says::Nothing => Err(Reason::Head),

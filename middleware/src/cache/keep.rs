@@ -59,9 +59,12 @@ impl Errand {
                 self.offer(flight, &stored, now, || Outcome::Stored(stored.clone()));
                 let ttl = stored.candidate(now, false).ttl();
                 let status = self.status(answer.status(), Ok(()), Some(ttl));
-                *answer.body_mut() = Body::segments(stored.body.clone());
+                // Of a part, others may be stored with it, and it is for no coding.
+                if self.part.is_none() {
+                    *answer.body_mut() = Body::segments(stored.body.clone());
+                    facts::of_response(&mut answer).stored = Some(stored);
+                }
                 annotate(&mut answer, status);
-                facts::of_response(&mut answer).stored = Some(stored);
             }
             Err(reason) => {
                 self.unshared(reason, answer.status(), flight.as_ref(), now);
@@ -168,6 +171,9 @@ impl Errand {
         let length: u64 = content.iter().map(|piece| piece.len() as u64).sum();
         if length > self.shared.bounds(self.settings.max_body).most {
             return Err(Reason::TooLarge);
+        }
+        if let Some(part) = &self.part {
+            return self.keep_part(head, part, content);
         }
         let stored = Arc::new(head.with_body(content));
         let replaced = self.stored.as_ref().map(|kept| &kept.stored);

@@ -299,6 +299,8 @@ pub(crate) struct Place<'a> {
     pub(crate) path: &'a str,
     /// As far as it is part of the key.
     pub(crate) query: Option<&'a str>,
+    /// Whether the query can be told: not where a response says which of it matters.
+    pub(crate) is_whole: bool,
 }
 
 impl Place<'_> {
@@ -308,7 +310,7 @@ impl Place<'_> {
             scheme: self.scheme,
             authority: self.authority,
             path: self.path,
-            query: self.query,
+            query: self.query.or((!self.is_whole).then_some("…")),
         };
         target.print()
     }
@@ -316,11 +318,14 @@ impl Place<'_> {
 
 /// What `write_uri` wrote at the beginning of `key`; `None` if it did not.
 pub(crate) fn place(key: &[u8]) -> Option<Place<'_>> {
-    let (_, rest) = key.split_at_checked(1 + size_of::<u64>())?;
+    let (kind, rest) = key.split_first()?;
+    let (_, rest) = rest.split_at_checked(size_of::<u64>())?;
     let (scheme, rest) = rest.split_first()?;
     let (authority, rest) = read_part(rest)?;
     let (path, rest) = read_part(rest)?;
+    let is_whole = ![Kind::Search as u8, Kind::SearchAnchor as u8].contains(kind);
     let query = match rest.split_first()? {
+        _ if !is_whole => None,
         (0, _) => None,
         (_, rest) => Some(std::str::from_utf8(read_part(rest)?.0).ok()?),
     };
@@ -332,6 +337,7 @@ pub(crate) fn place(key: &[u8]) -> Option<Place<'_>> {
         authority,
         path: std::str::from_utf8(path).ok()?,
         query,
+        is_whole,
     })
 }
 

@@ -53,9 +53,11 @@ mod head;
 mod invalidate;
 pub mod journal;
 mod keep;
+mod keep_part;
 mod key;
 mod lead;
 mod offer;
+mod parts;
 mod post;
 mod prepare;
 mod purge;
@@ -98,7 +100,7 @@ use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
 use crate::cache::recorder::{Asking, PassedBy, Recorder};
-use crate::cache::replay::{annotate, replay_aged};
+use crate::cache::replay::{annotate, replay_aged, replay_part};
 use crate::cache::store::memory::{Lookup, Variants};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
@@ -199,7 +201,7 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
 impl<S: Inner + Clone> Cache<S> {
     fn serve(&mut self, mut request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
         let settings = &self.layer.settings;
-        let asked = match Asked::of(&request, settings) {
+        let mut asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
             Err((_, Reason::QueryContent)) if request.body().is_stream() => {
                 return self.query(request, now);
@@ -210,7 +212,7 @@ impl<S: Inner + Clone> Cache<S> {
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
         let lookup = shared.find(settings, hash, &self.key, request.headers());
-        let found = lookup.found(now);
+        let found = lookup.found(&mut asked, request.headers(), now);
         let decision = decide(&asked, found, settings, rules);
         let (kept, variants) = lookup.into_parts();
         match (decision, kept, found) {
@@ -326,6 +328,7 @@ impl<S: Inner + Clone> Cache<S> {
             reason,
             stored,
             validates: false,
+            part: None,
             variants: None,
             place: None,
             pass: None,
@@ -431,6 +434,10 @@ fn answer(
     status: CacheStatus,
     request: &mut Request,
 ) -> ResponseFuture {
+    if let (Some(parts), Some(span)) = (&kept.stored.parts, asked.part) {
+        let part = replay_part(&kept.stored, parts, span, candidate.age, status);
+        return ResponseFuture::ready(Ok(part));
+    }
     let mut spare = std::mem::take(request.extensions_mut());
     spare.clear();
     let response = replay_aged(&kept.stored, asked.is_head, candidate.age, status, spare);
@@ -451,13 +458,14 @@ fn passed(response: &mut Response, fwd: Fwd, reason: Option<Reason>) {
 }
 
 impl Lookup {
-    fn found(&self, now: Now) -> Found {
+    /// What it means for a request with these fields; see [`StoredResponse::found`].
+    fn found(&self, asked: &mut Asked, request: &HeaderMap, now: Now) -> Found {
         match self {
             Self::Nothing => Found::Nothing,
             Self::OtherVariant(_) => Found::OtherVariant,
             Self::Stored {
                 stored, is_purged, ..
-            } => Found::Stored(stored.candidate(now, *is_purged)),
+            } => stored.found(*is_purged, asked, request, now),
         }
     }
 

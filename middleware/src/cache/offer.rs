@@ -90,7 +90,8 @@ fn tag(stored: &StoredResponse) -> Option<&[u8]> {
         return None;
     };
     let tag = EntityTag::parse(only)?;
-    (!tag.is_weak() && !tag.is_made() && only.len() <= LONGEST).then_some(only)
+    (stored.parts.is_none() && !tag.is_weak() && !tag.is_made() && only.len() <= LONGEST)
+        .then_some(only)
 }
 
 /// A validation keeps the content where it lies, so that variants which share it are told by that;

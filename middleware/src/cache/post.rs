@@ -69,7 +69,7 @@ impl Errand {
     /// before its own purges.
     fn judge_post(&self, answer: &Response, now: Now) -> Result<Storing, Reason> {
         let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
-        let storing = self.storing(answer.status(), answer.headers(), declared, now)?;
+        let storing = self.storing(answer.status(), answer.headers(), declared, false, now)?;
         let storing = may_answer_get(answer.status(), storing)?;
         let origin = self.origin(now);
         let head = StoredResponse::head(answer.status(), answer.headers(), storing.clone(), origin);

@@ -4,8 +4,9 @@ use config::cache::Preconditions;
 use http::HeaderMap;
 
 use crate::Request;
-use crate::cache::errand::Errand;
+use crate::cache::errand::{Errand, Kept};
 use crate::cache::keep::is_lasting;
+use crate::cache::parts;
 use crate::cache::validate;
 
 impl Errand {
@@ -19,14 +20,19 @@ impl Errand {
             return request;
         }
         let fields = request.headers_mut();
-        if self.asked.is_head && self.stored.is_some() {
+        if self.asked.is_head && self.stored.as_ref().is_some_and(Kept::is_whole) {
             // Its answer is news of what is stored, by which the client's conditions are judged above.
             validate::ask_identity(fields);
             validate::ask_whole(fields);
             validate::ask_unconditionally(fields);
             return request;
         }
-        let Some(kept) = self.stored.as_ref() else {
+        // A part is asked about where it would do and has a tag that stands for every byte.
+        let may_ask = |kept: &&Kept| {
+            let has_part = self.asked.part.is_some();
+            kept.is_whole() || has_part && parts::has_strong_tag(&kept.stored.fields)
+        };
+        let Some(kept) = self.stored.as_ref().filter(may_ask) else {
             if !self.asked.has_range {
                 validate::ask_identity(fields);
                 self.offer_variants(fields);
@@ -38,7 +44,7 @@ impl Errand {
             }
             return request;
         };
-        let is_short = kept.stored.length() <= self.settings.range_fill_max;
+        let is_short = kept.is_whole() && kept.stored.length() <= self.settings.range_fill_max;
         if !self.asked.has_range || is_short {
             validate::ask_identity(fields);
             validate::ask_whole(fields);

@@ -58,7 +58,7 @@ reasons! {
         "The request has a field by which frameworks replace method or target, and which is not part of the cache key.";
     /// A range of something that is not stored.
     Range, "range",
-        "A range of what is not stored is forwarded as it is; a part is not stored.";
+        "A range of what is not stored is forwarded as it is.";
     /// HEAD is answered from a stored GET, never stored.
     Head, "head",
         "The answer to HEAD has no content, so it is not stored; a stored GET answers HEAD.";
@@ -148,7 +148,10 @@ reasons! {
         "The response is stale as it arrives and has no validator to be confirmed by.";
     /// 206, or `Content-Range` on something else.
     PartialContent, "partial-content",
-        "A part of a representation is not stored.";
+        "This part of a representation is not stored: cache.partial is off, the whole is stored already, or it is coded, not one span, or not of the length that it declares (RFC 9111 §3.3).";
+    /// Only other parts are stored.
+    OtherParts, "other-parts",
+        "What is stored are parts of the representation, and not the ones that are asked for (RFC 9111 §3.3).";
     /// The status does not allow it.
     Status, "status",
         "This status is not stored without an explicit lifetime, or is not understood as must-understand demands (RFC 9111 §3).";

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::cache::decide::{Asked, Candidate, Found, decide, overrides};
 use crate::cache::explain::Would;
 use crate::cache::freshness::{Source, Times};
-use crate::cache::journal::{Answered, Held, Record};
+use crate::cache::journal::{Answered, Done, Held, Record};
 use crate::cache::key::KeyRules;
+use crate::cache::parts::Parts;
 use crate::cache::reason::Reason;
 use crate::cache::storable::{Exchange, Storing, storable};
 use crate::clock::Now;
@@ -94,6 +95,8 @@ impl Record {
             None if self.is_other_variant => Found::OtherVariant,
             None => Found::Nothing,
             Some(held) => match self.candidate(held, settings) {
+                // Which parts those were is not written down, but that they did not do.
+                Some(_) if self.lacked_parts() => Found::OtherParts,
                 Some(candidate) => Found::Stored(candidate),
                 // It would never have been stored.
                 None => Found::Nothing,
@@ -118,6 +121,14 @@ impl Record {
         }
     }
 
+    /// Whether only other parts were stored.
+    fn lacked_parts(&self) -> bool {
+        matches!(
+            self.done,
+            Done::Stored(Reason::OtherParts) | Done::NotStored(Reason::OtherParts, _)
+        )
+    }
+
     /// What is stored, on the terms that `settings` give it; `None` if they do not let it be stored.
     pub(crate) fn candidate(&self, held: &Held, settings: &CacheSettings) -> Option<Candidate> {
         let asked = Asked {
@@ -135,6 +146,8 @@ impl Record {
             status: StatusCode::from_u16(held.status).ok()?,
             fields: &fields,
             length: Some(held.length),
+            // It was stored, so if it is a part it can be.
+            is_part: held.status == 206 && settings.partial,
             times: Times {
                 requested: received,
                 received,
@@ -166,12 +179,14 @@ impl Record {
     ) -> Result<Storing, Reason> {
         let after = self.answer.as_ref().map_or(0, |answer| answer.after);
         let requested = UNIX_EPOCH + Duration::from_millis(self.at);
+        let length = self.answer.as_ref().and_then(|answer| answer.length);
         let exchange = Exchange {
             asked,
             request,
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             fields,
-            length: self.answer.as_ref().and_then(|answer| answer.length),
+            length,
+            is_part: status == 206 && settings.partial && Parts::of(fields, length).is_some(),
             times: Times {
                 requested,
                 received: requested + Duration::from_millis(after),

@@ -65,6 +65,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) fields: &'a HeaderMap,
     /// Declared length of the content, if there is one.
     pub(crate) length: Option<u64>,
+    /// Whether this is a part of a representation that can be stored as such.
+    pub(crate) is_part: bool,
     pub(crate) times: Times,
 }
 
@@ -139,7 +141,8 @@ fn may_fill(asked: &Asked) -> Result<(), Reason> {
 /// What status and media type have to say.
 fn kind_allows(exchange: Exchange<'_>, directives: &ResponseDirectives) -> Result<(), Reason> {
     let (status, fields) = (exchange.status, exchange.fields);
-    if status == StatusCode::PARTIAL_CONTENT || fields.contains_key(CONTENT_RANGE) {
+    let is_partial = status == StatusCode::PARTIAL_CONTENT || fields.contains_key(CONTENT_RANGE);
+    if is_partial && !exchange.is_part {
         return Err(Reason::PartialContent);
     }
     if status == StatusCode::NOT_MODIFIED {

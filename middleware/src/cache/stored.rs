@@ -16,6 +16,7 @@ use crate::cache::decide::Candidate;
 use crate::cache::freshness::Source;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
+use crate::cache::parts::Parts;
 use crate::cache::storable::{Storing, Terms};
 use crate::cache::tags::Tags;
 use crate::cache::vary::Selection;
@@ -37,6 +38,9 @@ pub struct StoredResponse {
     pub fields: HeaderMap,
     /// The content as it came, in memory of its own (never a slice of a read buffer).
     pub body: Arc<[Bytes]>,
+    /// Which bytes of the representation the content is, if it is not all of it: then it answers ranges
+    /// within them alone.
+    pub(crate) parts: Option<Arc<Parts>>,
     /// The same content in our codings; shared with the stored response that a validation made of this one.
     coded: Arc<CodedCopies>,
     /// What its fields mean for coding, read when first asked for.
@@ -125,6 +129,7 @@ impl StoredResponse {
             status,
             fields: own_fields(fields, without, origin.received.wall),
             body: Arc::default(),
+            parts: None,
             coded: Arc::default(),
             terms: storing.terms,
             selection: storing.selection,
@@ -144,7 +149,7 @@ impl StoredResponse {
 
     /// The same head with all its content, which is copied.
     pub(crate) fn with_body(&self, content: Vec<Bytes>) -> Self {
-        let body = own_body(content);
+        let body: Arc<[Bytes]> = own_body(content).into();
         let mut fields = self.fields.clone();
         let has_content = !matches!(self.status.as_u16(), 100..=199 | 204 | 205 | 304);
         if has_content && !fields.contains_key(CONTENT_LENGTH) {
@@ -157,6 +162,7 @@ impl StoredResponse {
         Self {
             fields,
             body,
+            parts: None,
             coded: Arc::default(),
             selection: self.selection.clone(),
             tags: self.tags.clone(),
@@ -169,6 +175,50 @@ impl StoredResponse {
         }
     }
 
+    /// The same head with what the fields of `old` have beside: those of all parts belong together, and
+    /// the latest are true (RFC 9111 §3.4).
+    pub(crate) fn with_fields_of(&self, old: &Self) -> Self {
+        let mut fields = old.fields.clone();
+        for name in self.fields.keys() {
+            fields.remove(name);
+        }
+        for (name, value) in &self.fields {
+            drop(fields.try_append(name.clone(), value.clone()));
+        }
+        // A clone has room for its fields and no more.
+        let fields = fields.clone();
+        let with_body = self.with_body(Vec::new());
+        Self {
+            fields,
+            ..with_body
+        }
+    }
+
+    /// The same head with these parts of its content, in memory of their own; with all of them, it is
+    /// a 200.
+    pub(crate) fn with_parts(&self, parts: Parts, pieces: Vec<Bytes>) -> Self {
+        if parts.is_whole() {
+            let whole = Self {
+                status: StatusCode::OK,
+                ..self.with_body(Vec::new())
+            };
+            let mut fields = whole.fields;
+            drop(fields.try_insert(CONTENT_LENGTH, parts.complete().into()));
+            return Self {
+                fields: fields.clone(),
+                body: pieces.into(),
+                ..whole
+            };
+        }
+        let mut partial = self.with_body(Vec::new());
+        partial.fields.remove(CONTENT_LENGTH);
+        Self {
+            body: pieces.into(),
+            parts: Some(Arc::new(parts)),
+            ..partial
+        }
+    }
+
     /// What a validation makes of it: other fields and terms over the same content, and the same
     /// coded copies unless the content's tag is another.
     pub(crate) fn freshened(&self, fields: &HeaderMap, storing: Storing, origin: Origin) -> Self {
@@ -176,6 +226,7 @@ impl StoredResponse {
         let is_same = self.fields.get(http::header::ETAG) == head.fields.get(http::header::ETAG);
         Self {
             body: self.body.clone(),
+            parts: self.parts.clone(),
             coded: if is_same {
                 self.coded.clone()
             } else {
@@ -297,6 +348,10 @@ impl StoredResponse {
             + block(size_of_val(&*self.body) + COUNTS)
             + block(size_of::<CodedCopies>() + COUNTS)
             + fields_weight(&self.fields)
+            + self
+                .parts
+                .as_ref()
+                .map_or(0, |parts| block(COUNTS + parts.size()))
             + self.selection.size()
             + self.tags.weight()
             + self.apart.fields().map_or(0, apart_weight)
@@ -308,8 +363,11 @@ impl StoredResponse {
 /// A copy of `fields` without those of one connection, one exchange or `without`. All values lie in
 /// one piece of memory: hyper's are slices of its read buffers, which they would keep alive.
 fn own_fields(fields: &HeaderMap, without: &[HeaderName], received: SystemTime) -> HeaderMap {
-    let is_kept =
-        |name: &HeaderName| !(UNSTORED.contains(name) || without.contains(name) || *name == AGE);
+    // In order, since a hostile upstream names tens of thousands.
+    let mut without: Vec<&str> = without.iter().map(HeaderName::as_str).collect();
+    without.sort_unstable();
+    let is_named = |name: &HeaderName| without.binary_search(&name.as_str()).is_ok();
+    let is_kept = |name: &HeaderName| !(UNSTORED.contains(name) || is_named(name) || *name == AGE);
     let kept = || fields.iter().filter(|(name, _)| is_kept(name));
     let mut values = BytesMut::with_capacity(kept().map(|(_, value)| value.len()).sum());
     kept().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
@@ -340,7 +398,7 @@ fn own_fields(fields: &HeaderMap, without: &[HeaderName], received: SystemTime) 
 }
 
 /// A copy of `content` in as few pieces as are sensible: short content in one.
-fn own_body(content: Vec<Bytes>) -> Arc<[Bytes]> {
+pub(crate) fn own_body(content: Vec<Bytes>) -> Vec<Bytes> {
     let mut left: usize = content.iter().map(Bytes::len).sum();
     let mut segments = Vec::with_capacity(left.div_ceil(SEGMENT));
     let mut segment = Vec::with_capacity(left.min(SEGMENT));
@@ -355,7 +413,7 @@ fn own_body(content: Vec<Bytes>) -> Arc<[Bytes]> {
             }
         }
     }
-    segments.into()
+    segments
 }
 
 /// The same for fields whose values each have memory of their own.

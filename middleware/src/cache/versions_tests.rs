@@ -211,7 +211,7 @@ fn a_purge_that_has_returned_is_seen_by_all() {
     }
 }
 
-const NAMES: [&str; 8] = ["a", "ab", "b", "a:b", "user:1", "user:11", "user", "1"];
+const NAMES: [&str; 9] = ["a", "A", "ab", "b", "a:b", "user:1", "user:11", "user", "1"];
 
 #[derive(Clone, Debug)]
 enum Step {

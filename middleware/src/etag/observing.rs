@@ -32,8 +32,10 @@ struct Memory {
     /// So that nobody outside can make two requests fall together.
     keys: RandomState,
     /// Who was sent what: hashes of client and URL, and of content. Made when first needed.
-    sent: OnceLock<Mutex<Box<[(u64, u64)]>>>,
+    sent: OnceLock<Mutex<Sent>>,
 }
+
+type Sent = Box<[(u64, u64)]>;
 
 impl Observer {
     pub(super) fn new(metrics: &Metrics) -> Self {

@@ -139,6 +139,21 @@ mod tests {
 
     proptest! {
         #[test]
+        fn lines_mean_what_one_line_with_all_of_them_means(
+            one in "(no-store|max-age|private|=|[0-9]{1,2}|[ ;,+x]|pillion){0,8}",
+            two in "(no-store|max-age|private|=|[0-9]{1,2}|[ ;,+x\"]|pillion){0,8}",
+        ) {
+            let mut fields = HeaderMap::new();
+            fields.append(SURROGATE_CONTROL, HeaderValue::from_str(&one).unwrap());
+            fields.append(SURROGATE_CONTROL, HeaderValue::from_str(&two).unwrap());
+            let both = of(&fields);
+            prop_assert_eq!(&both, &said(&format!("{one}, {two}")));
+            let foreign = HeaderValue::from_static("no-store;somebody, max-age=1;else");
+            fields.append(SURROGATE_CONTROL, foreign);
+            prop_assert_eq!(both, of(&fields));
+        }
+
+        #[test]
         fn anything_can_be_read(line in prop::collection::vec(0x20_u8..=0xff, 0..80)) {
             if let Ok(value) = HeaderValue::from_bytes(&line) {
                 let mut fields = HeaderMap::new();

@@ -212,6 +212,32 @@ mod tests {
         }
 
         #[test]
+        fn lines_mean_what_one_line_with_all_of_them_means(
+            one in prop::collection::vec(prop_oneof![0x20_u8..=0xff, prop::sample::select(&b"\", \t\\();=a"[..])], 0..20),
+            two in prop::collection::vec(prop_oneof![0x20_u8..=0xff, prop::sample::select(&b"\", \t\\();=a"[..])], 0..20),
+        ) {
+            for source in Source::ALL {
+                let between: &[u8] = match source {
+                    Source::CacheTag | Source::CacheGroups => b", ",
+                    Source::SurrogateKey | Source::Xkey => b" ",
+                };
+                let read = |lines: &[&[u8]]| {
+                    let mut fields = HeaderMap::new();
+                    for line in lines {
+                        fields.append(source.field(), HeaderValue::from_bytes(line).ok()?);
+                    }
+                    let mut names = Vec::new();
+                    read(&fields, |_, name| names.push(name.to_vec()));
+                    Some(names)
+                };
+                let joined = [&one, between, &two].concat();
+                if let (Some(both), Some(together)) = (read(&[&one, &two]), read(&[&joined])) {
+                    prop_assert_eq!(both, together);
+                }
+            }
+        }
+
+        #[test]
         fn anything_can_be_read(line in prop::collection::vec(0x20_u8..=0xff, 0..80)) {
             if let Ok(value) = HeaderValue::from_bytes(&line) {
                 let mut fields = HeaderMap::new();

@@ -4,11 +4,14 @@ use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use config::mode::Mode;
+use config::route::RouteSettings;
 use http::StatusCode;
 use http::header::{ACCEPT_ENCODING, HeaderMap};
 use http::request::Parts;
 use middleware::Request;
 use middleware::cache::explain::{Explanation, Last, Would};
+use middleware::cache::ghost::observed::Observation;
 use middleware::cache::journal::{Done, Record};
 use middleware::cache::stored::StoredResponse;
 use middleware::content_coding::negotiate::Content;
@@ -106,7 +109,10 @@ impl Answer {
         let routing = format!("{} → {}", route.name, route.upstream);
         let mut chain = vec![Step::said(Part::Routing, routing)];
         chain.append(&mut explanation.chain);
+        let observed = cache.observed(&request, &route.cache);
+        chain.extend(observed.map(observing));
         chain.extend(coded);
+        chain.extend(only_observed(&route));
         Ok(Self {
             summary: summary(explanation.would),
             route: route.name.to_string(),
@@ -116,6 +122,38 @@ impl Answer {
             cache: explanation,
         })
     }
+}
+
+/// What the cache would do where it only observes.
+fn observing(observed: Observation) -> Step {
+    Step {
+        rule: observed.rule,
+        ..Step::said(Part::Cache, observed.sentence)
+    }
+}
+
+/// The other parts that only observe.
+fn only_observed(route: &RouteSettings) -> impl Iterator<Item = Step> {
+    let (coding, conditional) = (&route.content_coding, &route.conditional);
+    let parts = [
+        (
+            coding.enabled && coding.mode == Mode::Observe,
+            Part::ContentCoding,
+            "Content codings are observed only: nothing is coded or decoded.",
+        ),
+        (
+            conditional.enabled && conditional.mode == Mode::Observe,
+            Part::Conditional,
+            "Preconditions and ranges are observed only: they are the upstream's to judge.",
+        ),
+        (
+            route.etag.enabled && route.etag.mode == Mode::Observe,
+            Part::Conditional,
+            "Entity tags are observed only: none is made.",
+        ),
+    ];
+    let observed = parts.into_iter().filter(|(is_observed, ..)| *is_observed);
+    observed.map(|(_, part, sentence)| Step::said(part, sentence))
 }
 
 /// What is told of a request that was answered.

@@ -14,6 +14,7 @@ mod loadtest;
 mod print_config;
 mod purge;
 mod run;
+mod savings;
 mod schema;
 mod signals;
 mod waiting;
@@ -48,8 +49,10 @@ enum Task {
     Schema,
     /// Print completions for a shell
     Completions(completions::Args),
-    /// Say what would become of a request, and why
+    /// Say what would become of a request or became of one, why, and what would change it
     Explain(explain::Args),
+    /// Say what a cache would save where nothing is stored, at which risk, and the TOML for it
+    Savings(savings::Args),
     /// Forget what is stored for a URL
     Purge(purge::Args),
     /// Ask whether a running Pillion is ready: exit code 0 if so, else 1
@@ -77,6 +80,7 @@ pub(crate) fn main() -> ExitCode {
             completions::completions(args, Pillion::command()).map(|()| ExitCode::SUCCESS)
         }
         Task::Explain(args) => explain::explain(args).map(|()| ExitCode::SUCCESS),
+        Task::Savings(args) => savings::savings(args).map(|()| ExitCode::SUCCESS),
         Task::Purge(args) => purge::purge(args).map(|()| ExitCode::SUCCESS),
         Task::Health(args) => health::health(args).map(|()| ExitCode::SUCCESS),
         Task::Loadtest(args) => loadtest::loadtest(args),

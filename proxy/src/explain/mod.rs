@@ -3,3 +3,4 @@
 
 pub mod again;
 pub mod coding;
+pub mod with;

@@ -76,33 +76,30 @@ impl Log {
             self.editions.push(edition);
             return;
         }
-        match &exchange.end {
-            Some((received, Outcome::Confirmed { base, head })) => {
-                let is_kept = |edition: &&Edition| {
-                    edition.base == *base
-                        && self.may_be_stored(edition).is_ok()
-                        && self.may_be_shared(edition).is_ok()
-                };
-                let updated = self.editions.iter().filter(is_kept).map(|edition| Edition {
-                    updates: edition.updates.iter().copied().chain([number]).collect(),
-                    head: self.kept(edition.head.updated(head)),
-                    requested,
-                    received: *received,
-                    ..edition.clone()
-                });
-                let mut new: Vec<Edition> = Vec::new();
-                for edition in updated {
-                    // Those that differ in their past alone, and not in whose it was, are one.
-                    let is_same =
-                        |one: &Edition| one.head == edition.head && self.is_alike(one, &edition);
-                    if !new.iter().any(is_same) {
-                        new.push(edition);
-                    }
-                }
-                self.editions.extend(new);
+        let Some((received, Outcome::Confirmed { base, head })) = &exchange.end else {
+            return;
+        };
+        let is_kept = |edition: &&Edition| {
+            edition.base == *base
+                && self.may_be_stored(edition).is_ok()
+                && self.may_be_shared(edition).is_ok()
+        };
+        let updated = self.editions.iter().filter(is_kept).map(|edition| Edition {
+            updates: edition.updates.iter().copied().chain([number]).collect(),
+            head: self.kept(edition.head.updated(head)),
+            requested,
+            received: *received,
+            ..edition.clone()
+        });
+        let mut new: Vec<Edition> = Vec::new();
+        for edition in updated {
+            // Those that differ in their past alone, and not in whose it was, are one.
+            let is_same = |one: &Edition| one.head == edition.head && self.is_alike(one, &edition);
+            if !new.iter().any(is_same) {
+                new.push(edition);
             }
-            _ => {}
         }
+        self.editions.extend(new);
     }
 
     /// A head without the Set-Cookie that is left out of what is stored.

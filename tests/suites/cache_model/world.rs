@@ -303,7 +303,16 @@ impl Run<'_> {
             self.tally,
         );
         let class = self.history.class;
-        if let Verdict::Reused(Permit::WhileRevalidating, serial) = verdict {
+        // Where the upstream was asked first, and failed, the same answer is not one of these.
+        let is_hit = match &answer.got {
+            Got::Response { fields, .. } => fields
+                .get("cache-status")
+                .is_some_and(|status| status.as_bytes().starts_with(b"pillion; hit")),
+            Got::Error { .. } => false,
+        };
+        if let Verdict::Reused(Permit::WhileRevalidating, serial) = verdict
+            && is_hit
+        {
             let own = log.own(answer.asked).next();
             let update = match &answer.got {
                 Got::Response { fields, .. } => number_of(fields, "x-update"),

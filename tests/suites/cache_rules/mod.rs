@@ -10,6 +10,7 @@ mod groups;
 mod head;
 mod invalidation;
 mod no_vary_search;
+mod parts;
 mod post;
 mod query;
 mod ranges;

@@ -157,7 +157,14 @@ fn cases(reason: Reason) -> Vec<Case> {
             Case::answered(&[("cache-control", "max-age=60"), ("age", "100")])
                 .config("etag.enabled", "false"),
         ),
-        R::PartialContent => one(Case::fresh().cut().asked(&[("range", "bytes=0-1")])),
+        R::PartialContent => one(Case::fresh()
+            .config("cache.partial", "false")
+            .cut()
+            .asked(&[("range", "bytes=0-1")])),
+        R::OtherParts => one(Case::fresh()
+            .cut()
+            .asked(&[("range", "bytes=5-6")])
+            .after(0, &[("range", "bytes=0-1")])),
         R::Status => vec![
             Case::answered(&[]).status(302),
             Case::answered(&[("cache-control", "max-age=60, must-understand")]).status(299),
@@ -214,7 +221,8 @@ const LONG: &str = {
 };
 
 /// Reasons without any change that flips them, and those that have one in some of their cases only.
-const WITHOUT: [Reason; 8] = [
+const WITHOUT: [Reason; 9] = [
+    Reason::OtherParts,
     Reason::Overtaken,
     Reason::NothingStored,
     Reason::SoftPurged,

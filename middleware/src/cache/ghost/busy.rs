@@ -49,6 +49,12 @@ impl Busy {
         }
     }
 
+    /// Forgets what is known of all but `others`; they are as busy as they were.
+    pub(super) fn forget(&mut self, is_other: impl Fn(&KeyHash) -> bool) {
+        let gone = self.records.iter_mut().filter(|(key, _)| !is_other(key));
+        gone.for_each(|(_, record)| *record = Record::default());
+    }
+
     /// Whether so large a share of the requests is for a place that at most half of those that fit in
     /// here can have one; and enough of them that one more or less does not matter.
     fn is_busy(&self, place: usize) -> bool {

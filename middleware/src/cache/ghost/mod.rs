@@ -14,6 +14,7 @@ mod busy;
 mod content;
 mod counts;
 pub(crate) mod follow;
+pub mod observed;
 pub mod savings;
 mod table;
 mod trail;
@@ -238,6 +239,7 @@ impl GhostRoute {
             },
             fields: answer.headers(),
             length: declared_length(answer.headers()).or(answer.body().size_hint().exact()),
+            is_part: false,
             times: Times {
                 requested: asking.requested.wall,
                 received: now.wall,
@@ -283,7 +285,7 @@ impl GhostRoute {
                 xxh3_128_with_seed(&bytes, self.ghost.seed)
             }
         };
-        (key >> 64 << 64) | (asking.uri & u128::from(u64::MAX))
+        in_url(key, asking.uri)
     }
 
     fn sight(&self, fields: &HeaderMap) -> Sight {
@@ -322,6 +324,12 @@ impl GhostRoute {
             }
         }
     }
+}
+
+/// The key by which a variant is followed: its last half is that of the URL, for which all variants are
+/// forgotten together.
+fn in_url(key: KeyHash, uri: KeyHash) -> KeyHash {
+    (key >> 64 << 64) | (uri & u128::from(u64::MAX))
 }
 
 /// Counts stay counts after a panic elsewhere.

@@ -193,8 +193,10 @@ impl Table {
     /// Forgets what has the last 64 bits of `key`: all variants of one URL.
     pub(super) fn forget(&self, key: KeyHash) {
         let mut shard = self.shard(key);
-        if !shard.records.is_empty() {
-            shard.records.retain(|other, _| *other as u64 != key as u64);
+        let is_other = |other: &KeyHash| *other as u64 != key as u64;
+        shard.records.retain(|other, _| is_other(other));
+        if let Some(busy) = &mut shard.busy {
+            busy.forget(is_other);
         }
     }
 
@@ -203,7 +205,7 @@ impl Table {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.records.clear();
             if let Some(busy) = &mut shard.busy {
-                busy.records.clear();
+                busy.forget(|_| false);
             }
         }
     }
@@ -245,6 +247,11 @@ impl Shard {
         let busy = self.busy.as_ref();
         let busy = busy.and_then(|busy| busy.records.get(&key));
         busy.or_else(|| self.records.get(&key))
+    }
+
+    /// Whether anything is known of the same URL; looks at all of them, so for `explain` alone.
+    pub(super) fn has_variants(&self, key: KeyHash) -> bool {
+        self.records().any(|(other, _)| *other as u64 == key as u64)
     }
 
     /// Keeps `record`, if there is, or can be made, room for its key.

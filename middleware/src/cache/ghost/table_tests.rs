@@ -99,6 +99,18 @@ fn busy_keys_are_followed_whatever_their_hash_and_there_are_few_of_them() {
         let key = key(number);
         assert_eq!(table.shard(key).weight(key), Some(1.0), "{number}");
     }
+    // What is known of them goes with a purge; they stay as busy as they were.
+    let fills = |number| {
+        let key = key(number);
+        let shard = table.shard(key);
+        shard
+            .record(key)
+            .map(|record| record.fills.iter().flatten().count())
+    };
+    table.forget(key(1));
+    assert_eq!((fills(0), fills(1)), (Some(PLANS), Some(0)));
+    table.forget_all();
+    assert_eq!(fills(0), Some(0));
     // They are forgotten when others are busy.
     for number in 0..400_000 {
         ask(500 + number % 20, 0);

@@ -291,3 +291,62 @@ async fn rules_are_configuration() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_an_observing_cache_would_do_is_explained() {
+    let world = World::with(
+        |settings| settings.mode = config::mode::Mode::Observe,
+        |_, request| match request.uri().path() {
+            "/varies" => at_once(reply(
+                200,
+                &[("vary", "accept"), ("cache-control", "max-age=9")],
+                "x",
+            )),
+            _ => at_once(reply(200, &[("cache-control", "max-age=9")], "x")),
+        },
+    );
+    let would = |method: &str, path: &str| {
+        let request = world.request(method, path, &[]);
+        let told = world.shared.observed(&request, &world.settings).unwrap();
+        assert!(
+            told.sentence.starts_with("The cache observes. "),
+            "{told:?}"
+        );
+        (told.would, told.rule)
+    };
+    assert_eq!(would("GET", "/a"), ("forward", Some("nothing-stored")));
+    world.get("/a").await;
+    assert_eq!(would("GET", "/a"), ("hit", None));
+    assert_eq!(would("POST", "/a"), ("forward", Some("method")));
+    world.advance(10);
+    assert_eq!(would("GET", "/a"), ("validate", Some("stale")));
+    world.get("/varies").await;
+    assert_eq!(would("GET", "/varies"), ("unknown", None));
+    assert!(world.seen().len() == 2, "nothing is forwarded for it");
+    let on = World::new(|_, _| at_once(reply(200, &[], "x")));
+    let request = on.request("GET", "/a", &[]);
+    assert!(on.shared.observed(&request, &on.settings).is_none());
+}
+
+/// Each URL is asked for once, which no plan can save anything of.
+#[tokio::test]
+async fn a_flood_of_urls_takes_no_more_memory_than_it_may() {
+    let world = off(|_, _| at_once(reply(200, &[], "x")));
+    for number in 0..30_000 {
+        world.get(&format!("/{number}/{number}?{number}")).await;
+    }
+    let savings = world.shared.savings();
+    assert!(
+        savings.followed.keys <= 1 << 10,
+        "{}",
+        savings.followed.keys
+    );
+    assert_eq!(savings.routes.len(), 1, "and no part of the site for each");
+    let told = told(&world);
+    assert_eq!(told.requests, 30_000);
+    assert!(
+        with_ttl(&world, 300).hit_rate < 0.03,
+        "{:?}",
+        with_ttl(&world, 300)
+    );
+}
