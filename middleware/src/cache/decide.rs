@@ -271,6 +271,10 @@ fn reuse(
 fn reuse_stale(asked: &Asked, candidate: Candidate, settings: &CacheSettings) -> Decision {
     let terms = candidate.terms;
     let staleness = candidate.staleness();
+    if candidate.is_outdated {
+        // There is other content now, not only perhaps: no window is for that.
+        return Decision::Validate(Fwd::Stale, Reason::HeadDiffers);
+    }
     // A part is not refreshed in the background, which would fetch the whole: it is validated.
     if asked.part.is_none() && within(staleness, terms.window_while_revalidating(settings)) {
         return Decision::ServeStale {
@@ -289,8 +293,6 @@ fn reuse_stale(asked: &Asked, candidate: Candidate, settings: &CacheSettings) ->
         Fwd::Stale,
         if candidate.is_purged {
             Reason::SoftPurged
-        } else if candidate.is_outdated {
-            Reason::HeadDiffers
         } else {
             Reason::Stale
         },

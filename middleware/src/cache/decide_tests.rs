@@ -232,6 +232,14 @@ fn what_a_head_contradicts_is_stale() {
     assert_eq!((plain(outdated), outdated.ttl()), (expected, 0));
     let accepts = ask(|directives| directives.max_stale = Some(Duration::MAX));
     assert_eq!(judge(&accepts, outdated), expected);
+    let windowed = aged(0, |terms| {
+        terms.stale_while_revalidate = Some(Duration::MAX);
+    });
+    let outdated = Candidate {
+        is_outdated: true,
+        ..windowed
+    };
+    assert_eq!(plain(outdated), expected, "no window is for other content");
 }
 
 #[test]

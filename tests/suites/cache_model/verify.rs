@@ -58,7 +58,14 @@ impl Log {
             } => self.verify_response(asker, own, *status, fields, content)?,
         };
         if let Some((number, _)) = own {
-            self.verify_request(asker, number, verdict)?;
+            // What is asked beside a hit is asked in the background.
+            let is_hit = matches!(&answer.got, Got::Response { fields, .. }
+                if text(fields, "cache-status").is_some_and(|text| text.starts_with("pillion; hit")));
+            let served = match verdict {
+                Verdict::Reused(_, serial) if is_hit => Some(serial),
+                _ => None,
+            };
+            self.verify_request(asker, number, served)?;
         }
         Ok(verdict)
     }
@@ -367,25 +374,20 @@ impl Log {
         }
     }
 
-    /// What the upstream saw of a client's request.
+    /// What the upstream saw of a client's request; of a validation, where that was served meanwhile.
     fn verify_request(
         &self,
         asker: Asker<'_>,
         number: usize,
-        verdict: Verdict,
+        served: Option<usize>,
     ) -> Result<(), String> {
         let exchange = &self.exchanges[number];
         let ask = asker.ask;
         let get = |name: &str| text(&exchange.fields, name);
-        let in_background = matches!(verdict, Verdict::Reused(Permit::WhileRevalidating, _))
-            && exchange.started < asker.now;
-        if in_background {
+        if let Some(serial) = served {
             if get("cookie").is_some() || get("range").is_some() {
                 return Err("a client's own fields go with a validation in the background".into());
             }
-            let Verdict::Reused(_, serial) = verdict else {
-                unreachable!("only what is stored is validated");
-            };
             let exchange_started = exchange.started;
             let was_authorized = self.exchanges.iter().enumerate().any(|(other, exchange)| {
                 let is_about = match &exchange.end {
