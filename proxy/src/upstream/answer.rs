@@ -142,19 +142,18 @@ fn longest_pause(headers: &HeaderMap, settings: &UpstreamSettings) -> Duration {
 ///
 /// # Errors
 /// When it is broken before anything of it could be passed on.
-pub(super) async fn body(
+pub(super) fn body(
     mut incoming: Incoming,
     headers: &HeaderMap,
     lease: Lease,
     now: Instant,
+    cx: &mut Context<'_>,
 ) -> Result<Body> {
     if incoming.is_end_stream() {
         lease.give_back(now);
         return Ok(Body::empty());
     }
-    let first =
-        std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut incoming).poll_frame(cx))).await;
-    let first = match first {
+    let first = match Pin::new(&mut incoming).poll_frame(cx) {
         Poll::Pending => None,
         Poll::Ready(None) => {
             lease.give_back(now);

@@ -1,10 +1,8 @@
 //! One request and its answer: connection, deadlines, safe retries.
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use config::forwarding::ForwardedHost;
@@ -14,14 +12,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use middleware::facts::{self, RequestFacts, UpstreamTiming};
 use middleware::forwarding::write_outgoing;
-use middleware::{Body, Error, ErrorKind, Response, Result, Side};
+use middleware::{Body, Error, ErrorKind, Response, ResponseFuture, Result, Side};
+use pin_project_lite::pin_project;
 
 use super::Lane;
 use super::answer;
 use super::balance::Tried;
 use super::connect::Wanted;
-use super::deadline::Deadline;
-use super::failure::{self, Seen};
+use super::failure;
 use super::outgoing;
 use super::pool::{Connection, Lease, Need};
 use super::retry;
@@ -36,24 +34,19 @@ pub(super) enum Way {
     Upgrade,
 }
 
-/// Forwards `request`: the whole way of a request through this module.
-pub(super) async fn forward(
-    lane: Arc<Lane>,
-    request: middleware::Request,
-    way: Way,
-) -> Result<Response> {
-    let gate = &lane.state.gate;
-    if gate.is_held() {
-        // At start-up only, so its state is not part of every request's.
-        Box::pin(gate.wait(lane.state.settings.queue)).await?;
+/// Forwards `request`: the whole way of a request through this module. Where a connection is there, it
+/// is sent before this returns.
+pub(super) fn forward(lane: &Arc<Lane>, request: middleware::Request, way: Way) -> ResponseFuture {
+    if lane.state.gate.is_held() {
+        // At start-up only.
+        return ResponseFuture::boxed(held(lane.clone(), request, way));
     }
-    let answer = lane.exchange(request, way).await;
-    if let Err(error) = &answer
-        && error.side() != Side::Client
-    {
-        lane.state.metrics.failed(error.kind());
-    }
-    answer
+    lane.exchange(request, way)
+}
+
+async fn held(lane: Arc<Lane>, request: middleware::Request, way: Way) -> Result<Response> {
+    lane.state.gate.wait(lane.state.settings.queue).await?;
+    lane.exchange(request, way).await
 }
 
 /// What a request came with beside what is sent: [`RequestFacts`], which [`write_outgoing`] writes of.
@@ -61,77 +54,66 @@ pub(super) async fn forward(
 /// to make one takes two allocations.
 struct Told(Extensions);
 
-/// A request that got no answer.
-struct Failed {
-    error: Error,
-    seen: Seen,
-    /// The request, if hyper gave it back: then it was not sent.
-    request: Option<Request<Outgoing>>,
+/// One request on its way, whichever connection it takes.
+struct Exchange {
+    lane: Arc<Lane>,
+    way: Way,
+    started: Instant,
+    told: Told,
+    timing: UpstreamTiming,
+}
+
+/// What is sent.
+struct Message {
+    request: Request<Outgoing>,
+    /// Whether it has what we write into it.
+    is_written: bool,
+    /// Its content, where that is streamed.
+    upload: Option<Watch>,
 }
 
 impl Lane {
-    async fn exchange(
-        self: &Arc<Self>,
-        request: middleware::Request,
-        way: Way,
-    ) -> Result<Response> {
+    fn exchange(self: &Arc<Self>, request: middleware::Request, way: Way) -> ResponseFuture {
         let started = self.state.clock.mono();
-        let (mut request, mut upload, told) = self.prepare(request)?;
-        // Whether `request` has what we write into it.
-        let mut is_written = false;
-        let mut timing = UpstreamTiming::default();
-        loop {
-            let mut lease = self.connection(way, started, &mut timing).await?;
-            lease.upload = upload.take();
-            let repeatable = retry::may_repeat(&request);
-            // hyper gives back what it did not send; HTTP/2 also knows requests sent but refused.
-            // Copied before our own fields are written, since their values are not shared yet: the
-            // first copy of each would allocate.
-            let copy = (lease.is_http2() || (lease.reused && repeatable))
-                .then(|| retry::copy_of(&request))
-                .flatten();
-            let copy = copy.map(|copy| (copy, is_written));
-            if !is_written && let Some(facts) = told.facts() {
-                write_outgoing(request.headers_mut(), facts);
-            }
-            self.address(&mut request, &lease)?;
-            if !lease.is_http2() {
-                let client = told.facts().and_then(|facts| facts.interim.as_ref());
-                outgoing::listen(&mut request, self.interims.as_ref(), client);
-            }
-            let failed = match self.send(&mut lease, request, started).await {
-                Ok(answer) => {
-                    let answer = self.finish(answer, lease, way, started, &mut timing).await;
-                    return answer.map(|response| told.finished(response, timing));
-                }
-                Err(failed) => failed,
-            };
-            let repeatable = repeatable && lease.reused;
-            upload = lease.upload.take();
-            // Closed now, not after the next attempt.
-            drop(lease);
-            match failed.request.map(|request| (request, true)).or(copy) {
-                Some(again) if retry::goes_again(failed.seen, repeatable, timing.retries) => {
-                    (request, is_written) = again;
-                    timing.retries += 1;
-                    self.state.metrics.retried();
-                }
-                _ => return Err(failed.error),
-            }
+        let (message, told) = match self.prepare(request) {
+            Ok(prepared) => prepared,
+            Err(error) => return ResponseFuture::ready(Err(self.counted(error))),
+        };
+        let exchange = Exchange {
+            lane: self.clone(),
+            way,
+            started,
+            told,
+            timing: UpstreamTiming::default(),
+        };
+        let first = self.pick(started, &Tried::default());
+        match self.unused(first, self.need(first, way, 0), started) {
+            Some(lease) => exchange.send(message, lease),
+            None => ResponseFuture::boxed(exchange.connect(message, Some(first))),
         }
     }
 
+    /// Counts what the client is not to blame for.
+    fn counted(&self, error: Error) -> Error {
+        if error.side() != Side::Client {
+            self.state.metrics.failed(error.kind());
+        }
+        error
+    }
+
     /// What is the same for every endpoint; and what is to be told of the request.
-    fn prepare(
-        &self,
-        mut request: middleware::Request,
-    ) -> Result<(Request<Outgoing>, Option<Watch>, Told)> {
+    fn prepare(&self, mut request: middleware::Request) -> Result<(Message, Told)> {
         let told = Told(std::mem::take(request.extensions_mut()));
         if let Some(prefix) = &self.strip_prefix {
             outgoing::strip_prefix(request.uri_mut(), prefix)?;
         }
         let (request, upload) = outgoing::frame(request, &self.state.clock)?;
-        Ok((request, upload, told))
+        let message = Message {
+            request,
+            is_written: false,
+            upload,
+        };
+        Ok((message, told))
     }
 
     /// What depends on the endpoint and its connection.
@@ -147,100 +129,113 @@ impl Lane {
         Ok(())
     }
 
+    /// What a request that goes this `way` needs of a connection to endpoint `at`.
+    fn need(&self, at: usize, way: Way, retries: u8) -> Need {
+        Need {
+            version: match way {
+                Way::Upgrade if self.endpoint(at).connector.speaks_http1() => Wanted::Http1,
+                // An upgrade may be ignored (RFC 9110 §7.8), and HTTP/2 knows none.
+                Way::Upgrade | Way::Plain => Wanted::Any,
+            },
+            fresh: retries > 0,
+        }
+    }
+}
+
+impl Exchange {
+    /// Sends it on a connection that has to be opened or waited for; to endpoint `first`, if one was
+    /// chosen already.
+    async fn connect(mut self, message: Message, first: Option<usize>) -> Result<Response> {
+        match self.connection(first).await {
+            Ok(lease) => self.send(message, lease).await,
+            Err(error) => Err(self.lane.counted(error)),
+        }
+    }
+
     /// A connection to one of the endpoints: the next one, where one cannot be connected to.
-    async fn connection(
-        self: &Arc<Self>,
-        way: Way,
-        now: Instant,
-        timing: &mut UpstreamTiming,
-    ) -> Result<Lease> {
+    async fn connection(&mut self, mut first: Option<usize>) -> Result<Lease> {
         let mut tried = Tried::default();
         loop {
-            let at = self.pick(now, &tried);
-            let need = Need {
-                version: match way {
-                    Way::Upgrade if self.endpoint(at).connector.speaks_http1() => Wanted::Http1,
-                    // An upgrade may be ignored (RFC 9110 §7.8), and HTTP/2 knows none.
-                    Way::Upgrade | Way::Plain => Wanted::Any,
-                },
-                fresh: timing.retries > 0,
-            };
-            let error = match self.lease(at, need, now).await {
+            let (lane, now) = (&self.lane, self.started);
+            let at = first.take().unwrap_or_else(|| lane.pick(now, &tried));
+            let need = lane.need(at, self.way, self.timing.retries);
+            let error = match lane.lease(at, need, now).await {
                 Ok(lease) => {
-                    timing.connect = lease.connect.or(timing.connect);
+                    self.timing.connect = lease.connect.or(self.timing.connect);
                     return Ok(lease);
                 }
                 Err(error) => error,
             };
             tried.add(at);
-            if !error.may_retry() || tried.len() == self.endpoints().min(ENDPOINTS_TRIED) {
+            if !error.may_retry() || tried.len() == lane.endpoints().min(ENDPOINTS_TRIED) {
                 return Err(error);
             }
         }
     }
 
-    /// Sends `request` and waits for the answer's head.
-    async fn send(
-        &self,
-        lease: &mut Lease,
-        request: Request<Outgoing>,
-        started: Instant,
-    ) -> Result<http::Response<Incoming>, Failed> {
-        let sent = if lease.reused {
-            started
+    /// Sends it; what is returned waits for the answer's head. All that can be done before is done
+    /// here, since whatever the future keeps is moved when it is boxed.
+    fn send(self, message: Message, mut lease: Lease) -> ResponseFuture {
+        let Message {
+            mut request,
+            is_written,
+            upload,
+        } = message;
+        lease.upload = upload;
+        let is_repeatable = lease.reused && retry::may_repeat(&request);
+        // hyper gives back what it did not send; HTTP/2 also knows requests sent but refused.
+        // Copied before our own fields are written, since their values are not shared yet: the
+        // first copy of each would allocate.
+        let copy = (lease.is_http2() || is_repeatable)
+            .then(|| retry::copy_of(&request))
+            .flatten();
+        let copy = copy.map(|copy| (copy, is_written));
+        if !is_written && let Some(facts) = self.told.facts() {
+            write_outgoing(request.headers_mut(), facts);
+        }
+        if let Err(error) = self.lane.address(&mut request, &lease) {
+            return ResponseFuture::ready(Err(self.lane.counted(error)));
+        }
+        if !lease.is_http2() {
+            let client = self.told.facts().and_then(|facts| facts.interim.as_ref());
+            outgoing::listen(&mut request, self.lane.interims.as_ref(), client);
+        }
+        let at = if lease.reused {
+            self.started
         } else {
-            self.state.clock.mono()
+            self.lane.state.clock.mono()
         };
-        let wait = HeadWait {
-            lane: self,
-            deadline: &mut lease.deadline,
-            upload: lease.upload.as_ref(),
-            sent,
+        let sent = |lease| Sent {
+            exchange: self,
+            lease,
+            copy,
+            is_repeatable,
+            at,
         };
         let connection = lease.connection.as_mut();
-        let (answered, heard) = match connection.expect("a lease has its connection until it ends")
-        {
+        match connection.expect("a lease has its connection until it ends") {
             Connection::Http1(http1) => {
-                let answered = wait.head(http1.sender.try_send_request(request)).await;
-                (answered, http1.heard.load(Ordering::Relaxed))
+                let answer = http1.sender.try_send_request(request);
+                ResponseFuture::boxed(HeadWait::new(answer, sent(lease)))
             }
-            Connection::Http2(stream) => (
-                wait.head(stream.sender.try_send_request(request)).await,
-                false,
-            ),
-        };
-        let upload = lease.upload.as_ref();
-        match answered {
-            Ok(answer) => Ok(answer),
-            Err(Unanswered::Late(error)) => Err(Failed::final_with(error)),
-            Err(Unanswered::Broken(mut broken)) => {
-                let request = broken.take_message();
-                // An upload that the client broke off ends the exchange as well, and is no fault here.
-                if let Some(error) = upload.and_then(Watch::failure) {
-                    return Err(Failed::final_with(error));
-                }
-                let (error, seen) = failure::of_head(broken.into_error(), heard);
-                Err(Failed {
-                    error,
-                    seen,
-                    request,
-                })
+            Connection::Http2(stream) => {
+                let answer = stream.sender.try_send_request(request);
+                ResponseFuture::boxed(HeadWait::new(answer, sent(lease)))
             }
         }
     }
 
-    async fn finish(
-        &self,
+    /// The answer, with its body as far as it is here.
+    fn finish(
+        mut self,
         answer: http::Response<Incoming>,
         mut lease: Lease,
-        way: Way,
-        started: Instant,
-        timing: &mut UpstreamTiming,
+        cx: &mut Context<'_>,
     ) -> Result<Response> {
-        let now = self.state.clock.mono();
-        timing.first_byte = now.saturating_duration_since(started);
+        let now = self.lane.state.clock.mono();
+        self.timing.first_byte = now.saturating_duration_since(self.started);
         let (mut head, incoming) = answer.into_parts();
-        let body = match (head.status, way) {
+        let body = match (head.status, self.way) {
             (StatusCode::SWITCHING_PROTOCOLS, Way::Upgrade) => {
                 lease.let_go();
                 answer::keep_upgrade(&mut head.headers);
@@ -252,10 +247,11 @@ impl Lane {
             }
             _ => {
                 answer::check_head(&mut head, &incoming, &mut lease)?;
-                answer::body(incoming, &head.headers, lease, now).await?
+                answer::body(incoming, &head.headers, lease, now, cx)?
             }
         };
-        Ok(Response::from_parts(head, body))
+        let response = Response::from_parts(head, body);
+        Ok(self.told.finished(response, self.timing))
     }
 }
 
@@ -275,63 +271,122 @@ impl Told {
     }
 }
 
-impl Failed {
-    /// A failure after which nothing is tried again.
-    fn final_with(error: Error) -> Self {
-        Self {
-            error,
-            seen: Seen::Yes,
-            request: None,
+/// A request that was sent, until its answer's head is here.
+struct Sent {
+    exchange: Exchange,
+    lease: Lease,
+    /// To send it again, and whether that has what we write into it.
+    copy: Option<(Request<Outgoing>, bool)>,
+    /// Whether it may go out twice after it may have been seen.
+    is_repeatable: bool,
+    /// When its head was sent.
+    at: Instant,
+}
+
+impl Sent {
+    /// Ready once the head is late: `first_byte` after the request's last byte.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let state = &self.exchange.lane.state;
+        loop {
+            let moved = moved(&self.lease, self.at);
+            let due = moved + state.settings.first_byte;
+            ready!(self.lease.deadline.poll(cx, &state.clock, due));
+            if moved == self::moved(&self.lease, self.at) {
+                let silent = || Error::upstream(ErrorKind::ConnectionReadTimeout);
+                let upload = self.lease.upload.as_ref();
+                return Poll::Ready(upload.map_or_else(silent, Watch::lateness));
+            }
+        }
+    }
+
+    /// What follows from a request that got no answer: the next attempt, or the error.
+    fn broken(mut self, mut broken: TrySendError<Request<Outgoing>>) -> ResponseFuture {
+        let unsent = broken.take_message();
+        let upload = self.lease.upload.take();
+        let lane = self.exchange.lane.clone();
+        // An upload that the client broke off ends the exchange as well, and is no fault here.
+        if let Some(error) = upload.as_ref().and_then(Watch::failure) {
+            return ResponseFuture::ready(Err(lane.counted(error)));
+        }
+        let (error, seen) = failure::of_head(broken.into_error(), self.lease.has_heard());
+        // Closed now, not after the next attempt.
+        drop(self.lease);
+        let timing = &mut self.exchange.timing;
+        match unsent.map(|request| (request, true)).or(self.copy) {
+            Some((request, is_written))
+                if retry::goes_again(seen, self.is_repeatable, timing.retries) =>
+            {
+                timing.retries += 1;
+                lane.state.metrics.retried();
+                let message = Message {
+                    request,
+                    is_written,
+                    upload,
+                };
+                ResponseFuture::boxed(self.exchange.connect(message, None))
+            }
+            _ => ResponseFuture::ready(Err(lane.counted(error))),
         }
     }
 }
 
-/// Waits for an answer's head until `first_byte` after the request's last byte.
-struct HeadWait<'a> {
-    lane: &'a Lane,
-    deadline: &'a mut Deadline,
-    upload: Option<&'a Watch>,
-    sent: Instant,
+/// When the request was sent, or its content last moved: an upload may take its time.
+fn moved(lease: &Lease, sent: Instant) -> Instant {
+    lease.upload.as_ref().map_or(sent, Watch::moved)
 }
 
-enum Unanswered {
-    Late(Error),
-    Broken(Box<TrySendError<Request<Outgoing>>>),
+pin_project! {
+    /// Waits for an answer's head. By hand, since an async block would keep places for all that it
+    /// takes twice.
+    struct HeadWait<A> {
+        #[pin]
+        answer: A,
+        // `None` once it is over.
+        sent: Option<Sent>,
+        // The next attempt.
+        again: Option<ResponseFuture>,
+    }
 }
 
-impl HeadWait<'_> {
-    async fn head(
-        self,
-        answer: impl Future<Output = Result<http::Response<Incoming>, TrySendError<Request<Outgoing>>>>,
-    ) -> Result<http::Response<Incoming>, Unanswered> {
-        let mut answer = pin!(answer);
-        let first_byte = self.lane.state.settings.first_byte;
-        poll_fn(|cx| {
-            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
-                return Poll::Ready(
-                    answered.map_err(|broken| Unanswered::Broken(Box::new(broken))),
-                );
-            }
-            loop {
-                let moved = self.moved();
-                let clock = &self.lane.state.clock;
-                ready!(self.deadline.poll(cx, clock, moved + first_byte));
-                if self.moved() == moved {
-                    return Poll::Ready(Err(Unanswered::Late(self.lateness())));
-                }
-            }
-        })
-        .await
+impl<A> HeadWait<A> {
+    fn new(answer: A, sent: Sent) -> Self {
+        Self {
+            answer,
+            sent: Some(sent),
+            again: None,
+        }
     }
+}
 
-    /// When the request was sent, or its content last moved: an upload may take its time.
-    fn moved(&self) -> Instant {
-        self.upload.map_or(self.sent, Watch::moved)
-    }
+impl<A> Future for HeadWait<A>
+where
+    A: Future<Output = Result<http::Response<Incoming>, TrySendError<Request<Outgoing>>>>,
+{
+    type Output = Result<Response>;
 
-    fn lateness(&self) -> Error {
-        let silent = || Error::upstream(ErrorKind::ConnectionReadTimeout);
-        self.upload.map_or_else(silent, Watch::lateness)
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Some(again) = this.again {
+            return Pin::new(again).poll(cx);
+        }
+        let sent = this.sent.as_mut();
+        let sent = sent.expect("a future is not polled after it is done");
+        let Poll::Ready(answered) = this.answer.poll(cx) else {
+            let late = ready!(sent.poll_late(cx));
+            let late = sent.exchange.lane.counted(late);
+            // Its connection is closed with it.
+            *this.sent = None;
+            return Poll::Ready(Err(late));
+        };
+        let sent = this.sent.take().expect("it was there a moment ago");
+        match answered {
+            Ok(answer) => {
+                let lane = sent.exchange.lane.clone();
+                let finished = sent.exchange.finish(answer, sent.lease, cx);
+                Poll::Ready(finished.map_err(|error| lane.counted(error)))
+            }
+            Err(broken) => Pin::new(this.again.insert(sent.broken(broken))).poll(cx),
+        }
     }
 }
 

@@ -161,7 +161,7 @@ impl Upstream {
     /// Forwards a request that asks to upgrade, on HTTP/1.1. An answer of 101 comes with its fields
     /// as they are, and with the upgraded connection in its extensions (`hyper::upgrade::on`).
     pub(crate) fn upgrade(&self, request: Request) -> ResponseFuture {
-        ResponseFuture::boxed(forward(self.0.clone(), request, Way::Upgrade))
+        forward(&self.0, request, Way::Upgrade)
     }
 
     /// Longest pause of an upgraded connection.
@@ -185,7 +185,7 @@ impl Service<Request> for Upstream {
     }
 
     fn call(&mut self, request: Request) -> ResponseFuture {
-        ResponseFuture::boxed(forward(self.0.clone(), request, Way::Plain))
+        forward(&self.0, request, Way::Plain)
     }
 }
 

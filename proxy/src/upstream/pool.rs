@@ -105,16 +105,21 @@ impl Lane {
         need: Need,
         now: Instant,
     ) -> Result<Lease> {
+        match self.unused(at, need, now) {
+            Some(lease) => Ok(lease),
+            None => self.open(at, need, now).await,
+        }
+    }
+
+    /// An unused connection of this core to endpoint `at`.
+    pub(super) fn unused(self: &Arc<Self>, at: usize, need: Need, now: Instant) -> Option<Lease> {
         let endpoint = self.endpoint(at);
         // Those who wait come first, or a busy core would starve them.
-        if !need.fresh
-            && endpoint.slots.waiting() == 0
-            && let Some((connection, deadline)) = self.own(endpoint, need.version, now)
-        {
-            return Ok(self.leased(at, connection, deadline, None));
+        if need.fresh || endpoint.slots.waiting() > 0 {
+            return None;
         }
-        // Rare, and its state is large, so it has a box of its own.
-        Box::pin(self.open(at, need, now)).await
+        let (connection, deadline) = self.own(endpoint, need.version, now)?;
+        Some(self.leased(at, connection, deadline, None))
     }
 
     async fn open(self: &Arc<Self>, at: usize, need: Need, now: Instant) -> Result<Lease> {
@@ -297,6 +302,14 @@ impl Lease {
     /// Whether HTTP/2 is spoken on it.
     pub(super) fn is_http2(&self) -> bool {
         matches!(self.connection, Some(Connection::Http2(_)))
+    }
+
+    /// Whether any byte of an answer came; known of HTTP/1.1 alone.
+    pub(super) fn has_heard(&self) -> bool {
+        match &self.connection {
+            Some(Connection::Http1(http1)) => http1.heard.load(Ordering::Relaxed),
+            Some(Connection::Http2(_)) | None => false,
+        }
     }
 
     /// The connection was upgraded: it is no longer ours.
