@@ -29,6 +29,16 @@ doc:
 deny:
     cargo deny check
 
+# Pillion beside nginx and HAProxy on one scenario of the load tester
+compare SCENARIO="hit" *FLAGS="":
+    cargo build --release --package proxy --package loadtest
+    target/release/pillion loadtest --app synthetic --scenario {{SCENARIO}} --against nginx,haproxy --pin {{FLAGS}}
+
+# Whether the load tester judges rightly
+prove:
+    cargo build --release --package loadtest
+    target/release/pillion-loadtest prove
+
 # One parser of foreign bytes, fuzzed (needs cargo-fuzz); stable Rust will do, nothing here is unsafe
 fuzz TARGET SECONDS="60":
     mkdir -p tests/fuzz/corpus/{{TARGET}}

@@ -7,16 +7,22 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ghost::WrittenGhost;
 use crate::invalidate::InvalidateRule;
+use crate::mode::Mode;
+use crate::names::{CookieName, FieldName, ParameterName};
 use crate::site::Site;
 use crate::tags::{TagSettings, WrittenTags};
-use crate::units::{Fault, Period, PeriodOrNone, Size, SizeOrZero, Text, text_form};
+use crate::targeted::{TargetedSettings, WrittenTargeted};
+use crate::units::{Period, PeriodOrNone, Size, SizeOrZero};
 
 /// The rules of one route's cache.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CacheSettings {
     /// Off forwards everything and stores nothing.
     pub enabled: bool,
+    /// Whether what is decided is done, or counted only.
+    pub mode: Mode,
     /// Longer bodies are not stored, in bytes.
     pub max_body: u64,
     /// Freshness where the upstream gives `Last-Modified` only (RFC 9111 §4.2.2).
@@ -45,10 +51,38 @@ pub struct CacheSettings {
     pub client_directives: ClientDirectives,
     /// A `Range` request on a miss fetches the whole representation if it is known to be at most this, in bytes.
     pub range_fill_max: u64,
+    /// Whether parts of a representation (206) are stored.
+    pub partial: bool,
+    /// The answer to a QUERY with longer content is not stored, in bytes; 0 stores none.
+    pub query_max_body: u64,
+    /// What is done with a client's condition where nothing is stored.
+    pub preconditions: Preconditions,
+    /// Whether the upstream is asked about the stored variants where none is for the request.
+    pub offer_variants: bool,
+    /// Whether `No-Vary-Search` widens reuse.
+    pub no_vary_search: bool,
     /// What responses are purged by together.
     pub tags: TagSettings,
+    /// Whether `Cache-Status` tells the cache key.
+    pub status_key: bool,
+    /// Fields that speak to caches like this one.
+    pub targeted: TargetedSettings,
     /// What unsafe requests make invalid beside their URL: all of `[[invalidate]]`.
     pub invalidate: Arc<[InvalidateRule]>,
+    /// Whether answers that are not stored here are followed, to tell what storing them would save.
+    pub ghost: bool,
+}
+
+impl CacheSettings {
+    /// Whether requests are answered from what is stored, and anything is stored.
+    pub fn is_applied(&self) -> bool {
+        self.enabled && self.mode == Mode::Apply
+    }
+
+    /// Whether what would be done is counted, and nothing is.
+    pub fn is_observed(&self) -> bool {
+        self.enabled && self.mode == Mode::Observe
+    }
 }
 
 /// See [`CacheSettings::heuristic`].
@@ -105,10 +139,21 @@ pub enum ClientDirectives {
     Ignore,
 }
 
+/// See [`CacheSettings::preconditions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Preconditions {
+    /// It goes upstream as it is; a 304 to it is for that client alone.
+    Forward,
+    /// The whole is fetched and stored, and the condition is judged here.
+    Fetch,
+}
+
 impl Default for CacheSettings {
     fn default() -> Self {
         Self {
             enabled: true,
+            mode: Mode::Apply,
             max_body: 8 << 20,
             heuristic: Heuristic {
                 enabled: true,
@@ -127,8 +172,16 @@ impl Default for CacheSettings {
             variants: 16,
             client_directives: ClientDirectives::Respect,
             range_fill_max: 1 << 20,
+            partial: true,
+            query_max_body: 64 << 10,
+            preconditions: Preconditions::Forward,
+            offer_variants: true,
+            no_vary_search: true,
             tags: TagSettings::default(),
+            status_key: false,
+            targeted: TargetedSettings::default(),
             invalidate: Arc::default(),
+            ghost: true,
         }
     }
 }
@@ -139,6 +192,8 @@ impl Default for CacheSettings {
 pub(crate) struct WrittenCache {
     /// Off forwards everything and stores nothing.
     enabled: bool,
+    /// Whether what is decided is done, or counted only.
+    mode: Mode,
     /// Longer bodies are not stored.
     max_body: Size,
     /// Freshness lifetime where the upstream says nothing, or "none".
@@ -162,6 +217,16 @@ pub(crate) struct WrittenCache {
     variants: usize,
     /// A `Range` request on a miss fetches the whole if it is known to be at most this.
     range_fill_max: SizeOrZero,
+    /// Whether parts of a representation (206) are stored, answer ranges within them, and are put together.
+    partial: bool,
+    /// The answer to a QUERY with longer content is not stored; "0B" stores none (RFC 10008).
+    query_max_body: SizeOrZero,
+    /// What is done with a client's condition where nothing is stored.
+    preconditions: Preconditions,
+    /// Whether the upstream is asked about the stored variants where none is for the request (RFC 9111 §4.1).
+    offer_variants: bool,
+    /// Whether the upstream's `No-Vary-Search` widens reuse: queries that it says to be equal are.
+    no_vary_search: bool,
     /// Freshness where the upstream gives `Last-Modified` only (RFC 9111 §4.2.2).
     heuristic: WrittenHeuristic,
     /// What makes two requests the same.
@@ -170,8 +235,14 @@ pub(crate) struct WrittenCache {
     collapse: WrittenCollapse,
     /// Names that responses are purged by together.
     tags: WrittenTags,
+    /// Whether `Cache-Status` tells the cache key.
+    status_key: bool,
+    /// Fields that speak to caches like this one alone (RFC 9213).
+    targeted: WrittenTargeted,
     /// What the cache may use, all routes together; in `[cache]` only.
     memory: WrittenMemory,
+    /// Follows what is not stored, to tell what storing it would save.
+    ghost: WrittenGhost,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -229,6 +300,7 @@ impl Default for WrittenCache {
         let settings = CacheSettings::default();
         Self {
             enabled: settings.enabled,
+            mode: settings.mode,
             max_body: Size(settings.max_body),
             ttl: PeriodOrNone(settings.ttl),
             force_ttl: PeriodOrNone(settings.force_ttl),
@@ -240,11 +312,19 @@ impl Default for WrittenCache {
             client_directives: settings.client_directives,
             variants: settings.variants,
             range_fill_max: SizeOrZero(settings.range_fill_max),
+            partial: settings.partial,
+            query_max_body: SizeOrZero(settings.query_max_body),
+            preconditions: settings.preconditions,
+            offer_variants: settings.offer_variants,
+            no_vary_search: settings.no_vary_search,
             heuristic: WrittenHeuristic::default(),
             key: WrittenKey::default(),
             collapse: WrittenCollapse::default(),
             tags: WrittenTags::default(),
+            status_key: settings.status_key,
+            targeted: WrittenTargeted::default(),
             memory: WrittenMemory::default(),
+            ghost: WrittenGhost::default(),
         }
     }
 }
@@ -300,9 +380,15 @@ impl WrittenCache {
         self.memory.size.0
     }
 
+    /// Keys that are followed, all routes together.
+    pub(crate) fn ghost_keys(&self) -> usize {
+        self.ghost.keys
+    }
+
     /// The rules; `site` is the table that problems belong to, whose keys may be another's.
     pub(crate) fn check(&self, site: &Site<'_>) -> CacheSettings {
         self.check_sharing(site);
+        self.mode.check(self.enabled, site);
         if site.key("max_body").is_written() && self.max_body.0 > self.memory() {
             site.key("max_body").warning(
                 format!(
@@ -314,6 +400,7 @@ impl WrittenCache {
         }
         CacheSettings {
             enabled: self.enabled,
+            mode: self.mode,
             max_body: self.max_body.0,
             heuristic: Heuristic {
                 enabled: self.heuristic.enabled,
@@ -341,9 +428,17 @@ impl WrittenCache {
             variants: self.variants,
             client_directives: self.client_directives,
             range_fill_max: self.range_fill_max.0,
+            partial: self.partial,
+            query_max_body: self.query_max_body.0,
+            preconditions: self.preconditions,
+            offer_variants: self.offer_variants,
+            no_vary_search: self.no_vary_search,
             tags: self.tags.check(),
+            status_key: self.status_key,
+            targeted: self.targeted.check(&site.key("targeted")),
             // One list for all routes, added where that is checked.
             invalidate: Arc::default(),
+            ghost: self.ghost.enabled,
         }
     }
 
@@ -380,85 +475,6 @@ impl WrittenCache {
 
 fn texts<T: fmt::Display>(list: &[T]) -> Vec<String> {
     list.iter().map(T::to_string).collect()
-}
-
-/// A field's name, lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FieldName(String);
-
-/// A cookie's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CookieName(String);
-
-/// A query parameter's name, or its beginning and a `*`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ParameterName(String);
-
-text_form!(FieldName, CookieName, ParameterName);
-
-impl Text for FieldName {
-    const FORMAT: &'static str = "field-name";
-    const MEANING: &'static str = "a header field's name";
-    const EXAMPLES: &'static [&'static str] = &["accept-language", "x-tenant"];
-
-    fn parse(text: &str) -> Result<Self, Fault> {
-        token(text).map(|name| Self(name.to_ascii_lowercase()))
-    }
-}
-
-impl Text for CookieName {
-    const FORMAT: &'static str = "cookie-name";
-    const MEANING: &'static str = "a cookie's name";
-    const EXAMPLES: &'static [&'static str] = &["lang"];
-
-    fn parse(text: &str) -> Result<Self, Fault> {
-        token(text).map(|name| Self(name.to_owned()))
-    }
-}
-
-impl Text for ParameterName {
-    const FORMAT: &'static str = "query-parameter";
-    const MEANING: &'static str = "a query parameter";
-    const EXAMPLES: &'static [&'static str] = &["utm_*", "fbclid"];
-
-    fn parse(text: &str) -> Result<Self, Fault> {
-        let name = text.strip_suffix('*').unwrap_or(text);
-        let stray = |c: char| c.is_control() || "*&=#?".contains(c);
-        if text.is_empty() || name.contains(stray) {
-            let help = "write the name as it stands in the query; a `*` may be last";
-            return Err(Fault::new("is not the name of a query parameter", help));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for FieldName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for CookieName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for ParameterName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A token (RFC 9110 §5.6.2).
-pub(crate) fn token(text: &str) -> Result<&str, Fault> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_token) {
-        Ok(text)
-    } else {
-        let help = "write letters, digits and any of !#$%&'*+-.^_`|~";
-        Err(Fault::new("is not a name", help))
-    }
 }
 
 /// 64 MiB: some ten thousand pages; a sidecar should not outweigh its app.

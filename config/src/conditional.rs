@@ -3,11 +3,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::mode::Mode;
+use crate::site::Site;
+
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConditionalSettings {
     /// Off leaves preconditions and ranges to the upstream.
     pub enabled: bool,
+    /// Whether 304 and 206 are given, or only counted.
+    pub mode: Mode,
     /// Ranges in one request; more are answered with the whole representation (RFC 9110 §14.2).
     pub ranges: usize,
 }
@@ -16,6 +21,7 @@ impl Default for ConditionalSettings {
     fn default() -> Self {
         Self {
             enabled: true,
+            mode: Mode::Apply,
             ranges: 16,
         }
     }
@@ -27,6 +33,8 @@ impl Default for ConditionalSettings {
 pub(crate) struct WrittenConditional {
     /// Off leaves preconditions and ranges to the upstream.
     enabled: bool,
+    /// Whether what is decided is done, or counted only.
+    mode: Mode,
     /// Ranges in one request; more are answered with the whole (RFC 9110 §14.2).
     #[schemars(range(min = 1, max = 1000))]
     ranges: usize,
@@ -34,15 +42,25 @@ pub(crate) struct WrittenConditional {
 
 impl Default for WrittenConditional {
     fn default() -> Self {
-        let ConditionalSettings { enabled, ranges } = ConditionalSettings::default();
-        Self { enabled, ranges }
+        let ConditionalSettings {
+            enabled,
+            mode,
+            ranges,
+        } = ConditionalSettings::default();
+        Self {
+            enabled,
+            mode,
+            ranges,
+        }
     }
 }
 
 impl WrittenConditional {
-    pub(crate) fn check(&self) -> ConditionalSettings {
+    pub(crate) fn check(&self, site: &Site<'_>) -> ConditionalSettings {
+        self.mode.check(self.enabled, site);
         ConditionalSettings {
             enabled: self.enabled,
+            mode: self.mode,
             ranges: self.ranges,
         }
     }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::mode::Mode;
 use crate::site::Site;
 use crate::units::SizeOrZero;
 
@@ -11,6 +12,8 @@ use crate::units::SizeOrZero;
 pub struct ContentCodingSettings {
     /// Off passes content as the upstream coded it.
     pub enabled: bool,
+    /// Whether content is coded, or only counted that would be.
+    pub mode: Mode,
     /// What may be used; the order of preference is ours (semantics: stored br > zstd > gzip, on the fly zstd > br > gzip).
     pub codings: Codings,
     /// Shorter content is left alone, in bytes.
@@ -58,6 +61,7 @@ impl Default for ContentCodingSettings {
     fn default() -> Self {
         Self {
             enabled: true,
+            mode: Mode::Apply,
             codings: Codings {
                 br: true,
                 zstd: true,
@@ -76,6 +80,8 @@ impl Default for ContentCodingSettings {
 pub(crate) struct WrittenContentCoding {
     /// Off passes content as the upstream coded it.
     enabled: bool,
+    /// Whether what is decided is done, or counted only.
+    mode: Mode,
     /// What may be used; the order says nothing, the best for each answer is chosen.
     codings: Vec<WrittenCoding>,
     /// Shorter content is left alone.
@@ -108,6 +114,7 @@ impl Default for WrittenContentCoding {
         ];
         Self {
             enabled: settings.enabled,
+            mode: settings.mode,
             codings: all
                 .into_iter()
                 .filter_map(|(used, coding)| used.then_some(coding))
@@ -121,6 +128,7 @@ impl Default for WrittenContentCoding {
 
 impl WrittenContentCoding {
     pub(crate) fn check(&self, site: &Site<'_>) -> ContentCodingSettings {
+        self.mode.check(self.enabled, site);
         let has = |coding| self.codings.contains(&coding);
         if self.enabled && self.codings.is_empty() && site.key("codings").is_written() {
             let help = "write `enabled = false` to code nothing";
@@ -134,6 +142,7 @@ impl WrittenContentCoding {
         }
         ContentCodingSettings {
             enabled: self.enabled,
+            mode: self.mode,
             codings: Codings {
                 br: has(WrittenCoding::Br),
                 zstd: has(WrittenCoding::Zstd),

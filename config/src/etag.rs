@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::mode::Mode;
+use crate::site::Site;
 use crate::units::Size;
 
 /// See the module.
@@ -10,6 +12,8 @@ use crate::units::Size;
 pub struct EtagSettings {
     /// Off leaves answers without a tag as they are.
     pub enabled: bool,
+    /// Whether tags are made, or only counted.
+    pub mode: Mode,
     /// Longer bodies pass untagged, in bytes.
     pub max_body: usize,
     /// Weak unless `If-Range` matters more than `If-Match` going wrong.
@@ -32,6 +36,7 @@ impl Default for EtagSettings {
     fn default() -> Self {
         Self {
             enabled: true,
+            mode: Mode::Apply,
             max_body: 1 << 20,
             strength: Strength::Weak,
             min_useful: 0.01,
@@ -45,6 +50,8 @@ impl Default for EtagSettings {
 pub(crate) struct WrittenEtag {
     /// Off leaves answers without a tag as they are.
     enabled: bool,
+    /// Whether what is decided is done, or counted only.
+    mode: Mode,
     /// Longer bodies pass untagged; up to this an answer is held back until it is whole.
     max_body: Size,
     /// Weak unless `If-Range` matters more than `If-Match` going wrong.
@@ -59,6 +66,7 @@ impl Default for WrittenEtag {
         let settings = EtagSettings::default();
         Self {
             enabled: settings.enabled,
+            mode: settings.mode,
             max_body: Size(settings.max_body as u64),
             strength: settings.strength,
             min_useful: settings.min_useful,
@@ -67,9 +75,11 @@ impl Default for WrittenEtag {
 }
 
 impl WrittenEtag {
-    pub(crate) fn check(&self) -> EtagSettings {
+    pub(crate) fn check(&self, site: &Site<'_>) -> EtagSettings {
+        self.mode.check(self.enabled, site);
         EtagSettings {
             enabled: self.enabled,
+            mode: self.mode,
             max_body: self.max_body.in_memory(),
             strength: self.strength,
             min_useful: self.min_useful,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::token;
+use crate::names::token;
 use crate::site::Site;
 use crate::units::{Fault, Text, text_form};
 
@@ -21,6 +21,8 @@ pub struct ForwardingSettings {
     pub host: ForwardedHost,
     /// The pseudonym in `Via`, by which a loop is noticed.
     pub name: String,
+    /// Whether interim responses (103 and other 1xx) are passed on.
+    pub interim: bool,
 }
 
 /// The `Host` that the upstream sees.
@@ -50,6 +52,8 @@ impl Default for ForwardingSettings {
             trust_unix: false,
             host: ForwardedHost::default(),
             name: "pillion".to_owned(),
+            // "A proxy MUST forward 1xx responses" (RFC 9110 §15.2).
+            interim: true,
         }
     }
 }
@@ -66,6 +70,8 @@ pub(crate) struct WrittenForwarding {
     host: ForwardedHost,
     /// The pseudonym in `Via`; a request that comes back with it is a loop, so each hop needs its own.
     name: Pseudonym,
+    /// Whether interim responses (103 and other 1xx) are passed on, where both sides speak HTTP/1.1.
+    interim: bool,
 }
 
 impl Default for WrittenForwarding {
@@ -76,6 +82,7 @@ impl Default for WrittenForwarding {
             trust_unix: settings.trust_unix,
             host: settings.host,
             name: Pseudonym(settings.name),
+            interim: settings.interim,
         }
     }
 }
@@ -95,6 +102,7 @@ impl WrittenForwarding {
             trust_unix: self.trust_unix,
             host: self.host,
             name: self.name.0.clone(),
+            interim: self.interim,
         }
     }
 }

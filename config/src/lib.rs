@@ -22,16 +22,20 @@ pub mod forwarding;
 pub mod invalidate;
 pub mod limits;
 pub mod listen;
+pub mod mode;
 pub mod request_log;
 pub mod respond;
 pub mod route;
 pub mod tags;
+pub mod targeted;
 pub mod upstream;
 
 mod conform;
 mod document;
 mod expand;
+mod ghost;
 mod load;
+mod names;
 mod nearest;
 mod pattern;
 mod print;
@@ -72,6 +76,8 @@ pub struct Settings {
     pub respond: Arc<respond::RespondSettings>,
     /// What the whole cache may use; its rules are each route's.
     pub cache_memory: u64,
+    /// Keys that are followed where nothing is stored, all routes together.
+    pub ghost_keys: usize,
     /// By name; at least one.
     pub upstreams: BTreeMap<Arc<str>, Arc<upstream::UpstreamSettings>>,
     /// Most specific first; the last one takes everything.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fmt::Write;
 
-use crate::cache::token;
+use crate::names::token;
 use crate::route::{HostPattern, Pattern, Segment};
 use crate::site::Site;
 use crate::units::{Fault, Text, text_form};

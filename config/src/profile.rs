@@ -95,6 +95,9 @@ memory = { size = "32MiB" }
 heuristic = { enabled = false }
 # A range is the app's to answer until it sent the whole.
 range_fill_max = "0B"
+query_max_body = "0B"
+offer_variants = false
+no_vary_search = false
 
 [content_coding]
 # Answers to credentials are never coded: the only full cure for BREACH.

@@ -113,6 +113,11 @@ impl WrittenRoute {
             let help = "write `memory` in [cache]";
             memory.problem("the cache's memory is one for all routes", help);
         }
+        let keys = site.key("cache").key("ghost").key("keys");
+        if keys.written().is_some() {
+            let help = "write `ghost = { keys = … }` in [cache]";
+            keys.problem("the keys that are followed are those of all routes", help);
+        }
         RouteSettings {
             name: self.pattern.text.as_str().into(),
             pattern,
@@ -122,9 +127,9 @@ impl WrittenRoute {
                 .as_ref()
                 .map(|prefix| prefix.0.as_str().into()),
             cache: Arc::new(self.cache.check(&site.key("cache"))),
-            conditional: self.conditional.check(),
+            conditional: self.conditional.check(&site.key("conditional")),
             content_coding: self.content_coding.check(&site.key("content_coding")),
-            etag: self.etag.check(),
+            etag: self.etag.check(&site.key("etag")),
         }
     }
 }

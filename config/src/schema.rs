@@ -206,9 +206,9 @@ static TEXT_FORMS: &[TextForm] = &[
     TextForm::of::<crate::pattern::Prefix>(),
     TextForm::of::<crate::forwarding::Network>(),
     TextForm::of::<crate::forwarding::Pseudonym>(),
-    TextForm::of::<crate::cache::FieldName>(),
-    TextForm::of::<crate::cache::CookieName>(),
-    TextForm::of::<crate::cache::ParameterName>(),
+    TextForm::of::<crate::names::FieldName>(),
+    TextForm::of::<crate::names::CookieName>(),
+    TextForm::of::<crate::names::ParameterName>(),
 ];
 
 /// The tables, other than `except`, that have this key: for whoever wrote it in the wrong one.

@@ -109,6 +109,7 @@ impl Written {
             request_log: self.request_log.check(&site.key("request_log")),
             respond: Arc::new(self.respond.check(&site.key("respond"))),
             cache_memory: self.cache.memory(),
+            ghost_keys: self.cache.ghost_keys(),
             upstreams,
             routes,
         }
@@ -207,9 +208,9 @@ impl Written {
             upstream: upstream.unwrap_or_default(),
             strip_prefix: None,
             cache: Arc::new(self.cache.check(&site.key("cache"))),
-            conditional: self.conditional.check(),
+            conditional: self.conditional.check(&site.key("conditional")),
             content_coding: self.content_coding.check(&site.key("content_coding")),
-            etag: self.etag.check(),
+            etag: self.etag.check(&site.key("etag")),
         }
     }
 }

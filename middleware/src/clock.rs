@@ -21,8 +21,16 @@ pub fn timer_now() -> tokio::time::Instant {
 /// Tells the time: the system's, or one that a test moves by hand.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    /// Nanoseconds that a test has added; none in production, so that no read shares memory.
-    skipped: Option<Arc<AtomicU64>>,
+    /// What a test has done to it; nothing in production, so that no read shares memory.
+    moved: Option<Arc<Moved>>,
+}
+
+#[derive(Debug, Default)]
+struct Moved {
+    /// Where it stands still; else it runs with the system's.
+    stands: Option<Now>,
+    /// Nanoseconds that were added.
+    skipped: AtomicU64,
 }
 
 impl Clock {
@@ -34,7 +42,29 @@ impl Clock {
     /// The system's clock plus whatever [`advance`](Self::advance) has added; for tests.
     pub fn adjustable() -> Self {
         Self {
-            skipped: Some(Arc::default()),
+            moved: Some(Arc::default()),
+        }
+    }
+
+    /// A clock that stands still between calls of [`advance`](Self::advance); for tests that are to
+    /// be the same in every run.
+    pub fn standing() -> Self {
+        Self {
+            moved: Some(Arc::new(Moved {
+                stands: Some(Self::system().now()),
+                skipped: AtomicU64::new(0),
+            })),
+        }
+    }
+
+    /// The same, standing at `wall` at first.
+    pub fn standing_at(wall: SystemTime) -> Self {
+        let mono = Self::system().mono();
+        Self {
+            moved: Some(Arc::new(Moved {
+                stands: Some(Now { wall, mono }),
+                skipped: AtomicU64::new(0),
+            })),
         }
     }
 
@@ -43,19 +73,22 @@ impl Clock {
     /// # Panics
     /// On the system's clock.
     pub fn advance(&self, step: Duration) {
-        let skipped = self
-            .skipped
+        let moved = self
+            .moved
             .as_ref()
             .expect("only an adjustable clock is advanced");
         let step = u64::try_from(step.as_nanos()).expect("a step of less than 500 years");
-        skipped.fetch_add(step, Ordering::SeqCst);
+        moved.skipped.fetch_add(step, Ordering::SeqCst);
     }
 
     /// Both clocks, now.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Now {
         Now {
-            wall: SystemTime::now() + self.skipped(),
+            wall: match self.stands() {
+                Some(at) => at.wall,
+                None => SystemTime::now(),
+            } + self.skipped(),
             mono: self.mono(),
         }
     }
@@ -63,13 +96,21 @@ impl Clock {
     /// The clock for measuring and deadlines alone: half the cost of both.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn mono(&self) -> Instant {
-        Instant::now() + self.skipped()
+        let mono = match self.stands() {
+            Some(at) => at.mono,
+            None => Instant::now(),
+        };
+        mono + self.skipped()
+    }
+
+    fn stands(&self) -> Option<Now> {
+        self.moved.as_ref()?.stands
     }
 
     fn skipped(&self) -> Duration {
-        match &self.skipped {
+        match &self.moved {
             None => Duration::ZERO,
-            Some(nanos) => Duration::from_nanos(nanos.load(Ordering::SeqCst)),
+            Some(moved) => Duration::from_nanos(moved.skipped.load(Ordering::SeqCst)),
         }
     }
 }

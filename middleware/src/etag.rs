@@ -29,6 +29,7 @@
 //! # }).expect("an answer");
 //! ```
 
+mod observing;
 mod usefulness;
 
 use std::sync::Arc;
@@ -41,11 +42,12 @@ use http::header::{
     TRAILER,
 };
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use tower::{Layer, Service};
 
 use crate::body::{Buffered, Patience};
+use crate::etag::observing::Observer;
 use crate::etag::usefulness::Usefulness;
 use crate::fields::entity_tag;
 use crate::fields::list;
@@ -78,6 +80,8 @@ pub struct Etag<S> {
     metrics: Metrics,
     /// Shared by the clones of one core's stack, so nothing else writes it.
     usefulness: Arc<Usefulness>,
+    /// Tells what would be tagged, where that is only observed; shared likewise.
+    observer: Observer,
 }
 
 impl<S> Layer<S> for EtagLayer {
@@ -89,6 +93,7 @@ impl<S> Layer<S> for EtagLayer {
             settings: self.settings,
             metrics: self.metrics.clone(),
             usefulness: Arc::default(),
+            observer: Observer::new(&self.metrics),
         }
     }
 }
@@ -106,13 +111,22 @@ impl<S: Inner> Service<Request> for Etag<S> {
         if !self.settings.enabled || request.method() != Method::GET {
             return self.inner.call(request);
         }
-        let asked: Vec<_> = request
-            .headers()
-            .get_all(IF_NONE_MATCH)
-            .iter()
-            .cloned()
-            .collect();
-        make_way_for_date(request.headers_mut());
+        if !self.settings.mode.is_apply() {
+            let observing = self.observer.begin(&request, self.settings);
+            let answer = self.inner.call(request);
+            return answer.change(move |result| {
+                if let Ok(response) = result {
+                    observing.see(response);
+                }
+            });
+        }
+        let asked = lines(request.headers());
+        if !asked.is_empty() {
+            make_way_for_date(request.headers_mut());
+        }
+        if !self.usefulness.is_worth_trying() {
+            return self.inner.call(request);
+        }
         let tagging = Tagging {
             settings: self.settings,
             metrics: self.metrics.clone(),
@@ -127,6 +141,11 @@ impl<S: Inner> Service<Request> for Etag<S> {
     }
 }
 
+/// The lines of `If-None-Match`.
+fn lines(fields: &HeaderMap) -> Vec<HeaderValue> {
+    fields.get_all(IF_NONE_MATCH).iter().cloned().collect()
+}
+
 /// What is needed to tag the answer to one GET.
 struct Tagging {
     settings: EtagSettings,
@@ -139,7 +158,7 @@ struct Tagging {
 impl Tagging {
     /// Tags at once what is here already and short.
     fn of(self, response: Response) -> ResponseFuture {
-        if !self.may_tag(&response) || !self.usefulness.is_worth_trying() {
+        if !may_tag(&response, self.settings.max_body) {
             return ResponseFuture::ready(Ok(response));
         }
         let here = response.body().as_whole();
@@ -153,10 +172,7 @@ impl Tagging {
 
     async fn read(self, response: Response) -> Result<Response> {
         let (mut head, body) = response.into_parts();
-        let patience = match head.headers.contains_key(CONTENT_LENGTH) {
-            true => IN_SIGHT,
-            false => OPEN_ENDED,
-        };
+        let patience = patience(&head.headers);
         let buffered = body.buffer_promptly(self.settings.max_body, patience);
         let body = match buffered.await? {
             Buffered::Whole(content) => {
@@ -181,18 +197,6 @@ impl Tagging {
         self.metrics.count(Event::EtagMade);
     }
 
-    /// What lacks a tag, may be kept by somebody, and is worth reading.
-    fn may_tag(&self, response: &Response) -> bool {
-        let fields = response.headers();
-        let least = response.body().size_hint().lower();
-        response.status() == StatusCode::OK
-            && !fields.contains_key(ETAG)
-            && !fields.contains_key(TRAILER)
-            && usize::try_from(least).is_ok_and(|least| least <= self.settings.max_body)
-            && !is_live_stream(fields)
-            && directive(fields, "no-store").is_none()
-    }
-
     fn has_asked_for(&self, tag: &HeaderValue) -> bool {
         self.asked
             .iter()
@@ -201,6 +205,26 @@ impl Tagging {
 
     fn learn(&self, useful: bool) {
         self.usefulness.learn(useful, self.settings.min_useful);
+    }
+}
+
+/// What lacks a tag, may be kept by somebody, and is worth reading.
+fn may_tag(response: &Response, max_body: usize) -> bool {
+    let fields = response.headers();
+    let least = response.body().size_hint().lower();
+    response.status() == StatusCode::OK
+        && !fields.contains_key(ETAG)
+        && !fields.contains_key(TRAILER)
+        && usize::try_from(least).is_ok_and(|least| least <= max_body)
+        && !is_live_stream(fields)
+        && directive(fields, "no-store").is_none()
+}
+
+/// How long a head may wait for its content.
+fn patience(fields: &HeaderMap) -> Patience {
+    match fields.contains_key(CONTENT_LENGTH) {
+        true => IN_SIGHT,
+        false => OPEN_ENDED,
     }
 }
 
@@ -231,7 +255,12 @@ fn returns_are_seen(fields: &HeaderMap) -> bool {
             || lasts("s-maxage")
             || fields.contains_key(EXPIRES)
             || fields.contains_key(LAST_MODIFIED)
-            || fields.contains_key(CDN_CACHE_CONTROL))
+            || fields.keys().any(|name| is_targeted(name.as_str())))
+}
+
+/// Whether a field gives lifetimes to some caches only (RFC 9213 §2).
+fn is_targeted(name: &str) -> bool {
+    name.ends_with("-cache-control") || name == "surrogate-control"
 }
 
 /// The value of a directive of `Cache-Control`, empty if it has none. As much as this part needs to
@@ -266,7 +295,6 @@ fn half(hasher: &blake3::Hasher) -> u128 {
     u128::from_be_bytes(half)
 }
 
-const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 /// Bytes hashed in one go.
 const SLICE: usize = 64 << 10;
 /// For a body without a declared length, which may turn out to be a stream: its head is held for no

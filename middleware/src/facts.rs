@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
+use crate::metrics::Event;
 use crate::{ErrorKind, Request, Response};
 
 /// Downward: written by the listener, completed by the forwarding layer.
@@ -29,9 +30,11 @@ pub struct RequestFacts {
     pub client: Option<IpAddr>,
     /// The W3C trace that this request belongs to; `None` until the forwarding layer has run.
     pub trace: Option<TraceParent>,
-    /// What we call ourselves in `Via` towards the upstream, so that a loop is noticed; `None` until
-    /// the forwarding layer has run. Each core has its own copy.
-    pub pseudonym: Option<Arc<str>>,
+    /// Our entry in `Via` towards the upstream, by which a loop is noticed; `None` until the
+    /// forwarding layer has run. Each core has its own copy.
+    pub via: Option<HeaderValue>,
+    /// Where interim responses go; `None` where the client cannot be sent any.
+    pub interim: Option<InterimSink>,
 }
 
 impl RequestFacts {
@@ -44,9 +47,38 @@ impl RequestFacts {
             scheme,
             client: peer.address(),
             trace: None,
-            pseudonym: None,
+            via: None,
+            interim: None,
         }
     }
+}
+
+/// The way of interim responses (RFC 9110 §15.2) to the one client that made a request.
+#[derive(Clone, Debug)]
+pub struct InterimSink {
+    connection: Arc<dyn TakesInterim>,
+    request: u32,
+}
+
+impl InterimSink {
+    /// For the request that `connection` knows by this number.
+    pub fn new(connection: Arc<dyn TakesInterim>, request: u32) -> Self {
+        Self {
+            connection,
+            request,
+        }
+    }
+
+    /// Sends a whole head as HTTP/1.1 writes it, its empty line included.
+    pub fn send(&self, head: &[u8]) {
+        self.connection.take(self.request, head);
+    }
+}
+
+/// A client's connection that can be sent interim responses.
+pub trait TakesInterim: Send + Sync + fmt::Debug {
+    /// Takes the head of one, or lets it go: where `request` has had its answer, or too many.
+    fn take(&self, request: u32, head: &[u8]);
 }
 
 /// The other end of a connection.
@@ -118,21 +150,40 @@ impl RequestId {
     pub fn value(&self) -> Option<HeaderValue> {
         match self {
             Self::Kept(id) => HeaderValue::from_str(id).ok(),
-            Self::Made(id) => HeaderValue::from_bytes(&hex::<32>(*id)).ok(),
+            Self::Made(id) => {
+                let (high, low) = halves(*id);
+                HeaderValue::from_bytes([hex(high), hex(low)].as_flattened()).ok()
+            }
         }
     }
 }
 
-/// The last `N` hexadecimal digits of `number`. By hand: the formatting machinery costs more than
-/// all else that a hit does with a request's name.
-pub(crate) fn hex<const N: usize>(number: u128) -> [u8; N] {
-    std::array::from_fn(|place| {
-        let nibble = (number >> (4 * (N - 1 - place))) & 0xf;
-        HEX[nibble as usize]
-    })
+/// The hexadecimal digits of `number`. By hand: the formatting machinery costs more than all else that
+/// a hit does with a request's name.
+pub(crate) fn hex(number: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    let (high, low) = digits.split_at_mut(8);
+    high.copy_from_slice(&eight_digits(number >> 32));
+    low.copy_from_slice(&eight_digits(number & 0xffff_ffff));
+    digits
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// Of 32 bits, all at once: each digit has a byte of a word to itself.
+fn eight_digits(number: u64) -> [u8; 8] {
+    let pairs = (number << 16 | number) & 0x0000_ffff_0000_ffff;
+    let bytes = (pairs << 8 | pairs) & 0x00ff_00ff_00ff_00ff;
+    let values = (bytes << 4 | bytes) & 0x0f0f_0f0f_0f0f_0f0f;
+    // One in the byte of each digit over nine: these are letters, which come 39 places later.
+    let letters = (values + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    (values + 0x3030_3030_3030_3030 + letters * 39).to_be_bytes()
+}
+
+/// The two halves of `number`.
+pub(crate) fn halves(number: u128) -> (u64, u64) {
+    let [high, low] = [number >> 64, number & u128::from(u64::MAX)];
+    let half = |half| u64::try_from(half).expect("half of 128 bits are 64");
+    (half(high), half(low))
+}
 
 /// Names the request, on both sides.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -164,6 +215,32 @@ pub struct ResponseFacts {
     /// What a trusted peer said of the request, where one did: for the log, which stands above the
     /// layer that believes it.
     pub told: Option<Told>,
+    /// What features that only observe would have done.
+    pub observed: Observed,
+}
+
+/// What features with `mode = "observe"` would have done with an answer, for log and metrics: nothing
+/// of it reaches the client. `None` for those that are on or off, or would have done nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The cache.
+    pub cache: Option<Event>,
+    /// Preconditions and ranges.
+    pub conditional: Option<Event>,
+    /// Content codings.
+    pub content_coding: Option<Event>,
+    /// Entity tags, where it is known with the head; they are counted when content has ended.
+    pub etag: Option<Event>,
+}
+
+impl Observed {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        cache: None,
+        conditional: None,
+        content_coding: None,
+        etag: None,
+    };
 }
 
 /// What a trusted peer says of a request.
@@ -255,4 +332,25 @@ pub fn of_request(request: &Request) -> &RequestFacts {
 /// The facts of `response`, empty if there were none.
 pub fn of_response(response: &mut Response) -> &mut ResponseFacts {
     response.extensions_mut().get_or_insert_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn digits_are_those_of_fmt(number in any::<u64>()) {
+            let digits = hex(number);
+            prop_assert_eq!(str::from_utf8(&digits).unwrap(), format!("{number:016x}"));
+        }
+
+        #[test]
+        fn a_name_is_written_as_it_is_displayed(number in any::<u128>()) {
+            let id = RequestId::Made(number);
+            prop_assert_eq!(id.value().unwrap(), id.to_string());
+        }
+    }
 }

@@ -69,6 +69,14 @@ impl ResponseFuture {
         }
     }
 
+    /// The answer where it lies, if it is there already.
+    pub fn as_ready(&mut self) -> Option<&mut Result<Response>> {
+        match &mut self.0 {
+            State::Ready(result) => result.as_mut(),
+            State::Pending(_) => None,
+        }
+    }
+
     /// The answer if it is there already, else the future back.
     ///
     /// # Errors

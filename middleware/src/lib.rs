@@ -14,6 +14,7 @@ pub mod conditional;
 pub mod content_coding;
 pub mod error;
 pub mod etag;
+pub mod explanation;
 pub mod facts;
 pub mod fields;
 pub mod forwarding;

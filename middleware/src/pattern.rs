@@ -17,34 +17,41 @@
 //! ```
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use config::route::{HostPattern, Pattern, Segment};
+use http::HeaderMap;
 use http::header::HOST;
 
 use crate::Request;
 
-/// What of a request the patterns look at.
+/// What of a request the patterns look at. Brought into form when the first of them does: many a
+/// table has one route, which takes everything.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     method: &'a str,
-    host: &'a str,
-    path: Cow<'a, str>,
+    host: Host<'a>,
+    /// As sent.
+    path: &'a str,
+    normal_path: OnceCell<Cow<'a, str>>,
 }
 
 impl<'a> Wanted<'a> {
     /// Of a request behind the forwarding layer.
     pub fn of(request: &'a Request) -> Self {
-        let host = request.headers().get(HOST);
-        let host = host.and_then(|host| host.to_str().ok()).unwrap_or("");
-        Self::new(request.method().as_str(), host, request.uri().path())
+        Self {
+            host: Host::Field(request.headers()),
+            ..Self::new(request.method().as_str(), "", request.uri().path())
+        }
     }
 
     /// Of its parts; a port of `host` does not count.
     pub fn new(method: &'a str, host: &'a str, path: &'a str) -> Self {
         Self {
             method,
-            host: without_port(host),
-            path: normal_path(path),
+            host: Host::Text(host),
+            path,
+            normal_path: OnceCell::new(),
         }
     }
 
@@ -52,7 +59,11 @@ impl<'a> Wanted<'a> {
     pub fn matches(&self, pattern: &Pattern) -> bool {
         (pattern.methods.is_empty() || pattern.methods.iter().any(|method| method == self.method))
             && host_matches(&pattern.host, self.host)
-            && path_matches(pattern, &self.path)
+            && (takes_all_paths(pattern) || path_matches(pattern, self.path()))
+    }
+
+    fn path(&self) -> &str {
+        self.normal_path.get_or_init(|| normal_path(self.path))
     }
 
     /// The placeholders of a pattern that [matches](Self::matches), and what stands in their places.
@@ -61,7 +72,7 @@ impl<'a> Wanted<'a> {
             Segment::Any(name) => Some((name.as_str(), found)),
             Segment::Literal(_) => None,
         };
-        let found = segments(&self.path);
+        let found = segments(self.path());
         let pairs = pattern.segments.iter().zip(found);
         pairs.filter_map(placeholder).collect()
     }
@@ -72,23 +83,44 @@ fn segments(path: &str) -> std::str::Split<'_, char> {
     path.strip_prefix('/').unwrap_or(path).split('/')
 }
 
-fn host_matches(pattern: &HostPattern, host: &str) -> bool {
-    match pattern {
-        HostPattern::Any => true,
-        HostPattern::Exact(name) => name.eq_ignore_ascii_case(host),
-        HostPattern::Below(domain) => host
-            .len()
-            .checked_sub(domain.len() + 1)
-            .and_then(|dot| host.split_at_checked(dot))
-            .and_then(|(below, rest)| Some((below, rest.strip_prefix('.')?)))
-            .is_some_and(|(below, rest)| !below.is_empty() && rest.eq_ignore_ascii_case(domain)),
+/// Where the host is to be read, as sent.
+#[derive(Clone, Copy, Debug)]
+enum Host<'a> {
+    Text(&'a str),
+    Field(&'a HeaderMap),
+}
+
+impl<'a> Host<'a> {
+    fn name(self) -> &'a str {
+        let text = match self {
+            Self::Text(text) => Some(text),
+            Self::Field(fields) => fields.get(HOST).and_then(|host| host.to_str().ok()),
+        };
+        without_port(text.unwrap_or(""))
     }
 }
 
-fn path_matches(pattern: &Pattern, path: &str) -> bool {
-    if pattern.open && pattern.segments.is_empty() {
-        return true;
+fn host_matches(pattern: &HostPattern, host: Host<'_>) -> bool {
+    match pattern {
+        HostPattern::Any => true,
+        HostPattern::Exact(name) => name.eq_ignore_ascii_case(host.name()),
+        HostPattern::Below(domain) => is_below(domain, host.name()),
     }
+}
+
+fn is_below(domain: &str, host: &str) -> bool {
+    host.len()
+        .checked_sub(domain.len() + 1)
+        .and_then(|dot| host.split_at_checked(dot))
+        .and_then(|(below, rest)| Some((below, rest.strip_prefix('.')?)))
+        .is_some_and(|(below, rest)| !below.is_empty() && rest.eq_ignore_ascii_case(domain))
+}
+
+fn takes_all_paths(pattern: &Pattern) -> bool {
+    pattern.open && pattern.segments.is_empty()
+}
+
+fn path_matches(pattern: &Pattern, path: &str) -> bool {
     let mut found = segments(path);
     for wanted in &pattern.segments {
         match (wanted, found.next()) {

@@ -5,6 +5,7 @@
 //! [`routing`] → the route's layers → [`upstream`], or [`tunnel`].
 
 pub mod admin;
+pub mod explain;
 pub mod logging;
 pub mod pipeline;
 pub mod routing;
@@ -54,6 +55,7 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
         clock,
         metrics: shared.metrics.clone(),
         limits: settings.limits,
+        interim: settings.forwarding.interim,
         signals: signals.clone(),
     };
     let front = {
@@ -62,6 +64,10 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
             let core = Core {
                 index,
                 metrics: shared.metrics.core(),
+                journal: settings
+                    .admin
+                    .is_some()
+                    .then(|| shared.cache.journal(settings.threads)),
             };
             pipeline::front_stack(&settings, &shared, &core)
         }
@@ -104,8 +110,9 @@ fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared,
         )
         .caused_by(error)
     })?;
-    let cache = SharedCache::new(
+    let cache = SharedCache::with_ghost(
         settings.cache_memory,
+        settings.ghost_keys,
         clock.clone(),
         tasks.clone(),
         &metrics,

@@ -46,7 +46,17 @@ pub fn front_stack(settings: &Settings, shared: &Shared, core: &Core) -> FrontSt
 }
 
 /// One route's way on one core.
-pub fn route_stack(route: &RouteSettings, shared: &Shared, upstream: Upstream) -> RouteStack {
+pub fn route_stack(
+    route: &RouteSettings,
+    shared: &Shared,
+    core: &Core,
+    upstream: Upstream,
+) -> RouteStack {
+    let cache = CacheLayer::new(route.cache.clone(), shared.cache.clone()).on_route(&route.name);
+    let cache = match &core.journal {
+        Some(journal) => cache.recorded(journal.clone(), route.name.clone()),
+        None => cache,
+    };
     ServiceBuilder::new()
         // 304 and 206 are judged on the representation the client would get, so: outermost.
         .layer(ConditionalLayer::new(route.conditional))
@@ -57,7 +67,7 @@ pub fn route_stack(route: &RouteSettings, shared: &Shared, upstream: Upstream) -
             &shared.metrics,
         ))
         // Answers, validates, collapses or forwards; background validation re-enters below this line.
-        .layer(CacheLayer::new(route.cache.clone(), shared.cache.clone()))
+        .layer(cache)
         // --- Below: only what the cache forwards. Costs here are paid once per stored response. ---
         .layer(EtagLayer::new(route.etag, &shared.metrics))
         // Balance → pooled connection → safe retry; here the target is rewritten, after the cache key was made.

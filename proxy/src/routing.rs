@@ -39,12 +39,12 @@ impl Router {
                 &route.upstream,
                 core.index,
                 route.strip_prefix.clone(),
-                settings.forwarding.host,
+                &settings.forwarding,
             );
             Route {
                 settings: route.clone(),
                 name: Arc::from(&*route.name),
-                stack: route_stack(route, shared, upstream.clone()),
+                stack: route_stack(route, shared, core, upstream.clone()),
                 tunnel: Tunnel::new(upstream, shared),
             }
         };

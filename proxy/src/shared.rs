@@ -1,6 +1,7 @@
 //! What outlives a reload, and what belongs to one core.
 
 use middleware::cache::SharedCache;
+use middleware::cache::journal::Journal;
 use middleware::clock::Clock;
 use middleware::metrics::{CoreMetrics, Metrics};
 use middleware::request_log::AccessLog;
@@ -37,4 +38,6 @@ pub struct Core {
     pub index: usize,
     /// Counters that this core alone writes.
     pub metrics: CoreMetrics,
+    /// Where this core alone writes what was decided; `None` where no admin listener could ask for it.
+    pub journal: Option<Journal>,
 }

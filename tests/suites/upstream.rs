@@ -117,8 +117,11 @@ async fn only_an_idempotent_request_on_a_dead_reused_connection_is_sent_again() 
         200,
         "a GET is sent again"
     );
+    let query = client.exchange(request(Method::QUERY, "/3", &[], "x"));
+    let query = query.await.expect("an answer");
+    assert_eq!(query.status, 200, "nor is a QUERY lost, content and all");
     let post = client
-        .exchange(request(Method::POST, "/3", &[], "x"))
+        .exchange(request(Method::POST, "/4", &[], "x"))
         .await
         .expect("an answer");
     assert_eq!(post.status, 502, "a POST is not");

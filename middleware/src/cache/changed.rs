@@ -4,7 +4,7 @@
 use config::invalidate::InvalidateRule;
 use http::{Method, Uri};
 
-use crate::cache::invalidate::also_changed;
+use crate::cache::invalidate::{also_changed, resolve};
 use crate::cache::key::Target;
 use crate::cache::shared::{Purge, SharedCache};
 use crate::facts::Scheme;
@@ -31,31 +31,40 @@ impl Changed {
         }
     }
 
-    /// Makes invalid what the request has changed, now that `response` says that it worked.
+    /// Makes invalid what the request has changed, now that `response` says that it worked: how many
+    /// purges the log counts for that.
     pub(crate) fn invalidate(
         &self,
         response: &Response,
         rules: &[InvalidateRule],
         shared: &SharedCache,
-    ) {
+    ) -> usize {
         let target = self.target(&self.uri);
-        shared.invalidate_target(target);
+        let mut purges = shared.invalidate_target(target);
         for other in also_changed(target, response.headers()) {
             if let Ok(uri) = other.parse() {
-                shared.invalidate_target(self.target(&uri));
+                purges += shared.invalidate_target(self.target(&uri));
             }
         }
         let groups = invalidated_groups(response.headers());
         if !groups.is_empty() {
-            shared.purge_groups(self.scheme, &self.authority, &groups, Purge::Hard);
+            purges += shared.purge_groups(self.scheme, &self.authority, &groups, Purge::Hard);
         }
         if !rules.is_empty() {
-            self.follow(rules, response, shared);
+            purges += self.follow(rules, response, shared);
         }
+        purges
+    }
+
+    /// Whether `reference`, relative to it, is the same URL.
+    pub(crate) fn is_same(&self, reference: &str) -> bool {
+        let own = self.uri.path_and_query().map_or("/", |own| own.as_str());
+        resolve(self.target(&self.uri), reference).as_deref() == Some(own)
     }
 
     /// What the operator's rules say of this request.
-    fn follow(&self, rules: &[InvalidateRule], response: &Response, shared: &SharedCache) {
+    fn follow(&self, rules: &[InvalidateRule], response: &Response, shared: &SharedCache) -> usize {
+        let mut purges = 0;
         let host = std::str::from_utf8(&self.authority).unwrap_or_default();
         let wanted = Wanted::new(self.method.as_str(), host, self.uri.path());
         let status = response.status().as_u16();
@@ -74,9 +83,10 @@ impl Changed {
                 names.dedup();
                 names
             };
-            shared.purge_tags(&spelled(&rule.tags), purge);
-            shared.purge_prefixes(None, &spelled(&rule.prefixes), purge);
+            purges += shared.purge_tags(&spelled(&rule.tags), purge);
+            purges += shared.purge_prefixes(None, &spelled(&rule.prefixes), purge);
         }
+        purges
     }
 
     fn target<'a>(&'a self, uri: &'a Uri) -> Target<'a> {

@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use config::cache::{CacheSettings, ClientDirectives};
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, IF_MATCH, IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
-    UPGRADE,
-};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use http_body::Body as _;
 
 use crate::Request;
@@ -17,6 +13,7 @@ use crate::cache::reason::Reason;
 use crate::cache::storable::Terms;
 use crate::facts::Fwd;
 use crate::fields::cache_control::RequestDirectives;
+use crate::fields::range::Span;
 
 /// What a request asks of the cache.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,42 +27,73 @@ pub(crate) struct Asked {
     /// Whether a field that is not part of the key may replace method or target (see [`overrides`]).
     /// Found out only on the way to the upstream: what is stored is safe to serve.
     pub(crate) is_overriding: bool,
+    /// What is meant of a stored response that has parts only, if it has that.
+    pub(crate) part: Option<Span>,
 }
 
 impl Asked {
     /// What `request` asks, or why it is not a matter for the cache.
     pub(crate) fn of(request: &Request, settings: &CacheSettings) -> Result<Self, (Fwd, Reason)> {
-        let is_head = request.method() == Method::HEAD;
-        if !settings.enabled {
+        if !settings.is_applied() {
             return Err((Fwd::Bypass, Reason::Disabled));
         }
-        if !is_head && request.method() != Method::GET {
+        Self::of_any(request, settings)
+    }
+
+    /// What `request` asks, or would ask if the cache were on.
+    pub(crate) fn of_any(
+        request: &Request,
+        settings: &CacheSettings,
+    ) -> Result<Self, (Fwd, Reason)> {
+        let is_head = request.method() == Method::HEAD;
+        let is_query = request.method() == Method::QUERY && settings.query_max_body > 0;
+        if is_query {
+            // Only content that is all here can be part of the key.
+            let length = request
+                .body()
+                .as_whole()
+                .map(|content| content.len() as u64);
+            if length.is_none_or(|length| length > settings.query_max_body) {
+                return Err((Fwd::Bypass, Reason::QueryContent));
+            }
+        } else if !is_head && request.method() != Method::GET {
             return Err((Fwd::Method, Reason::Method));
-        }
-        if !request.body().is_end_stream() {
+        } else if !request.body().is_end_stream() {
             return Err((Fwd::Bypass, Reason::RequestBody));
         }
-        let fields = request.headers();
-        if fields.contains_key(UPGRADE) && fields.contains_key(CONNECTION) {
+        let has = Has::of(request.headers());
+        if has.upgrade && has.connection {
             return Err((Fwd::Bypass, Reason::Upgrade));
         }
-        if fields.contains_key(IF_MATCH) || fields.contains_key(IF_UNMODIFIED_SINCE) {
+        if has.precondition {
             return Err((Fwd::Bypass, Reason::Precondition));
         }
-        let speaks = settings.client_directives == ClientDirectives::Respect
-            && (fields.contains_key(CACHE_CONTROL) || fields.contains_key(PRAGMA));
         Ok(Self {
+            is_head,
+            ..Self::by(&has, request, settings)
+        })
+    }
+
+    /// What the fields of `request` ask, whatever its method.
+    pub(crate) fn by_fields(request: &Request, settings: &CacheSettings) -> Self {
+        Self::by(&Has::of(request.headers()), request, settings)
+    }
+
+    fn by(has: &Has, request: &Request, settings: &CacheSettings) -> Self {
+        let speaks = settings.client_directives == ClientDirectives::Respect && has.directives;
+        Self {
             directives: if speaks {
-                RequestDirectives::of(fields)
+                RequestDirectives::of(request.headers())
             } else {
                 RequestDirectives::default()
             },
-            is_head,
-            has_cookie: fields.contains_key(COOKIE),
-            has_authorization: fields.contains_key(AUTHORIZATION),
-            has_range: fields.contains_key(RANGE),
+            is_head: false,
+            has_cookie: has.cookie,
+            has_authorization: has.authorization,
+            has_range: has.range,
             is_overriding: false,
-        })
+            part: None,
+        }
     }
 
     /// Whether this request may wait for the answer to another one: not where it wants an answer
@@ -82,10 +110,49 @@ impl Asked {
     }
 }
 
+/// Which fields a request has of those that matter here. One look at all names costs less than asking
+/// the map for each of these.
+#[derive(Default)]
+struct Has {
+    upgrade: bool,
+    connection: bool,
+    /// One that is the upstream's to judge.
+    precondition: bool,
+    /// `Cache-Control` or `Pragma`.
+    directives: bool,
+    cookie: bool,
+    authorization: bool,
+    range: bool,
+}
+
+impl Has {
+    fn of(fields: &HeaderMap) -> Self {
+        let mut has = Self::default();
+        for name in fields.keys() {
+            match name.as_str() {
+                "upgrade" => has.upgrade = true,
+                "connection" => has.connection = true,
+                "if-match" | "if-unmodified-since" => has.precondition = true,
+                "cache-control" | "pragma" => has.directives = true,
+                "cookie" => has.cookie = true,
+                "authorization" => has.authorization = true,
+                "range" => has.range = true,
+                _ => {}
+            }
+        }
+        has
+    }
+}
+
 /// Whether `fields` have one by which common frameworks replace the method or the target, and which
 /// is not part of the key: an answer to such a request would be stored under a wrong key (cache
 /// poisoning through unkeyed inputs).
 pub(crate) fn overrides(fields: &HeaderMap, rules: &KeyRules) -> bool {
+    overriding(fields, rules).is_some()
+}
+
+/// The field that does what [`overrides`] asks about.
+pub(crate) fn overriding<'a>(fields: &'a HeaderMap, rules: &KeyRules) -> Option<&'a HeaderName> {
     const NAMES: [&str; 7] = [
         "x-http-method-override",
         "x-http-method",
@@ -98,7 +165,7 @@ pub(crate) fn overrides(fields: &HeaderMap, rules: &KeyRules) -> bool {
     fields
         .keys()
         .filter(|name| name.as_str().starts_with("x-"))
-        .any(|name| NAMES.contains(&name.as_str()) && !rules.has_header(name))
+        .find(|name| NAMES.contains(&name.as_str()) && !rules.has_header(name))
 }
 
 /// What was found for a request's key.
@@ -107,6 +174,8 @@ pub(crate) enum Found {
     Nothing,
     /// Stored responses, none for the request's values of the nominated fields.
     OtherVariant,
+    /// Parts of the representation, and not what is asked for.
+    OtherParts,
     Stored(Candidate),
 }
 
@@ -118,6 +187,8 @@ pub(crate) struct Candidate {
     pub(crate) age: Duration,
     /// Whether a soft purge marked it stale.
     pub(crate) is_purged: bool,
+    /// Whether the answer to a HEAD told of other content (RFC 9111 §4.3.5).
+    pub(crate) is_outdated: bool,
 }
 
 /// What to do.
@@ -147,9 +218,10 @@ pub(crate) fn decide(
     let decision = match found {
         Found::Nothing => Decision::Forward(Fwd::UriMiss, Reason::NothingStored),
         Found::OtherVariant => Decision::Forward(Fwd::VaryMiss, Reason::VaryMismatch),
-        Found::Stored(_) if asked.directives.no_store => {
+        Found::Stored(_) | Found::OtherParts if asked.directives.no_store => {
             Decision::Forward(Fwd::Request, Reason::ClientNoStore)
         }
+        Found::OtherParts => Decision::Forward(Fwd::Partial, Reason::OtherParts),
         Found::Stored(candidate) => reuse(asked, candidate, settings, rules),
     };
     match decision {
@@ -185,8 +257,9 @@ fn reuse(
     {
         return Decision::Validate(Fwd::Request, Reason::ClientMaxAge);
     }
-    let remaining = terms.lifetime.saturating_sub(age);
-    if directives.min_fresh.is_some_and(|least| remaining < least) {
+    // Not by what remains: what is stale has less than min-fresh=0 asks for.
+    let is_too_short = |least| terms.lifetime < age.saturating_add(least);
+    if directives.min_fresh.is_some_and(is_too_short) {
         return Decision::Validate(Fwd::Request, Reason::ClientMinFresh);
     }
     if is_fresh {
@@ -198,14 +271,19 @@ fn reuse(
 fn reuse_stale(asked: &Asked, candidate: Candidate, settings: &CacheSettings) -> Decision {
     let terms = candidate.terms;
     let staleness = candidate.staleness();
-    if within(staleness, terms.window_while_revalidating(settings)) {
+    if candidate.is_outdated {
+        // There is other content now, not only perhaps: no window is for that.
+        return Decision::Validate(Fwd::Stale, Reason::HeadDiffers);
+    }
+    // A part is not refreshed in the background, which would fetch the whole: it is validated.
+    if asked.part.is_none() && within(staleness, terms.window_while_revalidating(settings)) {
         return Decision::ServeStale {
             validate: true,
             reason: Reason::StaleWhileRevalidate,
         };
     }
     let accepted = asked.directives.max_stale.unwrap_or_default();
-    if terms.may_be_stale() && !candidate.is_purged && within(staleness, accepted) {
+    if terms.may_be_stale() && !candidate.is_marked() && within(staleness, accepted) {
         return Decision::ServeStale {
             validate: false,
             reason: Reason::ClientMaxStale,
@@ -247,7 +325,12 @@ fn within(staleness: Duration, window: Duration) -> bool {
 impl Candidate {
     /// Fresh while the lifetime is longer than the age (RFC 9111 §4.2).
     pub(crate) fn is_fresh(&self) -> bool {
-        self.terms.lifetime > self.age && !self.is_purged
+        self.terms.lifetime > self.age && !self.is_marked()
+    }
+
+    /// Whether it is stale before its time.
+    fn is_marked(&self) -> bool {
+        self.is_purged || self.is_outdated
     }
 
     /// Time since it became stale; since when a soft purge marked it is not recorded, so: now.
@@ -259,7 +342,7 @@ impl Candidate {
     pub(crate) fn ttl(&self) -> i64 {
         let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         let ttl = seconds(self.terms.lifetime).saturating_sub(seconds(self.age));
-        if self.is_purged { ttl.min(0) } else { ttl }
+        if self.is_marked() { ttl.min(0) } else { ttl }
     }
 }
 

@@ -27,6 +27,7 @@ fn aged(age: u64, change: impl FnOnce(&mut Terms)) -> Candidate {
         terms,
         age: seconds(age),
         is_purged: false,
+        is_outdated: false,
     }
 }
 
@@ -90,6 +91,9 @@ fn request_directives_take_age_into_account() {
         judge(&min_fresh(51), aged(10, |_| {})),
         request(Reason::ClientMinFresh)
     );
+    // "no less than its current age plus the specified time in seconds" (RFC 9111 §5.2.1.3).
+    let stale = aged(70, |terms| terms.stale_while_revalidate = Some(seconds(60)));
+    assert_eq!(judge(&min_fresh(0), stale), request(Reason::ClientMinFresh));
     let no_cache = ask(|directives| directives.no_cache = true);
     assert_eq!(
         judge(&no_cache, aged(0, |_| {})),
@@ -215,6 +219,27 @@ fn a_soft_purge_makes_stale() {
         judge(&accepts, purged),
         Decision::Validate(Fwd::Stale, Reason::SoftPurged)
     );
+}
+
+/// "otherwise, the cache SHOULD consider the stored response to be stale" (RFC 9111 §4.3.5)
+#[test]
+fn what_a_head_contradicts_is_stale() {
+    let outdated = Candidate {
+        is_outdated: true,
+        ..aged(0, |_| {})
+    };
+    let expected = Decision::Validate(Fwd::Stale, Reason::HeadDiffers);
+    assert_eq!((plain(outdated), outdated.ttl()), (expected, 0));
+    let accepts = ask(|directives| directives.max_stale = Some(Duration::MAX));
+    assert_eq!(judge(&accepts, outdated), expected);
+    let windowed = aged(0, |terms| {
+        terms.stale_while_revalidate = Some(Duration::MAX);
+    });
+    let outdated = Candidate {
+        is_outdated: true,
+        ..windowed
+    };
+    assert_eq!(plain(outdated), expected, "no window is for other content");
 }
 
 #[test]

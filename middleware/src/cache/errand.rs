@@ -2,30 +2,35 @@
 //! freshen what is stored, or let that stand in for an error.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use config::cache::CacheSettings;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 
+use crate::cache::advice::Head;
+use crate::cache::apart::Apart;
 use crate::cache::collapse::{Failure, Flight, Outcome};
 use crate::cache::decide::{Asked, Candidate, may_stand_in};
-use crate::cache::fill::Fill;
 use crate::cache::freshness::Times;
+use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
-use crate::cache::key::{self, CacheKey, KeyHash, KeyRules};
+use crate::cache::key::{CacheKey, KeyHash, KeyRules};
+use crate::cache::offer;
+use crate::cache::parts::{self, Parts};
 use crate::cache::reason::Reason;
-use crate::cache::replay::{annotate, replay, replay_head};
-use crate::cache::shared::SharedCache;
+use crate::cache::recorder::Asking;
+use crate::cache::replay::{annotate, content_for, replay, replay_for};
+use crate::cache::search::SearchPlace;
+use crate::cache::shared::{PurgedBy, SharedCache};
 use crate::cache::storable::{Exchange, Storing, storable};
+use crate::cache::store::memory::Variants;
 use crate::cache::stored::{Origin, StoredResponse};
-use crate::cache::tags::{self, Tags};
+use crate::cache::tags::Tags;
 use crate::cache::validate;
-use crate::cache::verdicts::Verdict;
 use crate::clock::Now;
 use crate::facts::{CacheOutcome, CacheStatus, Fwd};
-use crate::{Body, Error, ErrorKind, Request, Response, Result, Side};
+use crate::{Error, ErrorKind, Response, Result, Side};
 
 /// See the module. Made when a request is about to be forwarded.
 pub(crate) struct Errand {
@@ -34,8 +39,7 @@ pub(crate) struct Errand {
     pub(crate) rules: Arc<KeyRules>,
     pub(crate) asked: Asked,
     pub(crate) key: CacheKey,
-    /// The key of the URL, where it has many keys.
-    pub(crate) anchor: Option<CacheKey>,
+    pub(crate) purged_by: PurgedBy,
     /// The request's fields as the client sent them: a later `Vary` may name any of them.
     pub(crate) fields: HeaderMap,
     pub(crate) requested: Now,
@@ -44,12 +48,29 @@ pub(crate) struct Errand {
     pub(crate) reason: Reason,
     /// What is stored for this request and is not to be used as it is.
     pub(crate) stored: Option<Kept>,
+    /// What is stored under the key for other requests; once the upstream was asked about them, those
+    /// that it was asked about.
+    pub(crate) variants: Option<Variants>,
     /// Whether the upstream is asked about `stored`, so that a 304 is about that.
     pub(crate) validates: bool,
+    /// What its answer is a part of, where that is stored as such.
+    pub(crate) part: Option<Parts>,
+    /// Where the answer is stored, if it says which of its query matters.
+    pub(crate) place: Option<SearchPlace>,
     /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
     pub(crate) pass: Option<KeyHash>,
+    /// For the journal; `None` where none is kept.
+    pub(crate) asking: Option<Asking>,
+    /// Whether something is stored for other values of the nominated fields.
+    pub(crate) is_other_variant: bool,
+    /// The fields that named them, where that is why; the answer may be without them by then.
+    pub(crate) too_many_tags: HeaderMap,
+    /// Where it is counted what a lifetime would have saved; `None` where that is not followed.
+    pub(crate) ghost: Option<Following>,
     /// What the answer belongs to, or why that is not known; read when it comes.
     pub(crate) tags: Result<Tags, Reason>,
+    /// What the answer says to us and not to clients; taken out of it when it comes.
+    pub(crate) apart: Apart,
 }
 
 /// A stored response, and whether a soft purge has marked it.
@@ -57,9 +78,16 @@ pub(crate) struct Errand {
 pub(crate) struct Kept {
     pub(crate) stored: Arc<StoredResponse>,
     pub(crate) is_purged: bool,
+    /// Why it was chosen, where that is not by its key and what the request says.
+    pub(crate) chosen_by: Option<Reason>,
 }
 
 impl Kept {
+    /// Whether it has all of the content.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.stored.parts.is_none()
+    }
+
     pub(crate) fn candidate(&self, now: Now) -> Candidate {
         self.stored.candidate(now, self.is_purged)
     }
@@ -97,40 +125,6 @@ impl Errand {
         key.hash ^ KeyHash::from(has_cookie)
     }
 
-    /// Makes the upstream's request of the client's.
-    pub(crate) fn prepare(&mut self, mut request: Request) -> Request {
-        self.born = self.shared.purges().now();
-        if self.asked.directives.no_store || self.asked.is_overriding {
-            return request;
-        }
-        let fields = request.headers_mut();
-        let Some(kept) = self.stored.as_ref().filter(|_| !self.asked.is_head) else {
-            if !self.asked.has_range {
-                validate::ask_identity(fields);
-                if self.fetches_whole(fields) {
-                    validate::ask_unconditionally(fields);
-                }
-            }
-            return request;
-        };
-        let is_short = kept.stored.length() <= self.settings.range_fill_max;
-        if !self.asked.has_range || is_short {
-            validate::ask_identity(fields);
-            validate::ask_whole(fields);
-        }
-        self.validates = validate::ask_about(fields, &kept.stored);
-        request
-    }
-
-    /// Whether to fetch what this client has a copy of, because a 304 said lately that it may be
-    /// stored: where all clients come back with copies, nothing would ever be. One request does so.
-    fn fetches_whole(&self, fields: &HeaderMap) -> bool {
-        self.stored.is_none()
-            && !self.asked.is_head
-            && validate::is_conditional(fields)
-            && self.shared.verdicts().claim_whole(self.key.hash)
-    }
-
     /// Does what follows from the upstream's answer. `flight` is there if others may share it.
     pub(crate) fn finish(
         mut self,
@@ -138,14 +132,17 @@ impl Errand {
         flight: Option<Flight>,
     ) -> Result<Response> {
         let now = self.shared.clock().now();
+        let mut about = None;
         if let Ok(answer) = &mut result {
-            self.take_tags(answer);
+            about = self.is_about(answer);
+            self.take_aside(answer, about.as_ref());
         }
         match result {
             Err(error) => self.failed(error, flight, now),
-            Ok(answer) if self.validates && answer.status() == StatusCode::NOT_MODIFIED => {
-                Ok(self.confirmed(&answer, flight, now))
-            }
+            Ok(answer) if answer.status() == StatusCode::NOT_MODIFIED => match about {
+                Some(kept) => Ok(self.confirmed(&kept, &answer, flight, now)),
+                None => Ok(self.passed_on(answer, flight, now)),
+            },
             Ok(answer) if answer.status().is_server_error() => {
                 match self.stand_in(Some(answer.status()), now) {
                     Some(stale) => {
@@ -157,26 +154,31 @@ impl Errand {
                     None => Ok(self.answered(answer, flight, now)),
                 }
             }
-            Ok(answer) => Ok(self.answered(answer, flight, now)),
+            Ok(answer) => match about {
+                Some(kept) => Ok(self.heard(&kept, answer, now)),
+                None => Ok(self.answered(answer, flight, now)),
+            },
         }
     }
 
-    /// Reads what the answer belongs to, and keeps from others what is said of it to us alone.
-    fn take_tags(&mut self, answer: &mut Response) {
-        let confirmed = self.stored.as_ref().filter(|_| self.validates);
-        let confirmed = confirmed.filter(|_| answer.status() == StatusCode::NOT_MODIFIED);
-        self.tags = match key::place(&self.key.bytes) {
-            Some(place) => Tags::read(
-                answer.headers(),
-                confirmed.map(|kept| &kept.stored.tags),
-                place,
-                self.shared.versions().hasher(),
-                &self.settings.tags,
-            ),
-            None => Ok(Tags::default()),
-        };
-        if self.settings.tags.strip {
-            tags::strip(answer.headers_mut());
+    /// The stored response that `answer` is about and is no answer in itself: what a 304 confirms, or
+    /// what a 200 to HEAD is news of.
+    fn is_about(&self, answer: &Response) -> Option<Kept> {
+        let may_learn = !(self.asked.directives.no_store || self.asked.is_overriding);
+        match answer.status() {
+            StatusCode::NOT_MODIFIED if self.validates => self.stored.clone(),
+            StatusCode::NOT_MODIFIED => {
+                let stored = offer::named(self.variants.as_ref()?, answer.headers())?;
+                Some(Kept {
+                    stored: stored.clone(),
+                    is_purged: false,
+                    chosen_by: None,
+                })
+            }
+            StatusCode::OK if self.asked.is_head && may_learn => {
+                self.stored.clone().filter(Kept::is_whole)
+            }
+            _ => None,
         }
     }
 
@@ -184,8 +186,13 @@ impl Errand {
     pub(crate) fn stand_in(&self, status: Option<StatusCode>, now: Now) -> Option<Response> {
         let kept = self.stored.as_ref()?;
         let candidate = kept.candidate(now);
+        if !kept.is_whole() {
+            return None;
+        }
         may_stand_in(&self.asked, candidate, &self.settings, &self.rules).then(|| {
-            self.note(status, Err(Reason::StaleIfError), now);
+            let nothing = HeaderMap::new();
+            let answer = status.map(|status| Head::new(status, &nothing));
+            self.note(answer, Err(Reason::StaleIfError), now);
             let status = CacheStatus {
                 outcome: CacheOutcome::HitStale,
                 fwd_status: status,
@@ -217,23 +224,32 @@ impl Errand {
     }
 
     /// A 304 about what is stored: its fields take those of the 304, and it is fresh anew.
-    fn confirmed(self, answer: &Response, flight: Option<Flight>, now: Now) -> Response {
-        let kept = self
-            .stored
-            .as_ref()
-            .expect("only what is stored is validated");
+    fn confirmed(
+        mut self,
+        kept: &Kept,
+        answer: &Response,
+        flight: Option<Flight>,
+        now: Now,
+    ) -> Response {
+        // Content that came to a request with Authorization stays such (RFC 9111 §3.5), whoever hears
+        // that it still holds.
+        self.asked.has_authorization |= kept.stored.is_authorized;
         if !validate::is_about(&kept.stored.fields, answer.headers()) {
-            return self.misnamed(kept, flight, now);
+            return self.misnamed(kept, answer, flight, now);
         }
-        let merged = validate::merged(&kept.stored.fields, answer.headers());
-        let storing = self.storing(kept.stored.status, &merged, Some(kept.stored.length()), now);
+        let mut merged = validate::merged(&kept.stored.fields, answer.headers());
+        let length = Some(kept.stored.length());
+        let is_part = !kept.is_whole();
+        let storing = self.storing(kept.stored.status, &merged, length, is_part, now);
         let freshened = storing.and_then(|storing| {
+            self.find_place(&storing);
             let origin = self.origin(now);
             let freshened = Arc::new(kept.stored.freshened(&merged, storing, origin));
-            self.put(&freshened, Some(&kept.stored)).map(|()| freshened)
+            self.freshen(&freshened, &kept.stored).map(|()| freshened)
         });
         let stored = freshened.as_ref().map(|_| ()).map_err(|reason| *reason);
-        self.note(Some(StatusCode::NOT_MODIFIED), stored, now);
+        let head = Head::new(StatusCode::NOT_MODIFIED, &merged);
+        self.note(Some(head), stored, now);
         let status = |ttl| CacheStatus {
             outcome: CacheOutcome::Revalidated,
             fwd_status: Some(StatusCode::NOT_MODIFIED),
@@ -248,11 +264,12 @@ impl Errand {
                     Outcome::Stored(freshened.clone())
                 });
                 let ttl = freshened.candidate(now, false).ttl();
-                replay(&freshened, self.asked.is_head, now, status(Some(ttl)))
+                replay_for(&self.asked, &freshened, now, status(Some(ttl)))
             }
             Err(reason) => {
                 self.unshared(reason, StatusCode::NOT_MODIFIED, flight.as_ref(), now);
-                let mut response = Response::new(Body::segments(kept.stored.body.clone()));
+                let body = content_for(&self.asked, &kept.stored, &mut merged);
+                let mut response = Response::new(body);
                 *response.status_mut() = kept.stored.status;
                 *response.headers_mut() = merged;
                 annotate(&mut response, status(None));
@@ -263,10 +280,17 @@ impl Errand {
 
     /// A 304 that names other content than it was asked about. This client gets what is stored, as it
     /// is; the next one makes the upstream say all of it again.
-    fn misnamed(&self, kept: &Kept, flight: Option<Flight>, now: Now) -> Response {
+    fn misnamed(
+        &self,
+        kept: &Kept,
+        answer: &Response,
+        flight: Option<Flight>,
+        now: Now,
+    ) -> Response {
         let (reason, answered) = (Reason::OtherTag, StatusCode::NOT_MODIFIED);
         self.shared.store().remove_one(&kept.stored);
-        self.note(Some(answered), Err(reason), now);
+        let head = Head::new(answered, answer.headers());
+        self.note(Some(head), Err(reason), now);
         self.unshared(reason, answered, flight.as_ref(), now);
         let status = CacheStatus {
             outcome: CacheOutcome::Revalidated,
@@ -276,35 +300,49 @@ impl Errand {
             ttl: None,
             reason: Some(reason),
         };
-        replay(&kept.stored, self.asked.is_head, now, status)
+        replay_for(&self.asked, &kept.stored, now, status)
     }
 
     /// A 304 to the client's own precondition: for this client alone. It has the fields by which a
     /// 200 would be judged (RFC 9110 §15.4.5), so what stands against storing that is told already.
     fn passed_on(self, mut answer: Response, flight: Option<Flight>, now: Now) -> Response {
         let (reason, status) = (Reason::NotModified, answer.status());
-        let verdict = match self.storing(StatusCode::OK, answer.headers(), None, now) {
+        let verdict = match self.storing(StatusCode::OK, answer.headers(), None, false, now) {
             // It leaves out Last-Modified, which may be where a lifetime comes from.
             Err(Reason::NoLifetime) if self.fields.contains_key(IF_MODIFIED_SINCE) => reason,
             Err(against) => against,
             Ok(_) => reason,
         };
         self.unshared(reason, status, flight.as_ref(), now);
-        self.note(Some(status), Err(verdict), now);
+        let head = Head::new(status, answer.headers());
+        self.note(Some(head), Err(verdict), now);
         let status = self.status(status, Err(reason), None);
         annotate(&mut answer, status);
+        self.haunt(verdict, &mut answer, now);
         answer
     }
 
     /// A full answer.
-    fn answered(self, answer: Response, flight: Option<Flight>, now: Now) -> Response {
-        if answer.status() == StatusCode::NOT_MODIFIED {
-            return self.passed_on(answer, flight, now);
-        }
+    fn answered(mut self, answer: Response, flight: Option<Flight>, now: Now) -> Response {
         let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
-        match self.storing(answer.status(), answer.headers(), declared, now) {
+        let part = self.part_of(&answer, declared);
+        match self.storing(
+            answer.status(),
+            answer.headers(),
+            declared,
+            part.is_some(),
+            now,
+        ) {
             Err(reason) => self.refused(answer, reason, flight, now),
-            Ok(storing) => {
+            // What the upstream says of single fields of one part is not known of the others.
+            Ok(storing) if part.is_some() && !storing.without.is_empty() => {
+                self.refused(answer, Reason::PartialContent, flight, now)
+            }
+            Ok(mut storing) => {
+                if part.is_some() {
+                    storing.without.extend(parts::OF_PART);
+                }
+                self.part = part;
                 if answer.body().is_end_stream() || !answer.body().is_stream() {
                     self.keep_whole(answer, storing, flight, now)
                 } else {
@@ -314,19 +352,34 @@ impl Errand {
         }
     }
 
-    fn storing(
+    pub(crate) fn storing(
         &self,
         status: StatusCode,
         fields: &HeaderMap,
         length: Option<u64>,
+        is_part: bool,
         now: Now,
     ) -> Result<Storing, Reason> {
+        self.storing_for(&self.asked, status, fields, length, is_part, now)
+    }
+
+    pub(crate) fn storing_for(
+        &self,
+        asked: &Asked,
+        status: StatusCode,
+        fields: &HeaderMap,
+        length: Option<u64>,
+        is_part: bool,
+        now: Now,
+    ) -> Result<Storing, Reason> {
+        let with_apart = self.apart.with(fields);
         let exchange = Exchange {
-            asked: &self.asked,
+            asked,
             request: &self.fields,
             status,
-            fields,
+            fields: with_apart.as_ref().unwrap_or(fields),
             length,
+            is_part,
             times: Times {
                 requested: self.requested.wall,
                 received: now.wall,
@@ -334,7 +387,12 @@ impl Errand {
         };
         let storing = storable(exchange, &self.settings, &self.rules)?;
         let tags = self.tags.clone()?;
-        Ok(Storing { tags, ..storing })
+        let apart = self.apart.clone();
+        Ok(Storing {
+            tags,
+            apart,
+            ..storing
+        })
     }
 
     /// Passes an answer on that is for this client alone.
@@ -346,15 +404,26 @@ impl Errand {
         now: Now,
     ) -> Response {
         self.unshared(reason, answer.status(), flight.as_ref(), now);
-        self.note(Some(answer.status()), Err(reason), now);
+        let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
+        let head = Head {
+            length: declared,
+            ..Head::new(answer.status(), answer.headers())
+        };
+        self.note(Some(head), Err(reason), now);
         let status = self.status(answer.status(), Err(reason), None);
         annotate(&mut answer, status);
+        self.haunt(reason, &mut answer, now);
         answer
+    }
+
+    /// The key that the answer is stored under.
+    pub(crate) fn place_key(&self) -> &CacheKey {
+        self.place.as_ref().map_or(&self.key, |place| &place.key)
     }
 
     pub(crate) fn origin(&self, now: Now) -> Origin {
         Origin {
-            key: self.key.hash,
+            key: self.place_key().hash,
             born: self.born,
             received: now,
             is_authorized: self.asked.has_authorization,
@@ -368,7 +437,8 @@ impl Errand {
         stored: Result<(), Reason>,
         ttl: Option<i64>,
     ) -> CacheStatus {
-        let asked = (self.reason != Reason::NothingStored).then_some(self.reason);
+        let is_news = !matches!(self.reason, Reason::NothingStored | Reason::Method);
+        let asked = is_news.then_some(self.reason);
         CacheStatus {
             outcome: CacheOutcome::Fwd(self.fwd),
             fwd_status: Some(status),
@@ -377,48 +447,6 @@ impl Errand {
             ttl,
             reason: stored.err().or(asked),
         }
-    }
-
-    /// The answer from what another request's forwarding brought.
-    pub(crate) fn shared_answer(&self, fill: &Arc<Fill>, now: Now) -> Option<Response> {
-        let body = if self.asked.is_head {
-            Body::empty()
-        } else {
-            Body::stream(fill.reader()?)
-        };
-        let status = self.collapsed(&fill.head, now);
-        Some(replay_head(&fill.head, now, status, body))
-    }
-
-    /// The answer from what another request's forwarding stored.
-    pub(crate) fn shared_whole(&self, stored: &Arc<StoredResponse>, now: Now) -> Response {
-        let status = self.collapsed(stored, now);
-        replay(stored, self.asked.is_head, now, status)
-    }
-
-    fn collapsed(&self, stored: &StoredResponse, now: Now) -> CacheStatus {
-        self.shared
-            .counts()
-            .collapsed
-            .fetch_add(1, Ordering::Relaxed);
-        CacheStatus {
-            outcome: CacheOutcome::Fwd(self.fwd),
-            fwd_status: None,
-            stored: false,
-            collapsed: true,
-            ttl: Some(stored.candidate(now, false).ttl()),
-            reason: None,
-        }
-    }
-
-    pub(crate) fn note(&self, status: Option<StatusCode>, stored: Result<(), Reason>, now: Now) {
-        self.shared.verdicts().note(Verdict {
-            key: self.key.hash,
-            at: now.wall,
-            forwarded: self.reason,
-            status,
-            stored,
-        });
     }
 }
 

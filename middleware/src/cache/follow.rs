@@ -1,5 +1,8 @@
 //! Following: a request waits for the head of another one's answer and shares it, if it may.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use http::HeaderMap;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -8,9 +11,14 @@ use crate::cache::Cache;
 use crate::cache::collapse::{Failure, Outcome};
 use crate::cache::decide::{Decision, Found, decide};
 use crate::cache::errand::{Errand, is_of_upstream};
+use crate::cache::fill::Fill;
+use crate::cache::journal::Done;
 use crate::cache::reason::Reason;
+use crate::cache::replay::{replay, replay_head};
+use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
-use crate::{Error, Inner, Request, Response, ResponseFuture, Result};
+use crate::facts::{CacheOutcome, CacheStatus};
+use crate::{Body, Error, Inner, Request, Response, ResponseFuture, Result};
 
 /// How often a request has tried to share another's answer, and what it learned by it.
 #[derive(Default)]
@@ -48,7 +56,11 @@ impl<S: Inner + Clone> Cache<S> {
             };
             match next {
                 Next::Answer(answer) => answer,
-                Next::Alone => this.alone(request, errand).await,
+                Next::Alone => {
+                    // Its answer is as old as the request that it makes now, not as its waiting.
+                    errand.requested = now;
+                    this.alone(request, errand).await
+                }
                 Next::Again(attempt) => {
                     drop(errand);
                     this.serve(request, now, attempt).await
@@ -110,6 +122,41 @@ impl<S: Inner + Clone> Cache<S> {
                     (None, _) => Next::Alone,
                 }
             }
+        }
+    }
+}
+
+impl Errand {
+    /// The answer from what another request's forwarding brought.
+    pub(crate) fn shared_answer(&self, fill: &Arc<Fill>, now: Now) -> Option<Response> {
+        let body = if self.asked.is_head {
+            Body::empty()
+        } else {
+            Body::stream(fill.reader()?)
+        };
+        let status = self.collapsed(&fill.head, now);
+        Some(replay_head(&fill.head, now, status, body))
+    }
+
+    /// The answer from what another request's forwarding stored.
+    pub(crate) fn shared_whole(&self, stored: &Arc<StoredResponse>, now: Now) -> Response {
+        let status = self.collapsed(stored, now);
+        replay(stored, self.asked.is_head, now, status)
+    }
+
+    fn collapsed(&self, stored: &StoredResponse, now: Now) -> CacheStatus {
+        self.shared
+            .counts()
+            .collapsed
+            .fetch_add(1, Ordering::Relaxed);
+        self.record(Done::Collapsed, None, now);
+        CacheStatus {
+            outcome: CacheOutcome::Fwd(self.fwd),
+            fwd_status: None,
+            stored: false,
+            collapsed: true,
+            ttl: Some(stored.candidate(now, false).ttl()),
+            reason: None,
         }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Times {
 }
 
 /// What gave a response its freshness lifetime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// The route's `force_ttl`.
@@ -26,7 +26,7 @@ pub enum Source {
     SMaxage,
     /// `max-age`.
     MaxAge,
-    /// `CDN-Cache-Control` (RFC 9213).
+    /// A field of `cache.targeted` (RFC 9213), or `Surrogate-Control`.
     Targeted,
     /// `Expires`.
     Expires,
@@ -34,6 +34,21 @@ pub enum Source {
     RouteTtl,
     /// A part of the time since `Last-Modified` (RFC 9111 §4.2.2).
     Heuristic,
+}
+
+impl Source {
+    /// As JSON shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ForceTtl => "force-ttl",
+            Self::SMaxage => "s-maxage",
+            Self::MaxAge => "max-age",
+            Self::Targeted => "targeted",
+            Self::Expires => "expires",
+            Self::RouteTtl => "route-ttl",
+            Self::Heuristic => "heuristic",
+        }
+    }
 }
 
 /// A freshness lifetime and what gave it.

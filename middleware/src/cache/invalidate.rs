@@ -22,6 +22,11 @@ impl Sequence {
     pub(crate) fn number(self) -> u64 {
         self.0
     }
+
+    /// Whether there were exactly `count` purges after `earlier`.
+    pub(crate) fn is_after(self, earlier: Self, count: usize) -> bool {
+        usize::try_from(self.0 - earlier.0) == Ok(count)
+    }
 }
 
 /// The latest purges, by key. Bounded: about what it has forgotten it says "purged", so the worst
@@ -131,7 +136,7 @@ pub(crate) fn also_changed(target: Target<'_>, fields: &HeaderMap) -> Vec<String
 }
 
 /// Path and query of `reference`, taken relative to `base` (RFC 3986 §5.2), if its origin is the same.
-fn resolve(base: Target<'_>, reference: &str) -> Option<String> {
+pub(crate) fn resolve(base: Target<'_>, reference: &str) -> Option<String> {
     let reference = reference.trim_ascii();
     let reference = reference.split('#').next().unwrap_or_default();
     if let Some(rest) = after_scheme(reference) {
@@ -145,7 +150,7 @@ fn resolve(base: Target<'_>, reference: &str) -> Option<String> {
         return of_same_authority(base, reference);
     }
     if reference.starts_with('/') {
-        return Some(reference.to_owned());
+        return Some(in_normal_form(reference));
     }
     if reference.is_empty() {
         return None;
@@ -157,15 +162,15 @@ fn resolve(base: Target<'_>, reference: &str) -> Option<String> {
         .path
         .rsplit_once('/')
         .map_or("", |(directory, _)| directory);
-    let (path, query) = match reference.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (reference, None),
-    };
-    let path = without_dots(&format!("{directory}/{path}"));
-    Some(match query {
-        Some(query) => format!("{path}?{query}"),
-        None => path,
-    })
+    Some(in_normal_form(&format!("{directory}/{reference}")))
+}
+
+/// A path and query without dot segments.
+fn in_normal_form(reference: &str) -> String {
+    match reference.split_once('?') {
+        Some((path, query)) => format!("{}?{query}", without_dots(path)),
+        None => without_dots(reference),
+    }
 }
 
 /// The scheme of an absolute URI, and what follows its colon.
@@ -186,7 +191,7 @@ fn of_same_authority(base: Target<'_>, reference: &str) -> Option<String> {
     let is_ours = authority.as_bytes().eq_ignore_ascii_case(base.authority);
     is_ours.then(|| {
         if path.starts_with('/') {
-            path.to_owned()
+            in_normal_form(path)
         } else {
             format!("/{path}")
         }
@@ -280,6 +285,12 @@ mod tests {
             ("/c?d=1#e", Some("/c?d=1")),
             ("c", Some("/a/c")),
             ("../c?d", Some("/c?d")),
+            ("/x/../c?d/../e", Some("/c?d/../e")),
+            ("/./c", Some("/c")),
+            ("http://example.com/x/../c", Some("/c")),
+            ("//example.com/./c/", Some("/c/")),
+            ("/c/", Some("/c/")),
+            ("/", Some("/")),
             ("./", Some("/a/")),
             ("?d", Some("/a/b?d")),
             ("http://example.com/c", Some("/c")),

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::SET_COOKIE;
 
+use crate::cache::advice::Head;
 use crate::cache::collapse::{Flight, Outcome};
 use crate::cache::decide::{Asked, Decision, Found, decide};
 use crate::cache::errand::{Errand, declared_length, tell};
 use crate::cache::fill::Fill;
-use crate::cache::key::KeyHash;
+use crate::cache::key::CacheKey;
 use crate::cache::reason::Reason;
 use crate::cache::replay::annotate;
 use crate::cache::storable::{Storing, is_about_one_request};
@@ -23,7 +24,7 @@ use crate::{Body, Response, Result, facts};
 impl Errand {
     /// Stores an answer whose content is here already.
     pub(crate) fn keep_whole(
-        self,
+        mut self,
         answer: Response,
         storing: Storing,
         flight: Option<Flight>,
@@ -35,6 +36,7 @@ impl Errand {
             declared_length(&head.headers).is_none_or(|length| length == content.len() as u64)
         });
         let without_cookie = storing.is_cookie_stripped;
+        self.find_place(&storing);
         let stored = if is_whole {
             let stored =
                 StoredResponse::head(head.status, &head.headers, storing, self.origin(now));
@@ -42,11 +44,12 @@ impl Errand {
         } else {
             Err(Reason::Incomplete)
         };
-        self.note(
-            Some(head.status),
-            stored.as_ref().map(|_| ()).map_err(|reason| *reason),
-            now,
-        );
+        let answer = Head {
+            length: body.as_whole().map(|content| content.len() as u64),
+            ..Head::new(head.status, &head.headers)
+        };
+        let kept = stored.as_ref().map(|_| ()).map_err(|reason| *reason);
+        self.note(Some(answer), kept, now);
         if without_cookie {
             head.headers.remove(SET_COOKIE);
         }
@@ -56,9 +59,12 @@ impl Errand {
                 self.offer(flight, &stored, now, || Outcome::Stored(stored.clone()));
                 let ttl = stored.candidate(now, false).ttl();
                 let status = self.status(answer.status(), Ok(()), Some(ttl));
-                *answer.body_mut() = Body::segments(stored.body.clone());
+                // Of a part, others may be stored with it, and it is for no coding.
+                if self.part.is_none() {
+                    *answer.body_mut() = Body::segments(stored.body.clone());
+                    facts::of_response(&mut answer).stored = Some(stored);
+                }
                 annotate(&mut answer, status);
-                facts::of_response(&mut answer).stored = Some(stored);
             }
             Err(reason) => {
                 self.unshared(reason, answer.status(), flight.as_ref(), now);
@@ -71,7 +77,7 @@ impl Errand {
 
     /// Stores an answer as its content arrives, and lets others share it meanwhile.
     pub(crate) fn keep_arriving(
-        self,
+        mut self,
         answer: Response,
         storing: Storing,
         declared: Option<u64>,
@@ -80,6 +86,7 @@ impl Errand {
     ) -> Response {
         let (mut head, body) = answer.into_parts();
         let without_cookie = storing.is_cookie_stripped;
+        self.find_place(&storing);
         let origin = self.origin(now);
         let stored = Arc::new(StoredResponse::head(
             head.status,
@@ -89,7 +96,11 @@ impl Errand {
         ));
         let ttl = stored.candidate(now, false).ttl();
         let status = self.status(head.status, Ok(()), Some(ttl));
-        self.note(Some(head.status), Ok(()), now);
+        let answer = Head {
+            length: declared,
+            ..Head::new(head.status, &head.headers)
+        };
+        self.note(Some(answer), Ok(()), now);
         let bounds = self.shared.bounds(self.settings.max_body);
         let tasks = self.shared.tasks().clone();
         let reader = Fill::start(body, declared, stored.clone(), bounds, tasks, |fill| {
@@ -116,7 +127,8 @@ impl Errand {
             Ok(stored) => tell(flight.as_ref(), || Outcome::Stored(stored)),
             Err(reason) => {
                 let now = self.shared.clock().now();
-                self.note(Some(head.status), Err(reason), now);
+                let answer = Head::new(head.status, &head.fields);
+                self.note(Some(answer), Err(reason), now);
                 self.unshared(reason, head.status, flight.as_ref(), now);
             }
         }
@@ -160,6 +172,9 @@ impl Errand {
         if length > self.shared.bounds(self.settings.max_body).most {
             return Err(Reason::TooLarge);
         }
+        if let Some(part) = &self.part {
+            return self.keep_part(head, part, content);
+        }
         let stored = Arc::new(head.with_body(content));
         let replaced = self.stored.as_ref().map(|kept| &kept.stored);
         self.put(&stored, replaced)?;
@@ -176,22 +191,60 @@ impl Errand {
             return Err(Reason::Purged);
         }
         let store = self.shared.store();
-        let most = self.settings.variants;
-        store.put(&self.key, self.anchor.as_ref(), stored, replaced, most);
+        let (key, anchor) = (self.place_key(), self.purged_together());
+        store.put(key, anchor, stored, replaced, self.settings.variants);
+        self.settle_put(stored)
+    }
+
+    /// Stores what a validation made of `old`, unless the URL was purged since the upstream was asked,
+    /// or something else has taken its place: that is newer than what was confirmed.
+    pub(crate) fn freshen(
+        &self,
+        freshened: &Arc<StoredResponse>,
+        old: &Arc<StoredResponse>,
+    ) -> Result<(), Reason> {
+        if self.is_purged() || !self.stands(freshened) {
+            return Err(Reason::Purged);
+        }
+        let (key, anchor) = (self.place_key(), self.purged_together());
+        let (store, most) = (self.shared.store(), self.settings.variants);
+        if old.key != key.hash {
+            // What it says of queries is another thing now.
+            store.remove_one(old);
+            return self.put(freshened, None);
+        }
+        if !store.freshen(key, anchor, freshened, old, most) {
+            return Err(Reason::Overtaken);
+        }
+        self.settle_put(freshened)
+    }
+
+    /// The key by which what is stored is purged together with others of its URL.
+    fn purged_together(&self) -> Option<&CacheKey> {
+        let place = self.place.as_ref();
+        let purged_by = place.map_or(&self.purged_by, |place| &place.purged_by);
+        purged_by.anchor.as_ref()
+    }
+
+    /// Takes what was stored back if a purge has come between.
+    fn settle_put(&self, stored: &Arc<StoredResponse>) -> Result<(), Reason> {
         if self.is_purged() {
-            store.remove(self.uri_key());
+            let gone = self.purged_together().unwrap_or(self.place_key());
+            self.shared.store().remove(gone.hash);
             return Err(Reason::Purged);
         }
         if !self.stands(stored) {
-            store.remove_one(stored);
+            self.shared.store().remove_one(stored);
             return Err(Reason::Purged);
         }
         self.shared.metrics().count(Event::CacheStored);
         Ok(())
     }
 
-    fn is_purged(&self) -> bool {
-        self.shared.purges().has_since(self.born, self.uri_key())
+    /// Whether the URL was purged since the upstream was asked.
+    pub(crate) fn is_purged(&self) -> bool {
+        let purges = self.shared.purges();
+        purges.has_since(self.born, self.purged_by.url) || self.is_place_purged()
     }
 
     /// Whether `stored` was asked for after all purges of what it belongs to.
@@ -203,13 +256,11 @@ impl Errand {
     /// Whether `shared` was asked for before the URL was purged, or what it belongs to, and this
     /// request came after.
     pub(crate) fn is_older_than_purge(&self, shared: &StoredResponse) -> bool {
-        self.shared.purges().has_since(shared.born, self.uri_key()) || !self.stands(shared)
-    }
-
-    fn uri_key(&self) -> KeyHash {
-        self.anchor
-            .as_ref()
-            .map_or(self.key.hash, |anchor| anchor.hash)
+        let purges = self.shared.purges();
+        // What answers other queries too may have been purged by one of those.
+        purges.has_since(shared.born, self.purged_by.url)
+            || shared.is_wide && purges.now() != shared.born
+            || !self.stands(shared)
     }
 
     /// What follows for others from an answer that is not stored.
@@ -226,6 +277,7 @@ impl Errand {
                 | Reason::OtherTag
                 | Reason::Cookie
                 | Reason::Purged
+                | Reason::Overtaken
                 | Reason::Incomplete
         );
         // A 429 to one client is no news of what the others asked for.
@@ -254,7 +306,7 @@ impl Errand {
 }
 
 /// Whether the next answer to a request like this one will not be stored either.
-fn is_lasting(reason: Reason) -> bool {
+pub(crate) fn is_lasting(reason: Reason) -> bool {
     condemns(reason) || matches!(reason, Reason::Cookie | Reason::Authorization)
 }
 

@@ -7,10 +7,11 @@ use std::hash::{BuildHasher, RandomState};
 
 use config::cache::{CacheSettings, KeySettings};
 use http::header::{COOKIE, HOST};
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, HeaderName, Method, Uri};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use crate::Request;
+use crate::cache::query;
 use crate::facts::{self, Scheme};
 
 /// The bytes of a key and their hash. Two keys are the same only if their bytes are.
@@ -35,6 +36,16 @@ impl KeyHasher {
         Self {
             seed: RandomState::new().hash_one(0_u64),
         }
+    }
+
+    /// The same in every run; for tests.
+    #[cfg(test)]
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self { seed }
+    }
+
+    pub(crate) fn seed(self) -> u64 {
+        self.seed
     }
 
     pub(crate) fn hash(self, bytes: &[u8]) -> KeyHash {
@@ -112,7 +123,12 @@ impl KeyRules {
 
     /// Writes the key of `request`.
     pub(crate) fn write_key(&self, request: &Request, key: &mut Vec<u8>) {
-        self.write_uri(Kind::Response, Target::of(request), key);
+        if *request.method() == Method::QUERY {
+            self.write_uri(Kind::Query, Target::of(request), key);
+            query::write_content(request, key);
+        } else {
+            self.write_uri(Kind::Response, Target::of(request), key);
+        }
         if self.is_projected() {
             self.write_projection(request.headers(), key);
         }
@@ -281,14 +297,38 @@ pub(crate) struct Place<'a> {
     /// Lower case.
     pub(crate) authority: &'a [u8],
     pub(crate) path: &'a str,
+    /// As far as it is part of the key.
+    pub(crate) query: Option<&'a str>,
+    /// Whether the query can be told: not where a response says which of it matters.
+    pub(crate) is_whole: bool,
+}
+
+impl Place<'_> {
+    /// For people.
+    pub(crate) fn print(self) -> String {
+        let target = Target {
+            scheme: self.scheme,
+            authority: self.authority,
+            path: self.path,
+            query: self.query.or((!self.is_whole).then_some("…")),
+        };
+        target.print()
+    }
 }
 
 /// What `write_uri` wrote at the beginning of `key`; `None` if it did not.
 pub(crate) fn place(key: &[u8]) -> Option<Place<'_>> {
-    let (_, rest) = key.split_at_checked(1 + size_of::<u64>())?;
+    let (kind, rest) = key.split_first()?;
+    let (_, rest) = rest.split_at_checked(size_of::<u64>())?;
     let (scheme, rest) = rest.split_first()?;
     let (authority, rest) = read_part(rest)?;
-    let (path, _) = read_part(rest)?;
+    let (path, rest) = read_part(rest)?;
+    let is_whole = ![Kind::Search as u8, Kind::SearchAnchor as u8].contains(kind);
+    let query = match rest.split_first()? {
+        _ if !is_whole => None,
+        (0, _) => None,
+        (_, rest) => Some(std::str::from_utf8(read_part(rest)?.0).ok()?),
+    };
     Some(Place {
         scheme: match scheme {
             0 => Scheme::Http,
@@ -296,7 +336,50 @@ pub(crate) fn place(key: &[u8]) -> Option<Place<'_>> {
         },
         authority,
         path: std::str::from_utf8(path).ok()?,
+        query,
+        is_whole,
     })
+}
+
+/// A key of responses to GET, or of an anchor, taken apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnKey<'a> {
+    /// Rules, scheme, authority and path as they are written.
+    pub(crate) place: &'a [u8],
+    /// As it is compared: sorted and thinned by configuration.
+    pub(crate) query: Option<&'a str>,
+    /// Configured fields and cookies of the request; none in an anchor.
+    pub(crate) projection: &'a [u8],
+    /// Whether one URL has many such keys.
+    pub(crate) is_projected: bool,
+}
+
+impl<'a> OwnKey<'a> {
+    /// `None` if it is a key of something else.
+    pub(crate) fn split(key: &'a [u8]) -> Option<Self> {
+        let (kind, written) = key.split_first()?;
+        if ![Kind::Response as u8, Kind::Anchor as u8].contains(kind) {
+            return None;
+        }
+        let (_, rest) = written.split_at_checked(size_of::<u64>() + 1)?;
+        let (_, rest) = read_part(rest)?;
+        let (_, rest) = read_part(rest)?;
+        let place = written.get(..written.len() - rest.len())?;
+        let (has_query, rest) = rest.split_first()?;
+        let (query, projection) = match has_query {
+            0 => (None, rest),
+            _ => {
+                let (query, rest) = read_part(rest)?;
+                (Some(std::str::from_utf8(query).ok()?), rest)
+            }
+        };
+        Some(Self {
+            place,
+            query,
+            projection,
+            is_projected: !projection.is_empty() || *kind == Kind::Anchor as u8,
+        })
+    }
 }
 
 /// One part that [`write_part`] wrote, and what follows it.
@@ -309,14 +392,21 @@ fn read_part(key: &[u8]) -> Option<(&[u8], &[u8])> {
 /// What a key belongs to.
 #[derive(Clone, Copy)]
 #[repr(u8)]
-enum Kind {
+pub(crate) enum Kind {
     /// Responses to GET, which answer HEAD as well.
     Response = 0,
     Anchor = 1,
+    /// Responses to QUERY, told apart by its content.
+    Query = 2,
+    /// What is known of a path.
+    Path = 3,
+    /// Responses that say which of their query matters, by that.
+    Search = 4,
+    SearchAnchor = 5,
 }
 
 /// Writes one part after its length.
-fn write_part(key: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn write_part(key: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = key.len();
     key.extend_from_slice(&[0; 4]);
     write(key);
@@ -327,7 +417,7 @@ fn write_part(key: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// Writes each value after a mark, and another mark at the end.
-fn write_list<'a>(key: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]>) {
+pub(crate) fn write_list<'a>(key: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]>) {
     for value in values {
         key.push(1);
         write_part(key, |key| key.extend_from_slice(value));

@@ -166,6 +166,7 @@ proptest! {
             let authority = host.to_ascii_lowercase();
             prop_assert_eq!(place.authority, authority.as_bytes());
             prop_assert_eq!(place.path, path.as_str());
+            prop_assert_eq!(place.query, Some(query.as_str()));
         }
     }
 }

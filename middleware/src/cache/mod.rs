@@ -37,6 +37,8 @@
 //! # });
 //! ```
 
+mod advice;
+mod apart;
 mod changed;
 mod collapse;
 mod decide;
@@ -45,13 +47,26 @@ pub mod explain;
 mod fill;
 mod follow;
 mod freshness;
+pub mod ghost;
+mod glob;
+mod head;
 mod invalidate;
+pub mod journal;
 mod keep;
+mod keep_part;
 mod key;
 mod lead;
+mod offer;
+mod parts;
+mod post;
+mod prepare;
 mod purge;
+mod query;
 pub mod reason;
+mod recorder;
+pub mod rejudge;
 mod replay;
+mod search;
 mod shared;
 mod storable;
 mod store;
@@ -68,26 +83,33 @@ use std::task::{Context, Poll};
 
 use config::cache::CacheSettings;
 use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, Method};
 use tower::{Layer, Service};
 
+use crate::cache::apart::Apart;
 use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
-use crate::cache::decide::{Asked, Decision, Found, decide, overrides};
+use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
+use crate::cache::ghost::GhostRoute;
+use crate::cache::ghost::follow::{Following, Passing};
 use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
+use crate::cache::journal::{Done, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
 use crate::cache::reason::Reason;
-use crate::cache::replay::{annotate, replay};
-use crate::cache::store::memory::Lookup;
+use crate::cache::recorder::{Asking, PassedBy, Recorder};
+use crate::cache::replay::{annotate, replay_aged, replay_part};
+use crate::cache::store::memory::{Lookup, Variants};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
+use crate::fields::cache_status;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
-pub use purge::MOST_SEGMENTS;
+pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
 pub use shared::{Figures, Purge, SharedCache};
 
 /// Answers from the store, or forwards.
@@ -96,6 +118,10 @@ pub struct CacheLayer {
     settings: Arc<CacheSettings>,
     rules: Arc<KeyRules>,
     shared: SharedCache,
+    /// Where decisions are written down; `None` where nobody can ask for them.
+    recorder: Option<Arc<Recorder>>,
+    /// Follows what is not stored; `None` where that is off.
+    ghost: Option<Arc<GhostRoute>>,
 }
 
 impl CacheLayer {
@@ -105,7 +131,18 @@ impl CacheLayer {
             rules: shared.rules(&settings),
             settings,
             shared,
+            recorder: None,
+            ghost: None,
         }
+    }
+
+    /// Tells the route's name, under which what is not stored is followed, if the settings say so.
+    #[must_use]
+    pub fn on_route(self, name: &str) -> Self {
+        let (settings, rules) = (&self.settings, &self.rules);
+        let ghost = self.shared.ghost();
+        let ghost = ghost.route(name, settings, rules, &self.shared);
+        Self { ghost, ..self }
     }
 }
 
@@ -116,6 +153,8 @@ pub struct Cache<S> {
     layer: CacheLayer,
     /// Where keys are written, so that a hit allocates none.
     key: Vec<u8>,
+    /// Of the hits that are written down.
+    pace: Pace,
 }
 
 impl<S> Layer<S> for CacheLayer {
@@ -126,6 +165,7 @@ impl<S> Layer<S> for CacheLayer {
             inner,
             layer: self.clone(),
             key: Vec::new(),
+            pace: Pace::default(),
         }
     }
 }
@@ -141,40 +181,71 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
 
     fn call(&mut self, request: Request) -> ResponseFuture {
         let now = facts::of_request(&request).received;
+        if self.layer.settings.status_key && Asked::of(&request, &self.layer.settings).is_ok() {
+            let key = self
+                .layer
+                .rules
+                .print(Target::of(&request), request.headers());
+            let key = key.join("; ");
+            let answer = self.serve(request, now, Attempt::default());
+            return answer.change(move |result| {
+                if let Ok(response) = result {
+                    cache_status::add_key(response.headers_mut(), &key);
+                }
+            });
+        }
         self.serve(request, now, Attempt::default())
     }
 }
 
 impl<S: Inner + Clone> Cache<S> {
-    fn serve(&mut self, request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
+    fn serve(&mut self, mut request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
         let settings = &self.layer.settings;
-        let asked = match Asked::of(&request, settings) {
+        let mut asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
-            Err((fwd, reason)) => return self.pass(request, fwd, reason),
+            Err((_, Reason::QueryContent)) if request.body().is_stream() => {
+                return self.query(request, now);
+            }
+            Err((fwd, reason)) => return self.pass(request, now, fwd, reason),
         };
         let (rules, shared) = (&self.layer.rules, &self.layer.shared);
         rules.write_key(&request, &mut self.key);
         let hash = shared.hasher().hash(&self.key);
-        let lookup = shared.lookup(hash, &self.key, request.headers());
-        let decision = decide(&asked, lookup.found(now), settings, rules);
-        let kept = lookup.into_kept();
-        match (decision, kept) {
-            (Decision::Serve, Some(kept)) => hit(&kept, &asked, now, CacheOutcome::Hit, None),
-            (Decision::ServeStale { validate, reason }, Some(kept)) => {
+        let lookup = shared.find(settings, hash, &self.key, request.headers());
+        let found = lookup.found(&mut asked, request.headers(), now);
+        let decision = decide(&asked, found, settings, rules);
+        let (kept, variants) = lookup.into_parts();
+        match (decision, kept, found) {
+            (Decision::Serve, Some(kept), Found::Stored(candidate)) => {
+                self.write_hit(&request, hash, &kept, Done::Hit, now);
+                let status = hit(candidate, CacheOutcome::Hit, kept.chosen_by);
+                answer(&kept, candidate, &asked, status, &mut request)
+            }
+            (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
+                self.write_hit(&request, hash, &kept, Done::Stale(reason), now);
                 if validate {
                     self.validate_in_background(&request, hash, &kept, now);
                 }
-                hit(&kept, &asked, now, CacheOutcome::HitStale, Some(reason))
+                let status = hit(candidate, CacheOutcome::HitStale, Some(reason));
+                answer(&kept, candidate, &asked, status, &mut request)
             }
-            (Decision::GatewayTimeout, _) => {
+            (Decision::GatewayTimeout, kept, _) => {
+                if let Some(recorder) = &self.layer.recorder {
+                    let (is_other, done) = (variants.is_some(), Done::GatewayTimeout);
+                    recorder.answered(&request, hash, kept.as_ref(), is_other, done);
+                }
                 ResponseFuture::ready(Err(Error::client(ErrorKind::OnlyIfCached)
                     .detail("nothing usable is stored, and the request says only-if-cached")))
             }
-            (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept) => {
-                let errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+            (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept, _) => {
+                let mut errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+                let recorder = self.layer.recorder.as_ref();
+                errand.asking = recorder.map(|recorder| Asking::of(recorder, &request, hash));
+                errand.is_other_variant = variants.is_some();
+                errand.variants = variants;
                 self.forward(request, errand, attempt)
             }
-            (Decision::Serve | Decision::ServeStale { .. }, None) => {
+            (Decision::Serve | Decision::ServeStale { .. }, ..) => {
                 unreachable!("only what is stored is served")
             }
         }
@@ -182,30 +253,44 @@ impl<S: Inner + Clone> Cache<S> {
 
     /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
     /// invalidates what is stored for its URL (RFC 9111 §4.4).
-    fn pass(&mut self, request: Request, fwd: Fwd, reason: Reason) -> ResponseFuture {
+    fn pass(&mut self, request: Request, now: Now, fwd: Fwd, reason: Reason) -> ResponseFuture {
+        if request.method() == Method::POST && self.layer.settings.is_applied() {
+            return self.post(request);
+        }
+        let followed = Passing::of(&self.layer, &request, now, &mut self.key);
+        let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
         let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
+        let noted = PassedBy::of(&self.layer, &request, reason);
         let layer = changed.is_some().then(|| self.layer.clone());
         let changed = changed.zip(layer);
-        let strips_tags = self.layer.settings.tags.strip;
+        let settings = &self.layer.settings;
+        let strips_tags = settings.tags.strip && !settings.is_observed();
+        let hides_more = settings.targeted.hidden().next().is_some() && !settings.is_observed();
+        let hiding = hides_more.then(|| settings.clone());
         self.inner.call(request).change(move |result| {
+            if let Some(noted) = noted {
+                noted.ended(result);
+            }
+            if let Some((passing, clock)) = followed {
+                passing.ended(result, clock.now());
+            }
             let Ok(response) = result else { return };
             if strips_tags {
                 tags::strip(response.headers_mut());
+            }
+            if let Some(settings) = hiding {
+                drop(Apart::take(
+                    response.headers_mut(),
+                    None,
+                    &settings.targeted,
+                ));
             }
             if let Some((changed, layer)) = changed
                 && has_worked(response.status())
             {
                 changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
             }
-            let status = CacheStatus {
-                outcome: CacheOutcome::Fwd(fwd),
-                fwd_status: Some(response.status()),
-                stored: false,
-                collapsed: false,
-                ttl: None,
-                reason: (reason != Reason::Method).then_some(reason),
-            };
-            annotate(response, status);
+            passed(response, fwd, (reason != Reason::Method).then_some(reason));
         })
     }
 
@@ -222,6 +307,8 @@ impl<S: Inner + Clone> Cache<S> {
             settings,
             rules,
             shared,
+            recorder: _,
+            ghost,
         } = self.layer.clone();
         asked.is_overriding = overrides(request.headers(), &rules);
         Errand {
@@ -229,7 +316,7 @@ impl<S: Inner + Clone> Cache<S> {
                 hash,
                 bytes: self.key.as_slice().into(),
             },
-            anchor: shared.anchor(&rules, Target::of(request)),
+            purged_by: shared.purged_by(&rules, request, hash),
             fields: request.headers().clone(),
             shared,
             settings,
@@ -241,8 +328,16 @@ impl<S: Inner + Clone> Cache<S> {
             reason,
             stored,
             validates: false,
+            part: None,
+            variants: None,
+            place: None,
             pass: None,
+            asking: None,
+            is_other_variant: false,
+            too_many_tags: HeaderMap::new(),
+            ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
+            apart: Apart::default(),
         }
     }
 
@@ -276,14 +371,12 @@ impl<S: Inner + Clone> Cache<S> {
     }
 
     fn alone(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
-        let request = errand.prepare(request);
-        let answer = self.inner.call(request);
+        let answer = self.ask(request, &mut errand);
         answer.map(move |result| errand.finish(result, None))
     }
 
     fn lead(&mut self, request: Request, mut errand: Errand, flight: Flight) -> ResponseFuture {
-        let request = errand.prepare(request);
-        match self.inner.call(request).try_ready() {
+        match self.ask(request, &mut errand).try_ready() {
             Ok(result) => ResponseFuture::ready(errand.finish(result, Some(flight))),
             Err(answer) => ResponseFuture::boxed(Leading::new(answer, errand, flight)),
         }
@@ -322,41 +415,78 @@ impl<S: Inner + Clone> Cache<S> {
     }
 }
 
-fn hit(
-    kept: &Kept,
-    asked: &Asked,
-    now: Now,
-    outcome: CacheOutcome,
-    reason: Option<Reason>,
-) -> ResponseFuture {
-    let status = CacheStatus {
+fn hit(candidate: Candidate, outcome: CacheOutcome, reason: Option<Reason>) -> CacheStatus {
+    CacheStatus {
         outcome,
         fwd_status: None,
         stored: false,
         collapsed: false,
-        ttl: Some(kept.stored.candidate(now, kept.is_purged).ttl()),
+        ttl: Some(candidate.ttl()),
+        reason,
+    }
+}
+
+/// Answers from what is stored. The answer gets the map that the facts of the `request` came in.
+fn answer(
+    kept: &Kept,
+    candidate: Candidate,
+    asked: &Asked,
+    status: CacheStatus,
+    request: &mut Request,
+) -> ResponseFuture {
+    if let (Some(parts), Some(span)) = (&kept.stored.parts, asked.part) {
+        let part = replay_part(&kept.stored, parts, span, candidate.age, status);
+        return ResponseFuture::ready(Ok(part));
+    }
+    let mut spare = std::mem::take(request.extensions_mut());
+    spare.clear();
+    let response = replay_aged(&kept.stored, asked.is_head, candidate.age, status, spare);
+    ResponseFuture::ready(Ok(response))
+}
+
+/// Says on an answer that it was forwarded, and no more.
+fn passed(response: &mut Response, fwd: Fwd, reason: Option<Reason>) {
+    let status = CacheStatus {
+        outcome: CacheOutcome::Fwd(fwd),
+        fwd_status: Some(response.status()),
+        stored: false,
+        collapsed: false,
+        ttl: None,
         reason,
     };
-    ResponseFuture::ready(Ok(replay(&kept.stored, asked.is_head, now, status)))
+    annotate(response, status);
 }
 
 impl Lookup {
-    fn found(&self, now: Now) -> Found {
+    /// What it means for a request with these fields; see [`StoredResponse::found`].
+    fn found(&self, asked: &mut Asked, request: &HeaderMap, now: Now) -> Found {
         match self {
             Self::Nothing => Found::Nothing,
             Self::OtherVariant(_) => Found::OtherVariant,
             Self::Stored {
                 stored, is_purged, ..
-            } => Found::Stored(stored.candidate(now, *is_purged)),
+            } => stored.found(*is_purged, asked, request, now),
         }
     }
 
-    fn into_kept(self) -> Option<Kept> {
+    /// What it found for the request, or else for other ones.
+    fn into_parts(self) -> (Option<Kept>, Option<Variants>) {
         match self {
             Self::Stored {
-                stored, is_purged, ..
-            } => Some(Kept { stored, is_purged }),
-            Self::Nothing | Self::OtherVariant(_) => None,
+                stored,
+                is_purged,
+                chosen_by,
+                ..
+            } => {
+                let kept = Kept {
+                    stored,
+                    is_purged,
+                    chosen_by,
+                };
+                (Some(kept), None)
+            }
+            Self::OtherVariant(variants) => (None, Some(variants)),
+            Self::Nothing => (None, None),
         }
     }
 }

@@ -1,18 +1,157 @@
-//! Purging by more than a URL: by tags, groups and path prefixes. Nothing is looked for: what is purged
-//! is found invalid when it is next asked for.
+//! Purging by more than a URL: by tags, groups, path prefixes and patterns. Nothing is looked for: what
+//! is purged is found invalid when it is next asked for. Only a rehearsal looks, and tells what it found.
 
-use crate::cache::key::Target;
+use http::Uri;
+
+use crate::cache::glob::Glob;
+use crate::cache::key::{self, KeyHash, Target};
 use crate::cache::shared::{Purge, SharedCache};
+use crate::cache::stored::StoredResponse;
 use crate::cache::tags::{DEEPEST, NameHash};
-use crate::cache::versions::Of;
+use crate::cache::versions::{Of, Standing};
 use crate::facts::Scheme;
 
+/// What is to be purged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Everything.
+    All,
+    /// What is stored for one URL, all variants of it.
+    Url {
+        /// Of the target.
+        scheme: Scheme,
+        /// Of the target: host and port as clients name them.
+        authority: String,
+        /// Path and query of the target.
+        uri: Uri,
+    },
+    /// What has one of these tags, exactly as they are spelled.
+    Tags(Vec<String>),
+    /// What is in one of these groups of one origin (RFC 9875).
+    Groups {
+        /// Of the origin.
+        scheme: Scheme,
+        /// Of the origin.
+        authority: String,
+        /// Exactly as they are spelled.
+        names: Vec<String>,
+    },
+    /// What has a path that begins with these segments, [`MOST_SEGMENTS`] at most.
+    Prefix {
+        /// Host and port as clients name them; every one if `None`.
+        host: Option<String>,
+        /// Compared in normal form.
+        path: String,
+    },
+    /// What has a URL of this pattern: without its scheme, or from its path on; a `*` is any text.
+    Pattern(String),
+}
+
+/// What a purge would hit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rehearsal {
+    /// Stored responses, each variant counted.
+    pub responses: usize,
+    /// Some of their URLs: [`MOST_SHOWN`] at most.
+    pub urls: Vec<String>,
+}
+
 impl SharedCache {
-    /// Purges all that has one of `tags`, exactly as they are spelled.
-    pub fn purge_tags<T: AsRef<[u8]>>(&self, tags: &[T], purge: Purge) {
+    /// Purges `what`: how many stored responses that were, where it is known without looking for them.
+    ///
+    /// # Errors
+    /// When a pattern is none.
+    pub fn purge(&self, what: &What, purge: Purge) -> Result<Option<usize>, NoPattern> {
+        match what {
+            What::All if purge == Purge::Hard => return Ok(Some(self.purge_all())),
+            What::All => {
+                self.purge_prefixes(None, &["/"], purge);
+            }
+            What::Url {
+                scheme,
+                authority,
+                uri,
+            } => return Ok(Some(self.purge_uri(*scheme, authority, uri, purge))),
+            What::Tags(tags) => {
+                self.purge_tags(tags, purge);
+            }
+            What::Groups {
+                scheme,
+                authority,
+                names,
+            } => {
+                self.purge_groups(*scheme, authority.as_bytes(), names, purge);
+            }
+            What::Prefix { host, path } => {
+                self.purge_prefixes(host.as_deref(), &[path], purge);
+            }
+            What::Pattern(pattern) => {
+                let glob = Glob::parse(pattern).ok_or(NoPattern)?;
+                self.versions().purge_pattern(glob, purge, self.purges());
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a purge of `what` would hit now. Goes through all that is stored.
+    ///
+    /// # Errors
+    /// When a pattern is none.
+    pub fn would_purge(&self, what: &What) -> Result<Rehearsal, NoPattern> {
+        let aim = self.aim(what)?;
+        let mut found = Rehearsal::default();
+        self.store().visit(|of_url, key, responses| {
+            let is_there =
+                |stored: &StoredResponse| self.versions().standing(stored, key) != Standing::Gone;
+            let hit = responses
+                .iter()
+                .filter(|stored| is_there(stored) && aim.hits(of_url, key, stored, self));
+            let count = hit.count();
+            found.responses += count;
+            if count > 0 && found.urls.len() < MOST_SHOWN {
+                found
+                    .urls
+                    .extend(key::place(key).map(|place| place.print()));
+            }
+        });
+        found.urls.sort_unstable();
+        found.urls.dedup();
+        Ok(found)
+    }
+
+    fn aim(&self, what: &What) -> Result<Aim, NoPattern> {
+        let hasher = self.versions().hasher();
+        let tag = |tag: &String| hasher.tag(tag.as_bytes());
+        Ok(match what {
+            What::All => Aim::All,
+            What::Url {
+                scheme,
+                authority,
+                uri,
+            } => Aim::Keys(self.uri_keys(Target::new(*scheme, authority.as_bytes(), uri))),
+            What::Tags(tags) => Aim::Tags(tags.iter().map(tag).collect()),
+            What::Groups {
+                scheme,
+                authority,
+                names,
+            } => {
+                let group =
+                    |name: &String| hasher.group(*scheme, authority.as_bytes(), name.as_bytes());
+                Aim::Tags(names.iter().map(group).collect())
+            }
+            What::Prefix { host, path } => {
+                Aim::Prefix(hasher.prefix(host.as_deref().map(str::as_bytes), path))
+            }
+            What::Pattern(pattern) => Aim::Pattern(Glob::parse(pattern).ok_or(NoPattern)?),
+        })
+    }
+
+    /// Purges all that has one of `tags`, exactly as they are spelled. Returns how many purges the log
+    /// counts for that, as the others here do.
+    pub fn purge_tags<T: AsRef<[u8]>>(&self, tags: &[T], purge: Purge) -> usize {
         let hasher = self.versions().hasher();
         let names = tags.iter().map(|tag| hasher.tag(tag.as_ref())).collect();
-        self.purge_names(Of::Tag, names, purge);
+        self.purge_names(Of::Tag, names, purge)
     }
 
     /// Purges all of one origin that is in one of `groups` (RFC 9875).
@@ -22,36 +161,88 @@ impl SharedCache {
         authority: &[u8],
         groups: &[T],
         purge: Purge,
-    ) {
+    ) -> usize {
         let hasher = self.versions().hasher();
         let name = |group: &T| hasher.group(scheme, authority, group.as_ref());
-        self.purge_names(Of::Tag, groups.iter().map(name).collect(), purge);
+        self.purge_names(Of::Tag, groups.iter().map(name).collect(), purge)
     }
 
     /// Purges all whose path begins with the segments of one of `prefixes`, on one host (with its
     /// port, as clients name it) or on all. A prefix of more than [`MOST_SEGMENTS`] segments is cut
     /// there, which purges more.
-    pub fn purge_prefixes<T: AsRef<str>>(&self, host: Option<&str>, prefixes: &[T], purge: Purge) {
+    pub fn purge_prefixes<T: AsRef<str>>(
+        &self,
+        host: Option<&str>,
+        prefixes: &[T],
+        purge: Purge,
+    ) -> usize {
         let hasher = self.versions().hasher();
         let host = host.map(str::as_bytes);
         let name = |prefix: &T| hasher.prefix(host, prefix.as_ref());
-        self.purge_names(Of::Prefix, prefixes.iter().map(name).collect(), purge);
+        self.purge_names(Of::Prefix, prefixes.iter().map(name).collect(), purge)
     }
 
-    fn purge_names(&self, of: Of, names: Vec<NameHash>, purge: Purge) {
-        if !names.is_empty() {
-            self.versions().purge(of, names, purge, self.purges());
+    fn purge_names(&self, of: Of, names: Vec<NameHash>, purge: Purge) -> usize {
+        if names.is_empty() {
+            return 0;
         }
+        self.versions().purge(of, names, purge, self.purges());
+        1
     }
 
     /// Makes invalid what is stored for `target`, and what shares a group with it (RFC 9875 §2.2.1);
-    /// what shares a group with that stays (no cascade).
-    pub(crate) fn invalidate_target(&self, target: Target<'_>) {
+    /// what shares a group with that stays (no cascade). Returns how many purges the log counts.
+    pub(crate) fn invalidate_target(&self, target: Target<'_>) -> usize {
         let groups = self.groups_of(target);
-        self.purge_target(target, Purge::Hard);
-        self.purge_names(Of::Tag, groups, Purge::Hard);
+        let (_, purges) = self.purge_counted(target, Purge::Hard);
+        purges + self.purge_names(Of::Tag, groups, Purge::Hard)
     }
 }
 
+/// [`What`] as stored responses are compared with it.
+enum Aim {
+    All,
+    Keys(Vec<KeyHash>),
+    Tags(Vec<NameHash>),
+    Prefix(NameHash),
+    Pattern(Glob),
+}
+
+impl Aim {
+    fn hits(
+        &self,
+        of_url: KeyHash,
+        key: &[u8],
+        stored: &StoredResponse,
+        shared: &SharedCache,
+    ) -> bool {
+        let place = || key::place(key);
+        match self {
+            Self::All => true,
+            Self::Keys(keys) => keys.contains(&of_url),
+            Self::Tags(tags) => stored.tags.hashes().any(|tag| tags.contains(&tag)),
+            Self::Prefix(prefix) => place().is_some_and(|place| {
+                let prefixes = shared.versions().hasher().prefixes(place);
+                prefixes.contains(prefix)
+            }),
+            Self::Pattern(glob) => place().is_some_and(|place| glob.matches(place)),
+        }
+    }
+}
+
+/// What was given as a pattern cannot be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoPattern;
+
+impl std::fmt::Display for NoPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("this is no pattern of URLs: it is empty, has spaces, or more than 1024 bytes")
+    }
+}
+
+impl std::error::Error for NoPattern {}
+
 /// Segments by which prefixes are told apart.
 pub const MOST_SEGMENTS: usize = DEEPEST;
+/// URLs that a rehearsal tells.
+pub const MOST_SHOWN: usize = 20;

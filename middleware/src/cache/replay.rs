@@ -1,15 +1,70 @@
 //! Making an answer of a stored response.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::AGE;
-use http::{HeaderMap, HeaderValue};
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE};
+use http::{Extensions, HeaderMap, HeaderValue};
 
+use crate::cache::decide::Asked;
+use crate::cache::parts::Parts;
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
 use crate::facts::{self, CacheStatus};
 use crate::fields::cache_status::{self, CACHE_STATUS};
+use crate::fields::range::{ContentRange, Span};
 use crate::{Body, Response};
+
+/// The answer to a request that asks so: all of `stored`, or the part that is asked for of what has
+/// parts only.
+pub(crate) fn replay_for(
+    asked: &Asked,
+    stored: &Arc<StoredResponse>,
+    now: Now,
+    status: CacheStatus,
+) -> Response {
+    match (&stored.parts, asked.part) {
+        (Some(parts), Some(span)) => replay_part(stored, parts, span, stored.age(now), status),
+        _ => replay(stored, asked.is_head, now, status),
+    }
+}
+
+/// The answer from one of the `parts` that `stored` has.
+pub(crate) fn replay_part(
+    stored: &StoredResponse,
+    parts: &Parts,
+    span: Span,
+    age: Duration,
+    status: CacheStatus,
+) -> Response {
+    let body = parts.cut(&stored.body, span);
+    let body = body.expect("a part is asked for only where it is stored");
+    let mut response = with_fields(stored, age, &status, body);
+    describe(response.headers_mut(), parts, span);
+    facts::of_response(&mut response).cache = Some(status);
+    response
+}
+
+/// The content of that answer, where its other `fields` are not those that are stored.
+pub(crate) fn content_for(
+    asked: &Asked,
+    stored: &Arc<StoredResponse>,
+    fields: &mut HeaderMap,
+) -> Body {
+    let (Some(parts), Some(span)) = (&stored.parts, asked.part) else {
+        return Body::segments(stored.body.clone());
+    };
+    describe(fields, parts, span);
+    parts.cut(&stored.body, span).unwrap_or_default()
+}
+
+/// Says which part of the representation an answer has (RFC 9110 §15.3.7.1).
+fn describe(fields: &mut HeaderMap, parts: &Parts, span: Span) {
+    let range = ContentRange::Span(span, Some(parts.complete())).to_value();
+    // A map that is full stays as it is: the HTTP library refuses more fields long before.
+    fields.try_insert(CONTENT_RANGE, range).ok();
+    fields.try_insert(CONTENT_LENGTH, span.length().into()).ok();
+}
 
 /// The answer from `stored`: all its fields, one `Age`, our member of `Cache-Status`.
 pub(crate) fn replay(
@@ -18,13 +73,34 @@ pub(crate) fn replay(
     now: Now,
     status: CacheStatus,
 ) -> Response {
+    replay_aged(
+        stored,
+        is_head,
+        stored.age(now),
+        status,
+        Extensions::default(),
+    )
+}
+
+/// The same at an age that is known already. `spare` is an empty map that has its memory already: to
+/// make one takes two allocations.
+pub(crate) fn replay_aged(
+    stored: &Arc<StoredResponse>,
+    is_head: bool,
+    age: Duration,
+    status: CacheStatus,
+    spare: Extensions,
+) -> Response {
     let body = if is_head {
         Body::empty()
     } else {
         Body::segments(stored.body.clone())
     };
-    let mut response = replay_head(stored, now, status, body);
-    facts::of_response(&mut response).stored = Some(stored.clone());
+    let mut response = with_fields(stored, age, &status, body);
+    *response.extensions_mut() = spare;
+    let facts = facts::of_response(&mut response);
+    facts.cache = Some(status);
+    facts.stored = Some(stored.clone());
     response
 }
 
@@ -35,21 +111,31 @@ pub(crate) fn replay_head(
     status: CacheStatus,
     body: Body,
 ) -> Response {
+    let mut response = with_fields(stored, stored.age(now), &status, body);
+    facts::of_response(&mut response).cache = Some(status);
+    response
+}
+
+fn with_fields(
+    stored: &StoredResponse,
+    age: Duration,
+    status: &CacheStatus,
+    body: Body,
+) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = stored.status;
     *response.headers_mut() = stored.fields.clone();
     let fields = response.headers_mut();
-    let age = HeaderValue::from(stored.age(now).as_secs());
+    let age = HeaderValue::from(age.as_secs());
     // Both have their places, so that the map neither grows nor is searched twice.
     match fields.get_mut(AGE) {
         Some(place) => *place = age,
         None => drop(fields.try_insert(AGE, age)),
     }
     match fields.get_mut(CACHE_STATUS) {
-        Some(place) if is_placeholder(place) => *place = cache_status::member(&status),
-        _ => cache_status::append(fields, &status),
+        Some(place) if is_placeholder(place) => *place = cache_status::member(status),
+        _ => cache_status::append(fields, status),
     }
-    facts::of_response(&mut response).cache = Some(status);
     response
 }
 

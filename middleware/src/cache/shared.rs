@@ -1,17 +1,21 @@
 //! What all routes and cores share: the store, the requests in flight, what was purged and decided lately.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use config::cache::CacheSettings;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Method, Uri};
 use tokio_util::task::TaskTracker;
 
+use crate::Request;
 use crate::cache::collapse::Flights;
 use crate::cache::fill::Bounds;
-use crate::cache::invalidate::PurgeLog;
+use crate::cache::ghost::Ghost;
+use crate::cache::invalidate::{PurgeLog, Sequence};
+use crate::cache::journal::{JOURNALS, Journal, Record};
 use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
+use crate::cache::search::Searches;
 use crate::cache::store::memory::{Lookup, MemoryStore};
 use crate::cache::stored::StoredResponse;
 use crate::cache::tags::NameHash;
@@ -34,7 +38,10 @@ struct Shared {
     purges: PurgeLog,
     versions: Versions,
     verdicts: Verdicts,
+    searches: Searches,
     hasher: KeyHasher,
+    /// What is followed where nothing is stored.
+    ghost: Arc<Ghost>,
     /// The rules that routes make keys by; a purge has to know them all. Those of routes that a
     /// reload has taken away vanish with their last layer.
     rules: RwLock<Vec<Weak<KeyRules>>>,
@@ -44,6 +51,10 @@ struct Shared {
     copies: InProgress,
     counts: Counts,
     metrics: Metrics,
+    /// One for each core that writes one.
+    journals: Mutex<Vec<Journal>>,
+    /// Whether an answer to QUERY was ever asked for: else a purge need not look for any.
+    has_queries: AtomicBool,
 }
 
 /// Counted off the hit path only.
@@ -78,6 +89,16 @@ pub struct Figures {
     pub validated_in_background: u64,
 }
 
+/// How a purge finds what is stored for one key.
+#[derive(Clone, Debug)]
+pub(crate) struct PurgedBy {
+    /// What the log of purges calls the URL.
+    pub(crate) url: KeyHash,
+    /// The key by which all that the URL has is removed together, where it has many keys: by fields
+    /// and cookies of the request, or by the content of a QUERY.
+    pub(crate) anchor: Option<CacheKey>,
+}
+
 /// What a purge does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purge {
@@ -88,8 +109,31 @@ pub enum Purge {
 }
 
 impl SharedCache {
-    /// An empty cache of at most `memory` bytes, all overhead counted.
+    /// An empty cache of at most `memory` bytes, all overhead counted, beside a ghost of a thousand keys.
     pub fn new(memory: u64, clock: Clock, tasks: TaskTracker, metrics: &Metrics) -> Self {
+        Self::with_ghost(memory, 1 << 10, clock, tasks, metrics)
+    }
+
+    /// As [`new`](Self::new), where at most `keys` keys are followed in place of what is not stored.
+    pub fn with_ghost(
+        memory: u64,
+        keys: usize,
+        clock: Clock,
+        tasks: TaskTracker,
+        metrics: &Metrics,
+    ) -> Self {
+        Self::hashing_by(KeyHasher::new(), memory, keys, clock, tasks, metrics)
+    }
+
+    /// The same with keys hashed as a test says.
+    pub(crate) fn hashing_by(
+        hasher: KeyHasher,
+        memory: u64,
+        keys: usize,
+        clock: Clock,
+        tasks: TaskTracker,
+        metrics: &Metrics,
+    ) -> Self {
         let bounds = Bounds {
             // One response may be half of the cache, and what is being received a quarter more.
             most: memory / 2,
@@ -102,7 +146,9 @@ impl SharedCache {
             purges: PurgeLog::new(),
             versions: Versions::new(),
             verdicts: Verdicts::new(),
-            hasher: KeyHasher::new(),
+            searches: Searches::new(),
+            ghost: Ghost::new(keys, clock.now(), hasher.seed()),
+            hasher,
             rules: RwLock::default(),
             bounds,
             clock,
@@ -110,7 +156,30 @@ impl SharedCache {
             copies: InProgress::default(),
             counts: Counts::default(),
             metrics: metrics.clone(),
+            journals: Mutex::default(),
+            has_queries: AtomicBool::new(false),
         }))
+    }
+
+    /// A new journal for one of `cores` cores, which share what journals may hold.
+    pub fn journal(&self, cores: usize) -> Journal {
+        let journal = Journal::new(JOURNALS / cores.max(1));
+        let journals = self.0.journals.lock();
+        let mut journals = journals.unwrap_or_else(PoisonError::into_inner);
+        journals.push(journal.clone());
+        drop(journals);
+        journal
+    }
+
+    /// What was decided lately, as far as it was written down; latest first.
+    pub fn recent(&self) -> Vec<Arc<Record>> {
+        let journals = self.0.journals.lock();
+        let journals = journals.unwrap_or_else(PoisonError::into_inner).clone();
+        let mut records: Vec<_> = journals.iter().flat_map(Journal::read).collect();
+        // Stable, so of two about one request the later one stays in front.
+        records.reverse();
+        records.sort_by_key(|record| std::cmp::Reverse(record.at));
+        records
     }
 
     /// Keeps a coded copy with the response that it is a copy of, and accounts for it. Nothing
@@ -133,6 +202,7 @@ impl SharedCache {
     /// Removes everything and gives its memory back: how many keys that were.
     pub fn purge_all(&self) -> usize {
         self.0.purges.note_all();
+        self.0.ghost.forget_all();
         self.0.store.remove_all()
     }
 
@@ -190,31 +260,65 @@ impl SharedCache {
 
     /// See [`purge_uri`](Self::purge_uri).
     pub(crate) fn purge_target(&self, target: Target<'_>, purge: Purge) -> usize {
+        self.purge_counted(target, purge).0
+    }
+
+    /// How many responses were purged, and how many purges the log counts for that.
+    pub(crate) fn purge_counted(&self, target: Target<'_>, purge: Purge) -> (usize, usize) {
+        let known = self.known_rules();
         let mut key = Vec::new();
-        let mut count = 0;
-        for rules in self.known_rules() {
+        let (mut count, mut purges) = (0, known.len());
+        for rules in known {
             self.write_uri_key(&rules, target, &mut key);
             let hash = self.0.hasher.hash(&key);
             let sequence = self.0.purges.note(hash);
-            count += match purge {
-                Purge::Hard => self.0.store.remove(hash),
-                Purge::Soft => self.0.store.mark_stale(hash, sequence),
-            };
+            for widened in self.search_keys(&key) {
+                let sequence = self.0.purges.note(widened);
+                purges += 1;
+                count += self.purge_key(widened, sequence, purge);
+            }
+            self.0.ghost.forget(hash);
+            count += self.purge_key(hash, sequence, purge);
+            if !rules.is_projected() && self.0.has_queries.load(Ordering::Acquire) {
+                rules.write_anchor(target, &mut key);
+                count += self.purge_key(self.0.hasher.hash(&key), sequence, purge);
+            }
         }
-        count
+        (count, purges)
+    }
+
+    fn purge_key(&self, key: KeyHash, sequence: Sequence, purge: Purge) -> usize {
+        match purge {
+            Purge::Hard => self.0.store.remove(key),
+            Purge::Soft => self.0.store.mark_stale(key, sequence),
+        }
     }
 
     /// The groups of what is stored for `target`, as far as its keys are known: not where one URL has
     /// many.
     pub(crate) fn groups_of(&self, target: Target<'_>) -> Vec<NameHash> {
-        let (mut key, mut groups) = (Vec::new(), Vec::new());
-        for rules in self.known_rules() {
-            self.write_uri_key(&rules, target, &mut key);
-            self.0.store.groups(self.0.hasher.hash(&key), &mut groups);
+        let mut groups = Vec::new();
+        for key in self.uri_keys(target) {
+            self.0.store.groups(key, &mut groups);
         }
         groups.sort_unstable();
         groups.dedup();
         groups
+    }
+
+    /// The hashes of the keys that `target` is purged by: its own, and those of its anchors.
+    pub(crate) fn uri_keys(&self, target: Target<'_>) -> Vec<KeyHash> {
+        let (mut key, mut hashes) = (Vec::new(), Vec::new());
+        for rules in self.known_rules() {
+            self.write_uri_key(&rules, target, &mut key);
+            hashes.push(self.0.hasher.hash(&key));
+            hashes.extend(self.search_keys(&key));
+            if !rules.is_projected() {
+                rules.write_anchor(target, &mut key);
+                hashes.push(self.0.hasher.hash(&key));
+            }
+        }
+        hashes
     }
 
     /// The key that a URL is purged by: its one key, or the anchor of its many.
@@ -226,38 +330,49 @@ impl SharedCache {
         }
     }
 
-    /// The key by which what `target` has is purged together, where it has many keys.
-    pub(crate) fn anchor(&self, rules: &KeyRules, target: Target<'_>) -> Option<CacheKey> {
-        rules.is_projected().then(|| {
-            let mut key = Vec::new();
-            rules.write_anchor(target, &mut key);
-            self.0.hasher.key(&key)
-        })
+    /// What `request`, whose key is `key`, is purged by.
+    pub(crate) fn purged_by(&self, rules: &KeyRules, request: &Request, key: KeyHash) -> PurgedBy {
+        let is_query = *request.method() == Method::QUERY;
+        if !(is_query || rules.is_projected()) {
+            return PurgedBy {
+                url: key,
+                anchor: None,
+            };
+        }
+        if is_query {
+            // Before anything is stored, so that no purge overlooks it.
+            self.0.has_queries.store(true, Ordering::Release);
+        }
+        let (target, mut written) = (Target::of(request), Vec::new());
+        self.write_uri_key(rules, target, &mut written);
+        let url = self.0.hasher.hash(&written);
+        rules.write_anchor(target, &mut written);
+        PurgedBy {
+            url,
+            anchor: Some(self.0.hasher.key(&written)),
+        }
     }
 
     /// What is stored under `key` (whose hash is `hash`) for a request with these fields, and was not
     /// purged by a tag or prefix. What was is removed.
     pub(crate) fn lookup(&self, hash: KeyHash, key: &[u8], request: &HeaderMap) -> Lookup {
-        let mut lookup = self.0.store.lookup(hash, key, request);
-        if let Lookup::Stored {
-            stored,
-            is_purged,
-            variants,
-        } = &mut lookup
-        {
-            match self.0.versions.standing(stored, key) {
-                Standing::Valid => {}
-                Standing::Stale => *is_purged = true,
-                Standing::Gone => {
-                    self.0.store.remove_one(stored);
-                    return match *variants - 1 {
-                        0 => Lookup::Nothing,
-                        others => Lookup::OtherVariant(others),
-                    };
+        loop {
+            let mut lookup = self.0.store.lookup(hash, key, request);
+            if let Lookup::Stored {
+                stored, is_purged, ..
+            } = &mut lookup
+            {
+                match self.0.versions.standing(stored, key) {
+                    Standing::Valid => {}
+                    Standing::Stale => *is_purged = true,
+                    Standing::Gone => {
+                        self.0.store.remove_one(stored);
+                        continue;
+                    }
                 }
             }
+            return lookup;
         }
-        lookup
     }
 
     pub(crate) fn store(&self) -> &MemoryStore {
@@ -276,8 +391,16 @@ impl SharedCache {
         &self.0.versions
     }
 
+    pub(crate) fn searches(&self) -> &Searches {
+        &self.0.searches
+    }
+
     pub(crate) fn verdicts(&self) -> &Verdicts {
         &self.0.verdicts
+    }
+
+    pub(crate) fn ghost(&self) -> &Arc<Ghost> {
+        &self.0.ghost
     }
 
     pub(crate) fn hasher(&self) -> KeyHasher {
@@ -290,6 +413,11 @@ impl SharedCache {
 
     pub(crate) fn counts(&self) -> &Counts {
         &self.0.counts
+    }
+
+    /// What everything stored may use, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.0.store.budget()
     }
 
     /// The bounds of one fill on a route that stores bodies of up to `most` bytes.

@@ -1,11 +1,13 @@
 //! What may be stored (RFC 9111 §3), and on which terms it may be reused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::cache::{CacheSettings, Cookies, SetCookie};
 use http::header::{CONTENT_RANGE, ETAG, LAST_MODIFIED, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
+use crate::cache::apart::Apart;
 use crate::cache::decide::Asked;
 use crate::cache::freshness::{self, Lifetime, Source, Times};
 use crate::cache::key::KeyRules;
@@ -13,8 +15,9 @@ use crate::cache::reason::Reason;
 use crate::cache::tags::Tags;
 use crate::cache::vary::{self, Selection};
 use crate::fields::cache_control::ResponseDirectives;
+use crate::fields::no_vary_search::NoVarySearch;
 use crate::fields::stream::is_live_stream;
-use crate::fields::targeted;
+use crate::fields::{surrogate_control, targeted};
 
 /// How a response is stored that may be stored.
 #[derive(Clone, Debug)]
@@ -27,6 +30,10 @@ pub(crate) struct Storing {
     pub(crate) is_cookie_stripped: bool,
     /// What it is purged by, beside its URL.
     pub(crate) tags: Tags,
+    /// Which queries it answers beside its own, if it says so.
+    pub(crate) search: Option<Arc<NoVarySearch>>,
+    /// What it says to us and not to clients.
+    pub(crate) apart: Apart,
 }
 
 /// What decides about reuse, read once from the response's head.
@@ -58,6 +65,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) fields: &'a HeaderMap,
     /// Declared length of the content, if there is one.
     pub(crate) length: Option<u64>,
+    /// Whether this is a part of a representation that can be stored as such.
+    pub(crate) is_part: bool,
     pub(crate) times: Times,
 }
 
@@ -108,6 +117,11 @@ pub(crate) fn storable(
         without,
         is_cookie_stripped: cookie == Cookie::Stripped,
         tags: Tags::default(),
+        search: match settings.no_vary_search {
+            true => NoVarySearch::of(fields).map(Arc::new),
+            false => None,
+        },
+        apart: Apart::default(),
     })
 }
 
@@ -127,7 +141,8 @@ fn may_fill(asked: &Asked) -> Result<(), Reason> {
 /// What status and media type have to say.
 fn kind_allows(exchange: Exchange<'_>, directives: &ResponseDirectives) -> Result<(), Reason> {
     let (status, fields) = (exchange.status, exchange.fields);
-    if status == StatusCode::PARTIAL_CONTENT || fields.contains_key(CONTENT_RANGE) {
+    let is_partial = status == StatusCode::PARTIAL_CONTENT || fields.contains_key(CONTENT_RANGE);
+    if is_partial && !exchange.is_part {
         return Err(Reason::PartialContent);
     }
     if status == StatusCode::NOT_MODIFIED {
@@ -175,7 +190,7 @@ fn is_understood(status: StatusCode) -> bool {
 /// The directives that count for us, and where they come from.
 struct Spoken {
     directives: ResponseDirectives,
-    /// By `CDN-Cache-Control`, which then decides alone (RFC 9213 §2.2).
+    /// By `CDN-Cache-Control` or another of `cache.targeted`, which then decides alone (RFC 9213 §2.2).
     is_targeted: bool,
     /// By the route's `force_ttl`: the operator's word that all is public.
     forced: Option<Duration>,
@@ -183,7 +198,11 @@ struct Spoken {
 
 impl Spoken {
     fn of(status: StatusCode, fields: &HeaderMap, settings: &CacheSettings) -> Self {
-        let targeted = targeted::of(fields);
+        let names = settings.targeted.fields.iter().map(String::as_str);
+        let targeted = targeted::of(fields, names).or_else(|| {
+            let counts = settings.targeted.surrogate_control;
+            counts.then(|| surrogate_control::of(fields)).flatten()
+        });
         let is_targeted = targeted.is_some();
         let mut directives = targeted.unwrap_or_else(|| ResponseDirectives::of(fields));
         let forced = settings

@@ -12,6 +12,7 @@ struct Case {
     status: Option<u16>,
     fields: Vec<(&'static str, &'static str)>,
     length: Option<u64>,
+    is_part: bool,
     settings: CacheSettings,
 }
 
@@ -30,6 +31,7 @@ fn judge(case: &Case) -> Result<Storing, Reason> {
         status: StatusCode::from_u16(case.status.unwrap_or(200)).unwrap(),
         fields: &map(&case.fields),
         length: case.length,
+        is_part: case.is_part,
         times: Times {
             requested: now,
             received: now,
@@ -123,6 +125,32 @@ fn any_final_status_with_an_explicit_lifetime() {
         ("content-range", "bytes 0-1/2"),
     ]);
     assert_eq!(verdict(&case), Err(Reason::PartialContent));
+}
+
+#[test]
+fn a_part_is_stored_with_explicit_freshness_only() {
+    let part = |fields: &[(&'static str, &'static str)], status| {
+        verdict(&Case {
+            status: Some(status),
+            is_part: true,
+            ..response(fields)
+        })
+    };
+    const RANGE: (&str, &str) = ("content-range", "bytes 0-1/9");
+    const OLD: (&str, &str) = ("last-modified", "Thu, 01 Jan 2015 00:00:00 GMT");
+    let explicit = ("cache-control", "max-age=60");
+    assert_eq!(part(&[RANGE, explicit], 206), Ok((60, Source::MaxAge)));
+    assert_eq!(
+        part(&[RANGE, OLD], 206),
+        Err(Reason::Status),
+        "no heuristic"
+    );
+    assert!(part(&[OLD], 200).is_ok(), "for which a 200 is old enough");
+    assert_eq!(part(&[RANGE], 206), Err(Reason::Status));
+    assert_eq!(
+        part(&[RANGE, ("cache-control", "no-store")], 206),
+        Err(Reason::NoStore)
+    );
 }
 
 #[test]

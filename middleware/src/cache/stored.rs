@@ -1,20 +1,22 @@
 //! A stored response: the identity representation and its coded copies.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    AGE, CONNECTION, CONTENT_LENGTH, DATE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    AGE, CONNECTION, CONTENT_LANGUAGE, CONTENT_LENGTH, DATE, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::cache::apart::Apart;
 use crate::cache::decide::Candidate;
 use crate::cache::freshness::Source;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
+use crate::cache::parts::Parts;
 use crate::cache::storable::{Storing, Terms};
 use crate::cache::tags::Tags;
 use crate::cache::vary::Selection;
@@ -36,6 +38,9 @@ pub struct StoredResponse {
     pub fields: HeaderMap,
     /// The content as it came, in memory of its own (never a slice of a read buffer).
     pub body: Arc<[Bytes]>,
+    /// Which bytes of the representation the content is, if it is not all of it: then it answers ranges
+    /// within them alone.
+    pub(crate) parts: Option<Arc<Parts>>,
     /// The same content in our codings; shared with the stored response that a validation made of this one.
     coded: Arc<CodedCopies>,
     /// What its fields mean for coding, read when first asked for.
@@ -50,15 +55,21 @@ pub struct StoredResponse {
     pub(crate) born: Sequence,
     /// What it is purged by, beside its URL.
     pub(crate) tags: Tags,
+    /// What it says to us and not to clients.
+    pub(crate) apart: Apart,
     /// The latest purge that it is known to have outlived; from `born` on. Raised by whoever compares
     /// it with later ones, so that each is compared once.
     valid_at: AtomicU64,
     pub(crate) key: KeyHash,
+    /// Whether it answers other queries than its own (`No-Vary-Search`).
+    pub(crate) is_wide: bool,
     /// Whether the request that brought it had `Authorization`: a background validation needs one too.
     pub(crate) is_authorized: bool,
     /// No background validation before this, in milliseconds after `received`; written by whoever
     /// starts one, so that there is exactly one.
     next_validation: AtomicU64,
+    /// Whether the upstream has told of other content since, by the answer to a HEAD.
+    outdated: AtomicBool,
 }
 
 /// One slot for each coding, filled when first needed.
@@ -94,6 +105,8 @@ impl StoredResponse {
             without: Vec::new(),
             is_cookie_stripped: false,
             tags: Tags::default(),
+            search: None,
+            apart: Apart::default(),
         };
         let origin = Origin {
             key: 0,
@@ -116,23 +129,27 @@ impl StoredResponse {
             status,
             fields: own_fields(fields, without, origin.received.wall),
             body: Arc::default(),
+            parts: None,
             coded: Arc::default(),
             terms: storing.terms,
             selection: storing.selection,
             received: origin.received,
             born: origin.born,
             tags: storing.tags,
+            is_wide: storing.search.is_some(),
+            apart: storing.apart,
             valid_at: AtomicU64::new(origin.born.number()),
             key: origin.key,
             is_authorized: origin.is_authorized,
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
+            outdated: AtomicBool::new(false),
         }
     }
 
     /// The same head with all its content, which is copied.
     pub(crate) fn with_body(&self, content: Vec<Bytes>) -> Self {
-        let body = own_body(content);
+        let body: Arc<[Bytes]> = own_body(content).into();
         let mut fields = self.fields.clone();
         let has_content = !matches!(self.status.as_u16(), 100..=199 | 204 | 205 | 304);
         if has_content && !fields.contains_key(CONTENT_LENGTH) {
@@ -145,13 +162,60 @@ impl StoredResponse {
         Self {
             fields,
             body,
+            parts: None,
             coded: Arc::default(),
             selection: self.selection.clone(),
             tags: self.tags.clone(),
+            apart: self.apart.clone(),
             valid_at: AtomicU64::new(self.born.number()),
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
+            outdated: AtomicBool::new(false),
             ..*self
+        }
+    }
+
+    /// The same head with what the fields of `old` have beside: those of all parts belong together, and
+    /// the latest are true (RFC 9111 §3.4).
+    pub(crate) fn with_fields_of(&self, old: &Self) -> Self {
+        let mut fields = old.fields.clone();
+        for name in self.fields.keys() {
+            fields.remove(name);
+        }
+        for (name, value) in &self.fields {
+            drop(fields.try_append(name.clone(), value.clone()));
+        }
+        // A clone has room for its fields and no more.
+        let fields = fields.clone();
+        let with_body = self.with_body(Vec::new());
+        Self {
+            fields,
+            ..with_body
+        }
+    }
+
+    /// The same head with these parts of its content, in memory of their own; with all of them, it is
+    /// a 200.
+    pub(crate) fn with_parts(&self, parts: Parts, pieces: Vec<Bytes>) -> Self {
+        if parts.is_whole() {
+            let whole = Self {
+                status: StatusCode::OK,
+                ..self.with_body(Vec::new())
+            };
+            let mut fields = whole.fields;
+            drop(fields.try_insert(CONTENT_LENGTH, parts.complete().into()));
+            return Self {
+                fields: fields.clone(),
+                body: pieces.into(),
+                ..whole
+            };
+        }
+        let mut partial = self.with_body(Vec::new());
+        partial.fields.remove(CONTENT_LENGTH);
+        Self {
+            body: pieces.into(),
+            parts: Some(Arc::new(parts)),
+            ..partial
         }
     }
 
@@ -162,6 +226,7 @@ impl StoredResponse {
         let is_same = self.fields.get(http::header::ETAG) == head.fields.get(http::header::ETAG);
         Self {
             body: self.body.clone(),
+            parts: self.parts.clone(),
             coded: if is_same {
                 self.coded.clone()
             } else {
@@ -202,6 +267,13 @@ impl StoredResponse {
         Arc::ptr_eq(&self.coded, &other.coded)
     }
 
+    /// The one language that its content is for, if it says one.
+    pub(crate) fn language(&self) -> Option<&[u8]> {
+        let mut lines = self.fields.get_all(CONTENT_LANGUAGE).iter();
+        let (only, more) = (lines.next()?.as_bytes().trim_ascii(), lines.next());
+        (more.is_none() && !only.is_empty() && !only.contains(&b',')).then_some(only)
+    }
+
     /// Length of the identity content in bytes.
     pub fn length(&self) -> u64 {
         self.body.iter().map(|segment| segment.len() as u64).sum()
@@ -225,7 +297,13 @@ impl StoredResponse {
             terms: self.terms,
             age: self.age(now),
             is_purged,
+            is_outdated: self.outdated.load(Ordering::Relaxed),
         }
+    }
+
+    /// It is stale from now on, whatever its lifetime (RFC 9111 §4.3.5).
+    pub(crate) fn mark_outdated(&self) {
+        self.outdated.store(true, Ordering::Relaxed);
     }
 
     /// Whether the caller is the one who may validate it in the background now; if so, nobody else
@@ -270,8 +348,13 @@ impl StoredResponse {
             + block(size_of_val(&*self.body) + COUNTS)
             + block(size_of::<CodedCopies>() + COUNTS)
             + fields_weight(&self.fields)
+            + self
+                .parts
+                .as_ref()
+                .map_or(0, |parts| block(COUNTS + parts.size()))
             + self.selection.size()
             + self.tags.weight()
+            + self.apart.fields().map_or(0, apart_weight)
             + body
             + coded
     }
@@ -280,8 +363,11 @@ impl StoredResponse {
 /// A copy of `fields` without those of one connection, one exchange or `without`. All values lie in
 /// one piece of memory: hyper's are slices of its read buffers, which they would keep alive.
 fn own_fields(fields: &HeaderMap, without: &[HeaderName], received: SystemTime) -> HeaderMap {
-    let is_kept =
-        |name: &HeaderName| !(UNSTORED.contains(name) || without.contains(name) || *name == AGE);
+    // In order, since a hostile upstream names tens of thousands.
+    let mut without: Vec<&str> = without.iter().map(HeaderName::as_str).collect();
+    without.sort_unstable();
+    let is_named = |name: &HeaderName| without.binary_search(&name.as_str()).is_ok();
+    let is_kept = |name: &HeaderName| !(UNSTORED.contains(name) || is_named(name) || *name == AGE);
     let kept = || fields.iter().filter(|(name, _)| is_kept(name));
     let mut values = BytesMut::with_capacity(kept().map(|(_, value)| value.len()).sum());
     kept().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
@@ -312,7 +398,7 @@ fn own_fields(fields: &HeaderMap, without: &[HeaderName], received: SystemTime) 
 }
 
 /// A copy of `content` in as few pieces as are sensible: short content in one.
-fn own_body(content: Vec<Bytes>) -> Arc<[Bytes]> {
+pub(crate) fn own_body(content: Vec<Bytes>) -> Vec<Bytes> {
     let mut left: usize = content.iter().map(Bytes::len).sum();
     let mut segments = Vec::with_capacity(left.div_ceil(SEGMENT));
     let mut segment = Vec::with_capacity(left.min(SEGMENT));
@@ -327,7 +413,12 @@ fn own_body(content: Vec<Bytes>) -> Arc<[Bytes]> {
             }
         }
     }
-    segments.into()
+    segments
+}
+
+/// The same for fields whose values each have memory of their own.
+fn apart_weight(fields: &HeaderMap) -> usize {
+    block(size_of::<HeaderMap>() + COUNTS) + fields_weight(fields) + fields.len() * (SHARED + 16)
 }
 
 fn fields_weight(fields: &HeaderMap) -> usize {

@@ -192,8 +192,22 @@ impl Tags {
     }
 }
 
+/// The fields that name tags.
+pub(crate) fn of(fields: &HeaderMap) -> HeaderMap {
+    let mut of_tags = HeaderMap::new();
+    for name in Source::ALL.map(Source::field) {
+        for line in fields.get_all(&name) {
+            of_tags.append(name.clone(), line.clone());
+        }
+    }
+    of_tags
+}
+
 /// Takes away the fields that are meant for caches like this one alone.
 pub(crate) fn strip(fields: &mut HeaderMap) {
+    if !tags::are_there(fields) {
+        return;
+    }
     for source in Source::ALL {
         if !source.is_for_all() {
             fields.remove(source.field());

@@ -8,6 +8,8 @@ fn place(path: &str) -> Place<'_> {
         scheme: Scheme::Http,
         authority: b"example.com",
         path,
+        query: None,
+        is_whole: true,
     }
 }
 
@@ -38,6 +40,10 @@ fn a_tag_is_one_whoever_names_it_and_once() {
     assert_eq!(tags.len(), 3);
     assert!(expected.iter().all(|tag| tags.contains(tag)));
     assert!(read(&hasher, &[], None).is_empty());
+    // Byte by byte.
+    let upper = read(&hasher, &[("cache-tag", "A")], None);
+    assert_eq!(upper, [hasher.tag(b"A")]);
+    assert_ne!(upper, [hasher.tag(b"a")]);
 }
 
 /// RFC 9875 §2.1: "They both share the same URI origin".

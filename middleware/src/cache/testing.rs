@@ -78,6 +78,17 @@ pub(crate) struct Leaf {
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
+impl Leaf {
+    pub(crate) fn new(
+        answer: impl Fn(usize, &Request) -> ResponseFuture + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            answer: Arc::new(answer),
+            seen: Arc::default(),
+        }
+    }
+}
+
 /// One request as the upstream saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
@@ -205,11 +216,8 @@ impl World {
         change(&mut settings);
         let clock = Clock::adjustable();
         let shared = SharedCache::new(64 << 20, clock.clone(), TaskTracker::new(), &Metrics::new());
-        let leaf = Leaf {
-            answer: Arc::new(answer),
-            seen: Arc::default(),
-        };
-        let layer = CacheLayer::new(Arc::new(settings.clone()), shared.clone());
+        let leaf = Leaf::new(answer);
+        let layer = CacheLayer::new(Arc::new(settings.clone()), shared.clone()).on_route("*");
         Self {
             clock,
             shared,
@@ -222,7 +230,7 @@ impl World {
     pub(crate) fn route(&self, change: impl FnOnce(&mut CacheSettings)) -> Self {
         let mut settings = self.settings.clone();
         change(&mut settings);
-        let layer = CacheLayer::new(Arc::new(settings.clone()), self.shared.clone());
+        let layer = CacheLayer::new(Arc::new(settings.clone()), self.shared.clone()).on_route("*");
         Self {
             clock: self.clock.clone(),
             shared: self.shared.clone(),

@@ -111,10 +111,19 @@ pub(crate) fn background_request(
 ) -> Request {
     let mut request = Request::new(Body::empty());
     *request.method_mut() = Method::GET;
+    if let (&Method::QUERY, Some(content)) = (model.method(), model.body().as_whole()) {
+        *request.method_mut() = Method::QUERY;
+        *request.body_mut() = Body::from(content.clone());
+    }
     *request.uri_mut() = model.uri().clone();
     *request.version_mut() = model.version();
     if let Some(facts) = model.extensions().get::<RequestFacts>() {
-        request.extensions_mut().insert(facts.clone());
+        // Nobody waits for it, so interim responses to it are nobody's.
+        let interim = None;
+        request.extensions_mut().insert(RequestFacts {
+            interim,
+            ..facts.clone()
+        });
     }
     let mut fields = model.headers().clone();
     for name in PERSONAL {

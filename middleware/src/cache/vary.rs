@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName};
 
 use crate::cache::key::KeyRules;
 use crate::cache::reason::Reason;
+use crate::fields::accept_language::AcceptLanguage;
 use crate::fields::list::{self, Quotes};
 
 /// The nominated fields and the values that the request had which a response answers.
@@ -39,6 +40,25 @@ impl Selection {
             let asked = normal_value(name, request);
             asked.as_deref() == value.as_deref()
         })
+    }
+
+    /// Whether `request` has the same values but for `Accept-Language`, of which `language`, that of the
+    /// response, is the first choice: nobody could choose better for it.
+    pub(crate) fn matches_by_language(&self, request: &HeaderMap, language: &[u8]) -> bool {
+        let is_alike = |(name, value): &(HeaderName, Value)| {
+            normal_value(name, request).as_deref() == value.as_deref()
+        };
+        let differing = |(name, _): &&(HeaderName, Value)| *name == ACCEPT_LANGUAGE;
+        let Some(named) = self.0.iter().find(differing) else {
+            return false;
+        };
+        self.0
+            .iter()
+            .all(|field| std::ptr::eq(field, named) || is_alike(field))
+            && AcceptLanguage::of(request).is_some_and(|wanted| {
+                let first = wanted.first_choice();
+                first.is_some_and(|first| first.eq_ignore_ascii_case(language))
+            })
     }
 
     /// What `request` has for the nominated fields, as bytes that are the same only for requests
@@ -113,17 +133,21 @@ fn members(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
-/// A request field's lines as one, without optional space; language ranges in lower case. What is
-/// quoted is left alone, since a space may mean something there.
+/// A request field's lines as one, without optional space; what languages are wanted, in the one way
+/// of writing that. What is quoted is left alone, since a space may mean something there.
 fn normal_value<'a>(name: &HeaderName, request: &'a HeaderMap) -> Option<Cow<'a, [u8]>> {
     let mut lines = request.get_all(name).iter();
     let first = lines.next()?.as_bytes();
     let is_language = *name == ACCEPT_LANGUAGE;
-    let is_normal = |byte: &u8| {
-        !(matches!(byte, b' ' | b'\t' | b',') || is_language && byte.is_ascii_uppercase())
+    let is_normal = |byte: &u8| match is_language {
+        true => matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'),
+        false => !matches!(byte, b' ' | b'\t' | b','),
     };
     if lines.next().is_none() && (first.iter().all(is_normal) || first.contains(&b'"')) {
         return Some(Cow::Borrowed(first));
+    }
+    if is_language && let Some(said) = AcceptLanguage::of(request) {
+        return Some(Cow::Owned(said.normal()));
     }
     let mut joined = Vec::with_capacity(first.len());
     for line in request.get_all(name) {
@@ -231,6 +255,8 @@ mod tests {
         for (request, expected) in [
             (vec![("accept-language", "de"), ("x-b", "1, 2")], true),
             (vec![("x-b", "1,2"), ("accept-language", "DE ")], true),
+            (vec![("x-b", "1,2"), ("accept-language", "de;q=1")], true),
+            (vec![("x-b", "1,2"), ("accept-language", "de;q=0.9")], false),
             (
                 vec![("x-b", "1"), ("x-b", "2"), ("accept-language", "de")],
                 true,
@@ -263,6 +289,33 @@ mod tests {
             !selection.matches(&other),
             "spaces within quotes may mean something"
         );
+    }
+
+    #[test]
+    fn the_language_of_the_response_may_stand_for_the_wish() {
+        let names = vec![ACCEPT_LANGUAGE, HeaderName::from_static("x-b")];
+        let stored = fields(&[("accept-language", "fr, de;q=0.5"), ("x-b", "1")]);
+        let selection = Selection::of(names, &stored);
+        for (request, expected) in [
+            (vec![("accept-language", "de"), ("x-b", "1")], true),
+            (
+                vec![("accept-language", "DE, fr;q=0.9"), ("x-b", "1")],
+                true,
+            ),
+            (vec![("accept-language", "de, fr"), ("x-b", "1")], false),
+            (
+                vec![("accept-language", "de-AT, de;q=0.9"), ("x-b", "1")],
+                false,
+            ),
+            (vec![("accept-language", "de"), ("x-b", "2")], false),
+            (vec![("accept-language", "de")], false),
+            (vec![("x-b", "1")], false),
+        ] {
+            let found = selection.matches_by_language(&fields(&request), b"De");
+            assert_eq!(found, expected, "{request:?}");
+        }
+        let other = Selection::of(vec![HeaderName::from_static("x-b")], &stored);
+        assert!(!other.matches_by_language(&stored, b"fr"));
     }
 
     proptest! {

@@ -6,6 +6,9 @@
 //! a purge comes in is invalid by the same comparison. Versions of all names come from the one order
 //! of purges, which a store shared between processes can carry as well.
 //!
+//! A pattern of URLs has no name to be remembered by: the latest patterns are remembered themselves,
+//! and each stored response is compared with each of them once, when it is next asked for.
+//!
 //! Names are remembered up to a bound. The version of those that are forgotten is taken to be the
 //! latest version forgotten: that can purge more than was asked for, never less.
 
@@ -13,8 +16,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::cache::glob::Glob;
 use crate::cache::invalidate::{PurgeLog, Sequence};
-use crate::cache::key;
+use crate::cache::key::{self, Place};
 use crate::cache::shared::Purge;
 use crate::cache::store::memory::PassThrough;
 use crate::cache::stored::StoredResponse;
@@ -41,10 +45,10 @@ pub(crate) enum Of {
 pub(crate) struct Versions {
     hasher: NameHasher,
     known: RwLock<Known>,
-    /// The latest version of any tag, and of any prefix. Written under the lock, after `known`, so
+    /// The latest version of any tag, and of any prefix or pattern. Written under the lock, after `known`, so
     /// that whoever reads one finds it there; read without it, on every hit.
     latest_tag: AtomicU64,
-    latest_prefix: AtomicU64,
+    latest_path: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -52,6 +56,7 @@ struct Known {
     latest: Sequence,
     tags: Table,
     prefixes: Table,
+    patterns: Patterns,
 }
 
 /// The versions of one kind of names.
@@ -84,9 +89,10 @@ impl Versions {
                 latest: Sequence::default(),
                 tags: Table::new(tags),
                 prefixes: Table::new(prefixes),
+                patterns: Patterns::default(),
             }),
             latest_tag: AtomicU64::new(0),
-            latest_prefix: AtomicU64::new(0),
+            latest_path: AtomicU64::new(0),
         }
     }
 
@@ -107,7 +113,7 @@ impl Versions {
         known.latest = version;
         let (table, latest) = match of {
             Of::Tag => (&mut known.tags, &self.latest_tag),
-            Of::Prefix => (&mut known.prefixes, &self.latest_prefix),
+            Of::Prefix => (&mut known.prefixes, &self.latest_path),
         };
         for name in names {
             table.raise(name, version, purge);
@@ -115,13 +121,21 @@ impl Versions {
         latest.store(version.number(), Ordering::Release);
     }
 
+    /// Purges all URLs that `glob` matches.
+    pub(crate) fn purge_pattern(&self, glob: Glob, purge: Purge, log: &PurgeLog) {
+        let mut known = self.write();
+        let version = log.advance();
+        known.latest = version;
+        known.patterns.add(version, glob, purge);
+        self.latest_path.store(version.number(), Ordering::Release);
+    }
+
     /// What purges mean for `stored`, which lies under `key`. Where nothing it may belong to was purged
     /// since it was last asked for, that is two loads.
     pub(crate) fn standing(&self, stored: &StoredResponse, key: &[u8]) -> Standing {
         let valid_at = stored.valid_at().number();
         let is_newer = |latest: &AtomicU64| latest.load(Ordering::Acquire) > valid_at;
-        if is_newer(&self.latest_prefix) || (!stored.tags.is_empty() && is_newer(&self.latest_tag))
-        {
+        if is_newer(&self.latest_path) || (!stored.tags.is_empty() && is_newer(&self.latest_tag)) {
             return self.compare(stored, key);
         }
         Standing::Valid
@@ -134,14 +148,14 @@ impl Versions {
         let valid_at = stored.valid_at();
         let tags = stored.tags.hashes();
         let mut standing = known.tags.standing(tags, valid_at);
-        if self.latest_prefix.load(Ordering::Acquire) > valid_at.number() {
-            let place = key::place(key);
-            let prefixes = place.map(|place| self.hasher.prefixes(place));
+        if self.latest_path.load(Ordering::Acquire) > valid_at.number() {
             // A key that is not ours to read cannot be compared.
-            let of_prefixes = prefixes.map_or(Standing::Gone, |prefixes| {
-                known.prefixes.standing(prefixes.into_iter(), valid_at)
+            let of_path = key::place(key).map_or(Standing::Gone, |place| {
+                let prefixes = self.hasher.prefixes(place).into_iter();
+                let of_prefixes = known.prefixes.standing(prefixes, valid_at);
+                of_prefixes.max(known.patterns.standing(place, valid_at))
             });
-            standing = standing.max(of_prefixes);
+            standing = standing.max(of_path);
         }
         if standing == Standing::Valid {
             stored.confirm_at(known.latest);
@@ -229,10 +243,45 @@ impl Version {
     }
 }
 
+/// The latest purges by pattern.
+#[derive(Debug, Default)]
+struct Patterns {
+    latest: VecDeque<(Sequence, Glob, Purge)>,
+    /// Of the patterns that are forgotten: whatever was not compared with one of them counts as hit.
+    floor: Sequence,
+}
+
+impl Patterns {
+    fn add(&mut self, at: Sequence, glob: Glob, purge: Purge) {
+        if self.latest.len() == MOST_PATTERNS
+            && let Some((forgotten, ..)) = self.latest.pop_front()
+        {
+            self.floor = forgotten;
+        }
+        self.latest.push_back((at, glob, purge));
+    }
+
+    fn standing(&self, place: Place<'_>, valid_at: Sequence) -> Standing {
+        if self.floor > valid_at {
+            return Standing::Gone;
+        }
+        let later = self.latest.iter().rev();
+        let later = later.take_while(|(at, ..)| *at > valid_at);
+        let hits = later.filter(|(_, glob, _)| glob.matches(place));
+        let standing = hits.map(|(_, _, purge)| match purge {
+            Purge::Hard => Standing::Gone,
+            Purge::Soft => Standing::Stale,
+        });
+        standing.max().unwrap_or(Standing::Valid)
+    }
+}
+
 /// Purged tags remembered; some 4 MiB at most.
 const MOST_TAGS: usize = 1 << 16;
 /// Purged prefixes remembered.
 const MOST_PREFIXES: usize = 1 << 12;
+/// Patterns remembered. A response that was not asked for since the oldest of more is purged by it.
+const MOST_PATTERNS: usize = 64;
 
 #[cfg(test)]
 #[path = "versions_tests.rs"]

@@ -52,6 +52,8 @@ fn stored(versions: &Versions, tags: &[&str], key: &[u8], born: Sequence) -> Sto
         without: Vec::new(),
         is_cookie_stripped: false,
         tags: Tags::read(&fields, None, place, versions.hasher(), &settings).unwrap(),
+        apart: crate::cache::apart::Apart::default(),
+        search: None,
     };
     let origin = Origin {
         key: KeyHasher::new().hash(key),
@@ -150,6 +152,22 @@ fn a_flood_of_purges_takes_no_more_than_its_bound() {
     assert!(known.tags.order.len() <= 129);
 }
 
+#[test]
+fn a_pattern_that_is_forgotten_counts_for_what_was_not_asked_for_since() {
+    let (versions, log, key) = (Versions::new(), PurgeLog::new(), key("/a"));
+    let asked = stored(&versions, &[], &key, log.now());
+    let unasked = stored(&versions, &[], &key, log.now());
+    let purge = |text: &str| {
+        versions.purge_pattern(Glob::parse(text).unwrap(), Purge::Hard, &log);
+    };
+    for number in 0..=MOST_PATTERNS {
+        purge(&format!("/{number}"));
+        assert_eq!(versions.standing(&asked, &key), Standing::Valid);
+    }
+    assert_eq!(versions.standing(&unasked, &key), Standing::Gone);
+    assert_eq!(versions.read().patterns.latest.len(), MOST_PATTERNS);
+}
+
 /// Whoever asks after a purge has returned is told of it, however many ask meanwhile.
 #[test]
 fn a_purge_that_has_returned_is_seen_by_all() {
@@ -193,7 +211,7 @@ fn a_purge_that_has_returned_is_seen_by_all() {
     }
 }
 
-const NAMES: [&str; 8] = ["a", "ab", "b", "a:b", "user:1", "user:11", "user", "1"];
+const NAMES: [&str; 9] = ["a", "A", "ab", "b", "a:b", "user:1", "user:11", "user", "1"];
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -201,7 +219,15 @@ enum Step {
     Check(usize),
     Purge(usize, bool),
     PurgePrefix(usize, bool),
+    PurgePattern(usize, bool),
 }
+
+/// Patterns, and which of `PATHS` they match.
+const PATTERNS: [(&str, &[usize]); 3] = [
+    ("/a*", &[1, 2, 3, 4]),
+    ("*/b", &[3, 5]),
+    ("example.com/a", &[1]),
+];
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let name = 0..NAMES.len();
@@ -210,6 +236,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..6_usize).prop_map(Step::Check),
         2 => (name, any::<bool>()).prop_map(|(name, soft)| Step::Purge(name, soft)),
         1 => (0..PATHS.len(), any::<bool>()).prop_map(|(path, soft)| Step::PurgePrefix(path, soft)),
+        1 => (0..PATTERNS.len(), any::<bool>()).prop_map(|(pattern, soft)| Step::PurgePattern(pattern, soft)),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -260,6 +287,16 @@ fn run(versions: &Versions, steps: Vec<Step>, check: impl Fn(Standing, Standing)
                 purge_tag(versions, &log, NAMES[name], purge);
                 for (tags, standing) in model.values_mut() {
                     if tags.contains(&name) {
+                        *standing = worse.max(*standing);
+                    }
+                }
+            }
+            Step::PurgePattern(pattern, soft) => {
+                let (purge, worse) = how(soft);
+                let (text, hit) = PATTERNS[pattern];
+                versions.purge_pattern(Glob::parse(text).unwrap(), purge, &log);
+                for (at, (_, standing)) in &mut model {
+                    if hit.contains(at) {
                         *standing = worse.max(*standing);
                     }
                 }

@@ -55,8 +55,9 @@ use crate::clock::Clock;
 use crate::conditional::preconditions::Asked;
 use crate::conditional::range::Selected;
 use crate::conditional::window::Window;
-use crate::facts::RequestFacts;
+use crate::facts::{self, RequestFacts};
 use crate::fields::range::{ContentRange, Span};
+use crate::metrics::Event;
 use crate::{Body, Error, Inner, Request, Response, ResponseFuture, Result};
 
 /// Answers 304 and 206 here; see the module.
@@ -109,6 +110,9 @@ impl<S: Inner> Service<Request> for Conditional<S> {
         };
         let (now, limit) = (received(&request), self.settings.ranges);
         let response = self.inner.call(request);
+        if !self.settings.mode.is_apply() {
+            return response.change(move |result| observe(result, &asked, now, limit));
+        }
         response.map(move |result| Ok(judge(result?, &asked, now, limit)))
     }
 }
@@ -132,6 +136,34 @@ fn judge(response: Response, asked: &Asked, now: SystemTime, limit: usize) -> Re
         Selected::One(span) => one_part(response, span, length),
         Selected::Several(spans) => several_parts(response, &spans, length),
         Selected::Unsatisfiable => not_satisfiable(response, length),
+    }
+}
+
+/// Tells what [`judge`] would make of an answer, and changes nothing that is sent.
+fn observe(result: &mut Result<Response>, asked: &Asked, now: SystemTime, limit: usize) {
+    if let Ok(response) = result
+        && let Some(would) = would(response, asked, now, limit)
+    {
+        facts::of_response(response).observed.conditional = Some(would);
+    }
+}
+
+fn would(response: &Response, asked: &Asked, now: SystemTime, limit: usize) -> Option<Event> {
+    if response.status() != StatusCode::OK {
+        return None;
+    }
+    if asked.holds_back(response.headers(), now) {
+        return Some(Event::ObservedNotModified);
+    }
+    let range = asked
+        .range(response.headers(), now)
+        .filter(|_| range::is_divisible(response.headers()))?;
+    match range::select(range, length_of(response)?, limit) {
+        Selected::Whole => None,
+        // Of a stream only one part is cut.
+        Selected::Several(_) if response.body().is_stream() => None,
+        Selected::One(_) | Selected::Several(_) => Some(Event::ObservedPartial),
+        Selected::Unsatisfiable => Some(Event::ObservedUnsatisfiable),
     }
 }
 

@@ -31,7 +31,18 @@ enum Validator {
 impl Asked {
     /// `None` if there is nothing to judge; costs no allocation then.
     pub(super) fn of(method: &Method, fields: &HeaderMap) -> Option<Self> {
-        if *method != Method::GET && *method != Method::HEAD {
+        // QUERY is conditional like GET (RFC 10008).
+        if ![Method::GET, Method::HEAD, Method::QUERY].contains(method) {
+            return None;
+        }
+        // One look at all names costs less than asking the map for each of these.
+        let concerns_us = |name: &HeaderName| {
+            matches!(
+                name.as_str(),
+                "if-none-match" | "if-modified-since" | "range"
+            )
+        };
+        if !fields.keys().any(concerns_us) {
             return None;
         }
         let none_match = lines(fields, &IF_NONE_MATCH);

@@ -1,14 +1,15 @@
 //! Carries out what the rules decide about an answer.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
 use config::content_coding::ContentCodingSettings;
 use futures_util::FutureExt;
-use http::StatusCode;
 use http::header::{CONTENT_LENGTH, ETAG, HeaderValue};
 use http::response::Parts;
+use http::{Extensions, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
@@ -17,7 +18,7 @@ use crate::cache::SharedCache;
 use crate::cache::stored::StoredResponse;
 use crate::content_coding::coded_copies::{self, Seat};
 use crate::content_coding::encode::{self, Effort};
-use crate::content_coding::negotiate::{self, Choice, Content, Decision};
+use crate::content_coding::negotiate::{self, Choice, Content, Decision, Uncoded};
 use crate::content_coding::reading::{Asked, Reading};
 use crate::content_coding::recoded::Recoded;
 use crate::content_coding::{Coding, decode, guard, head, not_modified};
@@ -29,14 +30,16 @@ use crate::{Body, Error, ErrorKind, Response, ResponseFuture, Side};
 /// Settings, and one reference count that is the core's own.
 #[derive(Clone, Debug)]
 pub(super) struct Coder {
-    settings: ContentCodingSettings,
-    tools: Arc<Tools>,
+    pub(super) settings: ContentCodingSettings,
+    pub(super) tools: Arc<Tools>,
 }
 
 #[derive(Debug)]
-struct Tools {
+pub(super) struct Tools {
     cache: SharedCache,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
+    /// Answers that would have been coded, where that is only observed.
+    pub(super) observed: AtomicU64,
 }
 
 impl Coder {
@@ -47,71 +50,81 @@ impl Coder {
     ) -> Self {
         Self {
             settings,
-            tools: Arc::new(Tools { cache, metrics }),
+            tools: Arc::new(Tools {
+                cache,
+                metrics,
+                observed: AtomicU64::new(0),
+            }),
         }
     }
 
+    /// Whether anything is decided.
     pub(super) fn is_on(&self) -> bool {
         self.settings.enabled
     }
 
+    /// Whether what is decided is only told.
+    pub(super) fn is_observing(&self) -> bool {
+        !self.settings.mode.is_apply()
+    }
+
     /// Carries out what the rules decide about `response`. Ready at once, unless content must be read
     /// first, or coded on another thread.
-    pub(super) fn answer(&self, asked: &Asked, response: Response) -> ResponseFuture {
-        let (mut head, body) = response.into_parts();
-        let content = content(&head, asked, &body);
+    ///
+    /// `None` where it stays what it is, but for fields that are changed where they lie.
+    pub(super) fn answer(&self, asked: &Asked, response: &mut Response) -> Option<ResponseFuture> {
+        let content = content(response, asked);
         let decision = negotiate::decide(&self.settings, asked, content);
         if negotiate::varies(&self.settings, decision, content) {
-            if head.status == StatusCode::NOT_MODIFIED {
-                not_modified::retag(&self.settings, asked, &mut head);
+            if response.status() == StatusCode::NOT_MODIFIED {
+                not_modified::retag(&self.settings, asked, response);
             }
-            head::vary(&mut head.headers, &content.read);
+            head::vary(response.headers_mut(), &content.read);
         }
         match decision {
+            Decision::Leave(reason) => {
+                self.leave(reason);
+                None
+            }
+            Decision::Decode(coding) => {
+                let (mut head, body) = std::mem::take(response).into_parts();
+                head::decode(&mut head.headers, &content.read);
+                if asked.is_head {
+                    return Some(respond(head, body));
+                }
+                Some(match self.tools.cache.copies().seat_for_stream() {
+                    Some(seat) => respond(head, decoded(coding, body, seat)),
+                    None => ResponseFuture::ready(Err(overloaded())),
+                })
+            }
             Decision::Code { best, jitter } => {
+                let (mut head, body) = std::mem::take(response).into_parts();
                 if jitter {
                     let padding = padding(&head, &body);
                     head.headers.insert(guard::X_PAD, padding);
                 }
-                self.code(
-                    best,
-                    asked,
-                    Answer {
-                        head,
-                        read: content.read,
-                        body,
-                    },
-                )
-            }
-            Decision::Decode(coding) => {
-                head::decode(&mut head.headers, &content.read);
-                if asked.is_head {
-                    return respond(head, body);
-                }
-                match self.tools.cache.copies().seat_for_stream() {
-                    Some(seat) => respond(head, decoded(coding, body, seat)),
-                    None => ResponseFuture::ready(Err(overloaded())),
-                }
-            }
-            Decision::Leave(reason) => {
-                if let negotiate::Uncoded::Breach(_) = reason {
-                    self.tools.metrics.count(Event::BreachGuarded);
-                }
-                tracing::trace!(?reason, "Content goes uncoded.");
-                respond(head, body)
+                let read = content.read;
+                Some(self.code(best, asked, Answer { head, read, body }))
             }
         }
     }
 
+    fn leave(&self, reason: Uncoded) {
+        if let Uncoded::Breach(_) = reason {
+            self.tools.metrics.count(Event::BreachGuarded);
+        }
+        tracing::trace!(?reason, "Content goes uncoded.");
+    }
+
     fn code(&self, best: Choice, asked: &Asked, answer: Answer) -> ResponseFuture {
-        if let Some(stored) = stored(&answer.head) {
+        if let Some(stored) = stored(&answer.head.extensions) {
             let found = coded_copies::find(stored, best);
             if let Some(missing) = found.missing
                 && !asked.is_head
                 && answer.is_hit()
                 && !answer.is_held_back(asked)
             {
-                let Tools { cache, metrics } = &*self.tools;
+                let Tools { cache, metrics, .. } = &*self.tools;
                 coded_copies::make(stored, missing, cache, metrics);
             }
             if let Some((coding, copy)) = found.copy {
@@ -269,14 +282,15 @@ impl Answer {
 }
 
 /// What the rules look at. The length of what a HEAD is for stands in its head, if anywhere.
-fn content(head: &Parts, asked: &Asked, body: &Body) -> Content {
-    let facts = head.extensions.get::<ResponseFacts>();
+pub(super) fn content(response: &Response, asked: &Asked) -> Content {
+    let facts = response.extensions().get::<ResponseFacts>();
     let stored = facts.and_then(|facts| facts.stored.as_ref());
     // What others share while it is being stored is for everybody too.
     let is_shared = |cache: CacheStatus| cache.stored || cache.collapsed;
     let being_stored = facts.is_some_and(|facts| facts.cache.is_some_and(is_shared));
     let declared = || {
-        head.headers
+        response
+            .headers()
             .get(CONTENT_LENGTH)?
             .to_str()
             .ok()?
@@ -286,18 +300,21 @@ fn content(head: &Parts, asked: &Asked, body: &Body) -> Content {
     let length = match stored {
         Some(stored) => Some(stored.length()),
         None if asked.is_head => declared(),
-        None => body.size_hint().exact(),
+        None => response.body().size_hint().exact(),
     };
     Content {
-        status: head.status,
-        read: stored.map_or_else(|| Reading::of(&head.headers), |stored| stored.reading()),
+        status: response.status(),
+        read: stored.map_or_else(
+            || Reading::of(response.headers()),
+            |stored| stored.reading(),
+        ),
         length,
         shared: stored.is_some() || being_stored,
     }
 }
 
-pub(super) fn stored(head: &Parts) -> Option<&Arc<StoredResponse>> {
-    head.extensions.get::<ResponseFacts>()?.stored.as_ref()
+pub(super) fn stored(extensions: &Extensions) -> Option<&Arc<StoredResponse>> {
+    extensions.get::<ResponseFacts>()?.stored.as_ref()
 }
 
 /// Padding that follows from the content, or from what its head says of it where it is still to come.

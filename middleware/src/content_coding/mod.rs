@@ -35,6 +35,7 @@ pub mod guard;
 mod head;
 pub mod negotiate;
 mod not_modified;
+mod observing;
 pub mod reading;
 mod recoded;
 #[cfg(test)]
@@ -136,17 +137,28 @@ impl<S: Inner> Service<Request> for ContentCoding<S> {
         }
         // `Accept-Encoding` stays: the cache asks for identity where it would store, and a bypass asks
         // for what the client asked for.
-        let answer = self.inner.call(request);
+        let mut answer = self.inner.call(request);
         if !self.coder.is_on() {
             return answer;
         }
-        match answer.try_ready() {
-            Ok(Ok(response)) => self.coder.answer(&asked, response),
-            Ok(error) => ResponseFuture::ready(error),
-            Err(waiting) => {
+        if self.coder.is_observing() {
+            let coder = self.coder.clone();
+            return answer.change(move |result| {
+                if let Ok(response) = result {
+                    coder.observe(&asked, response);
+                }
+            });
+        }
+        match answer.as_ready() {
+            Some(Ok(response)) => self.coder.answer(&asked, response).unwrap_or(answer),
+            Some(Err(_)) => answer,
+            None => {
                 let coder = self.coder.clone();
-                waiting.then(move |result| match result {
-                    Ok(response) => coder.answer(&asked, response),
+                answer.then(move |result| match result {
+                    Ok(mut response) => match coder.answer(&asked, &mut response) {
+                        Some(instead) => instead,
+                        None => ResponseFuture::ready(Ok(response)),
+                    },
                     Err(error) => ResponseFuture::ready(Err(error)),
                 })
             }

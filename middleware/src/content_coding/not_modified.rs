@@ -3,8 +3,8 @@
 
 use config::content_coding::ContentCodingSettings;
 use http::header::{ETAG, HeaderValue};
-use http::response::Parts;
 
+use crate::Response;
 use crate::content_coding::coder::stored;
 use crate::content_coding::negotiate::{self, Content, Decision};
 use crate::content_coding::reading::{Asked, Reading};
@@ -12,21 +12,21 @@ use crate::content_coding::{Coding, coded_copies, head};
 use crate::fields::entity_tag::EntityTag;
 use crate::fields::list::{self, Quotes};
 
-/// Gives the 304 in `head` the tag that the client knows, or would have got.
+/// Gives the 304 `response` the tag that the client knows, or would have got.
 ///
 /// With the stored response at hand the rules tell. Otherwise only the client knows what it was
 /// given, so what it sent is taken at its word.
-pub(super) fn retag(settings: &ContentCodingSettings, asked: &Asked, head: &mut Parts) {
-    let Some(tag) = head.headers.get(ETAG) else {
+pub(super) fn retag(settings: &ContentCodingSettings, asked: &Asked, response: &mut Response) {
+    let Some(tag) = response.headers().get(ETAG) else {
         return;
     };
     if let Some(known) = known_as(tag, asked) {
-        head.headers.insert(ETAG, known);
+        response.headers_mut().insert(ETAG, known);
         return;
     }
-    match as_stored(settings, asked, head) {
-        Some(As::Coded(coding)) => head::mark(&mut head.headers, coding),
-        Some(As::Decoded) => head::weaken(&mut head.headers),
+    match as_stored(settings, asked, response) {
+        Some(As::Coded(coding)) => head::mark(response.headers_mut(), coding),
+        Some(As::Decoded) => head::weaken(response.headers_mut()),
         None => {}
     }
 }
@@ -37,8 +37,8 @@ enum As {
 }
 
 /// What would become of the stored response, if there is one.
-fn as_stored(settings: &ContentCodingSettings, asked: &Asked, head: &Parts) -> Option<As> {
-    let stored = stored(head)?;
+fn as_stored(settings: &ContentCodingSettings, asked: &Asked, response: &Response) -> Option<As> {
+    let stored = stored(response.extensions())?;
     let content = Content {
         status: stored.status,
         read: Reading::of(&stored.fields),

@@ -1,4 +1,5 @@
 use futures_util::stream;
+use http::HeaderName;
 use http::header::{CONTENT_TYPE, IF_NONE_MATCH};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};

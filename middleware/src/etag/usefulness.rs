@@ -3,7 +3,7 @@
 //! A page with a nonce in it never has the same tag twice, and some clients never ask. So each
 //! tagged answer is a sample: useful if the request already named that tag, and so becomes a 304.
 //! (An answer that took too long to be tagged is a sample too, and a useless one: it was held for
-//! nothing.) If too few of [`WINDOW`] samples are useful, the route is let be for [`REST`] answers,
+//! nothing.) If too few of [`WINDOW`] samples are useful, the route is let be for [`REST`] requests,
 //! and then tried anew, since apps change.
 //!
 //! Samples are taken only of answers that clients come back to *us* for. While the cache answers, the
@@ -18,12 +18,12 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub(super) struct Usefulness {
     samples: AtomicU32,
     useful: AtomicU32,
-    /// Answers still to be let be.
+    /// Requests still to be let be.
     rest: AtomicU32,
 }
 
 impl Usefulness {
-    /// Whether to tag this answer.
+    /// Whether to tag the answer to this request.
     pub(super) fn is_worth_trying(&self) -> bool {
         let rest = self.rest.load(Relaxed);
         self.rest.store(rest.saturating_sub(1), Relaxed);
@@ -49,7 +49,7 @@ impl Usefulness {
 
 /// Samples before a verdict.
 pub(super) const WINDOW: u32 = 1000;
-/// Answers that are let be after a bad one.
+/// Requests that are let be after a bad one.
 pub(super) const REST: u32 = 10_000;
 
 #[cfg(test)]

@@ -85,9 +85,14 @@ impl Weight {
         weight.map_or(Some(Self::FULL), Self::parse)
     }
 
+    /// As a number from 0 to 1000.
+    pub(crate) fn thousandths(self) -> u16 {
+        self.0
+    }
+
     /// More than three digits are more than RFC 9110 permits, but some clients print a float: they
     /// are cut off.
-    fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let (whole, fraction) = match text {
             [whole] => (whole, &[][..]),
             [whole, b'.', fraction @ ..] => (whole, fraction),

@@ -29,6 +29,50 @@ pub fn append(fields: &mut HeaderMap, status: &CacheStatus) {
     drop(fields.try_append(CACHE_STATUS, member(status)));
 }
 
+/// Adds the parameter `key` to our member, which is the last line (RFC 9211 §2.7). What is not
+/// printable ASCII is escaped as in a URI, and what is beyond [`LONGEST_KEY`] bytes left out.
+pub fn add_key(fields: &mut HeaderMap, key: &str) {
+    let lines: Vec<HeaderValue> = fields.get_all(CACHE_STATUS).iter().cloned().collect();
+    let Some((ours, others)) = lines.split_last() else {
+        return;
+    };
+    let mut text = ours.as_bytes().to_vec();
+    text.extend_from_slice(b"; key=\"");
+    let mut left = LONGEST_KEY;
+    for byte in key.bytes() {
+        let written: &[u8] = match byte {
+            b'"' | b'\\' => &[b'\\', byte],
+            0x20..=0x7e => &[byte],
+            _ => &escaped(byte),
+        };
+        if written.len() > left {
+            break;
+        }
+        left -= written.len();
+        text.extend_from_slice(written);
+    }
+    text.push(b'"');
+    let Ok(value) = HeaderValue::from_bytes(&text) else {
+        return;
+    };
+    fields.remove(CACHE_STATUS);
+    for line in others.iter().chain([&value]) {
+        drop(fields.try_append(CACHE_STATUS, line.clone()));
+    }
+}
+
+fn escaped(byte: u8) -> [u8; 3] {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    [
+        b'%',
+        DIGITS[usize::from(byte >> 4)],
+        DIGITS[usize::from(byte & 15)],
+    ]
+}
+
+/// Of the parameter `key`, in bytes.
+const LONGEST_KEY: usize = 1024;
+
 /// Our member, as it is written.
 pub fn member(status: &CacheStatus) -> HeaderValue {
     let mut text = Text::new();
@@ -75,6 +119,7 @@ fn outcome(status: &CacheStatus) -> Outcome {
         (CacheOutcome::Revalidated, Some(reason)) if reason.is_of_request() => {
             Outcome::Fwd(Fwd::Request)
         }
+        (CacheOutcome::Revalidated, Some(Reason::VaryMismatch)) => Outcome::Fwd(Fwd::VaryMiss),
         (CacheOutcome::Revalidated, _) => Outcome::Fwd(Fwd::Stale),
         (CacheOutcome::Fwd(fwd), _) => Outcome::Fwd(fwd),
     }
@@ -226,6 +271,23 @@ mod tests {
     }
 
     proptest! {
+        /// RFC 9651 §3.3.3: what is written is a string of structured fields.
+        #[test]
+        fn a_key_is_a_string_beside_what_was_there(key in "\\PC{0,40}") {
+            let mut fields = HeaderMap::new();
+            fields.insert(CACHE_STATUS, HeaderValue::from_static("origin; hit"));
+            append(&mut fields, &status(CacheOutcome::Hit));
+            add_key(&mut fields, &key);
+            let lines: Vec<_> = fields.get_all(CACHE_STATUS).iter().collect();
+            prop_assert_eq!(lines[0], "origin; hit");
+            let list = sfv::Parser::new(lines[1].as_bytes()).parse::<sfv::List>().unwrap();
+            let [sfv::ListEntry::Item(ours)] = list.as_slice() else { panic!("one member") };
+            let told = ours.params.get("key").unwrap().as_string().unwrap().as_str();
+            if key.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+                prop_assert_eq!(told, key);
+            }
+        }
+
         #[test]
         fn any_number_is_written_as_fmt_would(number in any::<i64>()) {
             let mut text = Text::new();

@@ -27,17 +27,23 @@ use crate::fields::list;
 /// Removes the fields of the connection, and those that it names, from an answer or a trailer section.
 pub fn strip(fields: &mut HeaderMap) {
     // One pass over the names, of which few answers have any: ten look-ups take longer.
-    let (mut connection, mut always) = (false, false);
-    for name in fields.keys() {
+    let (mut connection, mut names, mut always) = (false, false, false);
+    for (name, value) in fields.iter() {
         match name.as_str() {
-            "connection" => connection = true,
+            "connection" => {
+                connection = true;
+                // By far the most usual; what it names is removed anyway.
+                names |= !value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
+            }
             name => always |= is_always(name),
         }
     }
-    if connection {
+    if names {
         for name in named(fields) {
             fields.remove(name);
         }
+    }
+    if connection {
         fields.remove(CONNECTION);
     }
     if always {

@@ -26,7 +26,8 @@ pub struct Authority<'a> {
 impl<'a> Authority<'a> {
     /// Reads `host [ ":" port ]`; `None` for anything else, an empty host and user information included.
     pub fn parse(text: &'a [u8]) -> Option<Self> {
-        let text = str::from_utf8(text).ok()?;
+        let bytes = text;
+        let text = str::from_utf8(bytes).ok()?;
         if let Some(rest) = text.strip_prefix('[') {
             let (host, rest) = rest.split_once(']')?;
             host.parse::<Ipv6Addr>().ok()?;
@@ -41,12 +42,15 @@ impl<'a> Authority<'a> {
                 is_v6: true,
             });
         }
-        let (host, port) = match text.split_once(':') {
-            Some((host, port)) => (host, parse_port(port)?),
-            None => (text, None),
+        // One look at each byte, since every request comes this way.
+        let end = bytes.iter().position(|byte| !is_name_byte(*byte));
+        let (host, rest) = text.split_at_checked(end.unwrap_or(text.len()))?;
+        let port = match rest.strip_prefix(':') {
+            Some(port) => parse_port(port)?,
+            None if rest.is_empty() => None,
+            None => return None,
         };
-        let is_name = !host.is_empty() && host.bytes().all(is_name_byte);
-        is_name.then_some(Self {
+        (!host.is_empty()).then_some(Self {
             host,
             port,
             is_v6: false,

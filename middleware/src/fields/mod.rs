@@ -1,6 +1,7 @@
 //! Typed header fields: pure, one file each, fuzzed.
 
 pub mod accept_encoding;
+pub mod accept_language;
 pub mod cache_control;
 pub mod cache_status;
 pub mod entity_tag;
@@ -10,8 +11,10 @@ pub mod host;
 pub mod http_date;
 pub mod list;
 pub mod media_type;
+pub mod no_vary_search;
 pub mod range;
 pub mod stream;
+pub mod surrogate_control;
 pub mod tags;
 pub mod targeted;
 pub mod traceparent;

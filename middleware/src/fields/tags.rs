@@ -57,8 +57,23 @@ impl Source {
     }
 }
 
+/// Whether `fields` have any of these fields. One look at all names, of which few answers have one,
+/// costs less than asking the map for each.
+pub fn are_there(fields: &HeaderMap) -> bool {
+    let is_one = |name: &HeaderName| {
+        matches!(
+            name.as_str(),
+            "surrogate-key" | "cache-tag" | "xkey" | "cache-groups"
+        )
+    };
+    fields.keys().any(is_one)
+}
+
 /// Calls `found` with every name in `fields`, in the order of [`Source::ALL`]; repeated ones repeatedly.
 pub fn read(fields: &HeaderMap, mut found: impl FnMut(Source, &[u8])) {
+    if !are_there(fields) {
+        return;
+    }
     for source in Source::ALL {
         let is_space = |byte: &u8| byte.is_ascii_whitespace();
         let is_comma = |byte: &u8| *byte == b',';
@@ -193,6 +208,32 @@ mod tests {
         fn names_come_back_as_they_went_in(all in prop::collection::vec("[!-+\\--~]{1,9}", 0..9)) {
             for (field, separator) in [("surrogate-key", " "), ("xkey", "  "), ("cache-tag", " , ")] {
                 prop_assert_eq!(&names(&[(field, &all.join(separator))]), &all);
+            }
+        }
+
+        #[test]
+        fn lines_mean_what_one_line_with_all_of_them_means(
+            one in prop::collection::vec(prop_oneof![0x20_u8..=0xff, prop::sample::select(&b"\", \t\\();=a"[..])], 0..20),
+            two in prop::collection::vec(prop_oneof![0x20_u8..=0xff, prop::sample::select(&b"\", \t\\();=a"[..])], 0..20),
+        ) {
+            for source in Source::ALL {
+                let between: &[u8] = match source {
+                    Source::CacheTag | Source::CacheGroups => b", ",
+                    Source::SurrogateKey | Source::Xkey => b" ",
+                };
+                let read = |lines: &[&[u8]]| {
+                    let mut fields = HeaderMap::new();
+                    for line in lines {
+                        fields.append(source.field(), HeaderValue::from_bytes(line).ok()?);
+                    }
+                    let mut names = Vec::new();
+                    read(&fields, |_, name| names.push(name.to_vec()));
+                    Some(names)
+                };
+                let joined = [&one, between, &two].concat();
+                if let (Some(both), Some(together)) = (read(&[&one, &two]), read(&[&joined])) {
+                    prop_assert_eq!(both, together);
+                }
             }
         }
 

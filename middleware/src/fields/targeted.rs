@@ -1,29 +1,38 @@
-//! Targeted cache control (RFC 9213): `CDN-Cache-Control`, a dictionary of structured fields.
+//! Targeted cache control (RFC 9213): `CDN-Cache-Control` and its like, dictionaries of structured fields.
 //!
 //! ```
 //! use middleware::fields::targeted;
 //!
 //! let mut fields = http::HeaderMap::new();
-//! assert_eq!(targeted::of(&fields), None);
-//! fields.insert(targeted::CDN_CACHE_CONTROL, "max-age=60".parse().unwrap());
-//! let said = targeted::of(&fields).unwrap();
+//! let names = ["pillion-cache-control", "cdn-cache-control"];
+//! assert_eq!(targeted::of(&fields, names), None);
+//! fields.insert("cdn-cache-control", "max-age=60".parse().unwrap());
+//! let said = targeted::of(&fields, names).unwrap();
 //! assert_eq!(said.max_age, Some(std::time::Duration::from_secs(60)));
 //! ```
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use sfv::{BareItem, Dictionary, Item, ListEntry, Parser};
 
 use super::cache_control::{MOST_SECONDS, ResponseDirectives, Scope};
 
-/// The fields that speak to caches like this one.
-pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+/// What `fields` say to caches like this one alone, by the first of the fields `names` (lower case)
+/// that says something. Where there is such a word it replaces `Cache-Control` and `Expires` (RFC 9213
+/// §2.2); an empty or malformed field says nothing.
+pub fn of<'a>(
+    fields: &HeaderMap,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<ResponseDirectives> {
+    // To compare all names costs less than to ask the map for one that it has no number for.
+    let is_there = |wanted: &&str| fields.keys().any(|name| name.as_str() == *wanted);
+    let mut names = names.into_iter().filter(is_there);
+    names.find_map(|name| said_by(fields, name))
+}
 
-/// What `fields` say to caches like this one alone. Where there is such a word it replaces
-/// `Cache-Control` and `Expires` (RFC 9213 §2.2); an empty or malformed field says nothing.
-pub fn of(fields: &HeaderMap) -> Option<ResponseDirectives> {
-    let mut lines = fields.get_all(CDN_CACHE_CONTROL).iter();
+fn said_by(fields: &HeaderMap, name: &str) -> Option<ResponseDirectives> {
+    let mut lines = fields.get_all(name).iter();
     let first = lines.next()?;
     let mut joined = first.as_bytes().to_vec();
     for line in lines {
@@ -102,10 +111,30 @@ mod tests {
     fn said(lines: &[&[u8]]) -> Option<ResponseDirectives> {
         let mut fields = HeaderMap::new();
         for line in lines {
-            fields.append(CDN_CACHE_CONTROL, HeaderValue::from_bytes(line).unwrap());
+            fields.append(CDN, HeaderValue::from_bytes(line).unwrap());
         }
-        of(&fields)
+        of(&fields, [CDN])
     }
+
+    /// RFC 9213 §2.2: the first of the list "with a valid, non-empty value".
+    #[test]
+    fn the_first_field_that_says_something_decides() {
+        for (first, second, expected) in [
+            ("max-age=1", "max-age=2", Some(1)),
+            ("", "max-age=2", Some(2)),
+            ("max-age=1,", "max-age=2", Some(2)),
+            ("no-store", "max-age=2", None),
+        ] {
+            let mut fields = HeaderMap::new();
+            fields.insert(CDN, second.parse().unwrap());
+            fields.insert("own-cache-control", first.parse().unwrap());
+            let said = of(&fields, ["own-cache-control", CDN]).unwrap();
+            assert_eq!(said.max_age, expected.map(Duration::from_secs), "{first}");
+        }
+        assert_eq!(of(&HeaderMap::new(), [CDN]), None);
+    }
+
+    const CDN: &str = "cdn-cache-control";
 
     #[test]
     fn a_valid_field_decides() {
@@ -173,8 +202,8 @@ mod tests {
         fn anything_can_be_read(line in proptest::collection::vec(0x20_u8..=0xff, 0..80)) {
             if let Ok(value) = HeaderValue::from_bytes(&line) {
                 let mut fields = HeaderMap::new();
-                fields.insert(CDN_CACHE_CONTROL, value);
-                let _said = of(&fields);
+                fields.insert(CDN, value);
+                let _said = of(&fields, [CDN]);
             }
         }
     }

@@ -9,9 +9,9 @@
 //! assert_eq!(traceparent::write(&trace), text);
 //! ```
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
-use crate::facts::{TraceParent, hex as hex_of};
+use crate::facts::{TraceParent, halves, hex as hex_of};
 
 /// The field.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -39,25 +39,19 @@ pub fn parse(text: &[u8]) -> Option<TraceParent> {
 }
 
 /// Writes version 00.
-pub fn write(trace: &TraceParent) -> String {
-    let TraceParent {
-        trace_id,
-        span_id,
-        sampled,
-    } = trace;
-    let (trace_id, span_id) = (hex_of::<32>(*trace_id), hex_of::<16>(u128::from(*span_id)));
-    let mut text = String::with_capacity(LENGTH);
-    // Whole runs of digits: character by character takes ten times as long.
-    for part in [
-        "00-",
-        str::from_utf8(&trace_id).expect("digits are ASCII"),
-        "-",
-        str::from_utf8(&span_id).expect("digits are ASCII"),
-        if *sampled { "-01" } else { "-00" },
-    ] {
-        text.push_str(part);
+pub fn write(trace: &TraceParent) -> HeaderValue {
+    let (high, low) = halves(trace.trace_id);
+    let mut text = *b"00-________________________________-________________-0_";
+    let digits = [
+        (3, hex_of(high)),
+        (19, hex_of(low)),
+        (36, hex_of(trace.span_id)),
+    ];
+    for (at, digits) in digits {
+        text[at..at + digits.len()].copy_from_slice(&digits);
     }
-    text
+    text[LENGTH - 1] = b'0' + u8::from(trace.sampled);
+    HeaderValue::from_bytes(&text).expect("digits and dashes are a field value")
 }
 
 /// Lower-case hexadecimal digits only, as the grammar has it.

@@ -37,6 +37,7 @@
 //! # });
 //! ```
 
+mod interim;
 mod outgoing;
 mod scan;
 mod target;
@@ -55,6 +56,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tower::{Layer, Service};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
+pub use self::interim::Interims;
 pub use self::outgoing::{strip_trailers, write_outgoing};
 
 use self::outgoing::X_FORWARDED_FOR;
@@ -72,8 +74,40 @@ pub struct ForwardingLayer {
     settings: Arc<ForwardingSettings>,
     /// In `Via` towards the upstream: nobody else's name.
     pseudonym: Arc<str>,
-    /// Our entries in the `Via` of responses that came by HTTP/1.0, 1.1 and 2.
-    entries: Arc<[HeaderValue; 3]>,
+    entries: Arc<Entries>,
+}
+
+/// Our entries in `Via`, for messages that came by HTTP/1.0, 1.1 and 2.
+#[derive(Debug)]
+struct Entries {
+    /// Of responses: by our name.
+    downward: [HeaderValue; 3],
+    /// Of requests: by the pseudonym.
+    upward: [HeaderValue; 3],
+}
+
+impl Entries {
+    fn new(name: &str, pseudonym: &str) -> Self {
+        let entries = |name| {
+            [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2].map(|version| {
+                via::entry(version, name).unwrap_or_else(|| HeaderValue::from_static("1.1 pillion"))
+            })
+        };
+        Self {
+            downward: entries(name),
+            upward: entries(pseudonym),
+        }
+    }
+
+    fn of(entries: &[HeaderValue; 3], version: Version) -> HeaderValue {
+        let [one_zero, one_one, two] = entries;
+        let entry = match version {
+            Version::HTTP_2 => two,
+            Version::HTTP_10 => one_zero,
+            _ => one_one,
+        };
+        entry.clone()
+    }
 }
 
 impl ForwardingLayer {
@@ -85,12 +119,10 @@ impl ForwardingLayer {
         } else {
             &*settings.name
         };
-        let entry = |version| {
-            via::entry(version, name).unwrap_or_else(|| HeaderValue::from_static("1.1 pillion"))
-        };
+        let pseudonym: Arc<str> = pseudonym(name, &settings).into();
         Self {
-            entries: Arc::new([Version::HTTP_10, Version::HTTP_11, Version::HTTP_2].map(entry)),
-            pseudonym: pseudonym(name, &settings).into(),
+            entries: Arc::new(Entries::new(name, &pseudonym)),
+            pseudonym,
             settings,
         }
     }
@@ -142,17 +174,12 @@ impl<S: Inner> Service<Request> for Forwarding<S> {
             if facts::of_response(response).upstream.is_some() {
                 withhold_internals(response.headers_mut());
             }
-            let [one_zero, one_one, two] = &*entries;
-            let entry = match response.version() {
-                Version::HTTP_2 => two,
-                Version::HTTP_10 => one_zero,
-                _ => one_one,
-            };
+            let entry = Entries::of(&entries.downward, response.version());
             // A response with that many fields has no room for ours; it is passed on without.
             match response.headers_mut().get_mut(VIA) {
                 // A stored response keeps a place for it.
-                Some(place) if place.is_empty() => *place = entry.clone(),
-                _ => drop(response.headers_mut().try_append(VIA, entry.clone())),
+                Some(place) if place.is_empty() => *place = entry,
+                _ => drop(response.headers_mut().try_append(VIA, entry)),
             }
             // The version is each connection's own (RFC 9112 §2.3): an old app makes no old client.
             *response.version_mut() = Version::HTTP_11;
@@ -210,6 +237,7 @@ impl ForwardingLayer {
 
     fn complete_facts(&self, request: &mut Request, found: Found) -> Option<Told> {
         let peer = facts::of_request(request).peer;
+        let version = request.version();
         let headers = request.headers_mut();
         let mut claim = Claim::default();
         let mut kept = None;
@@ -237,7 +265,7 @@ impl ForwardingLayer {
             facts.id = RequestId::Kept(id);
         }
         facts.trace = Some(own_span(facts, parent));
-        facts.pseudonym = Some(self.pseudonym.clone());
+        facts.via = Some(Entries::of(&self.entries.upward, version));
         was_told.then(|| Told {
             client: facts.client,
             id: facts.id.clone(),

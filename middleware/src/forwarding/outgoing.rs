@@ -1,41 +1,45 @@
 //! What the upstream is told about a request: written by the leaf, just before it sends, so that a
 //! hit never pays for it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::header::{FORWARDED, HOST, VIA};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::scan::{Class, classify};
 use crate::facts::{RequestFacts, X_REQUEST_ID};
+use crate::fields::forwarded;
 use crate::fields::traceparent::{self, TRACEPARENT};
-use crate::fields::{forwarded, via};
 
 /// Writes `Via`, `X-Forwarded-For`, `-Proto` and `-Host`, `X-Request-Id`, `traceparent` and, where a
-/// trusted peer began it, `Forwarded` into the fields of a request that came by `received`.
+/// trusted peer began it, `Forwarded` into the fields of a request.
 ///
 /// To be called once for each sending, on fields that passed the forwarding layer, *before* `Host`
 /// is rewritten. What fields of these names are still there came from a trusted peer, and are
 /// continued; an untrusted peer's were removed by the layer.
-pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts, received: Version) {
+pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts) {
     // Grown once, not field by field; a map that cannot is refused by the upstream.
     headers.try_reserve(OWN_FIELDS).ok();
     let host = headers.get(HOST).cloned();
-    if let Some(name) = &facts.pseudonym
-        && let Some(entry) = via::entry(received, name)
-    {
-        append(headers, VIA, entry);
+    let told = Told::of(headers);
+    if let Some(entry) = &facts.via {
+        headers.try_append(VIA, entry.clone()).ok();
     }
     let peer = facts.peer.address();
     if let Some(peer) = peer {
-        let chain = joined(headers, &X_FORWARDED_FOR, |mut chain| {
-            write_address(&mut chain, peer);
-            chain
-        });
+        let chain = match peer {
+            IpAddr::V4(peer) if !told.chain => {
+                HeaderValue::from_bytes(Dotted::of(peer).text()).ok()
+            }
+            peer => joined(headers, &X_FORWARDED_FOR, |mut chain| {
+                chain.push_str(&peer.to_string());
+                chain
+            }),
+        };
         set(headers, X_FORWARDED_FOR, chain);
     }
     // Apps read X-Forwarded-*; `Forwarded` is continued where a trusted peer began it.
-    let element = headers.contains_key(FORWARDED).then(|| {
+    let element = told.forwarded.then(|| {
         joined(headers, &FORWARDED, |mut chain| {
             let host = host.as_ref().and_then(|host| host.to_str().ok());
             forwarded::write_element(
@@ -50,13 +54,12 @@ pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts, received: V
     set(headers, FORWARDED, element.flatten());
     let scheme = HeaderValue::from_static(facts.scheme.as_str());
     set(headers, X_FORWARDED_PROTO, Some(scheme));
-    if !headers.contains_key(&X_FORWARDED_HOST) {
+    if !told.host {
         set(headers, X_FORWARDED_HOST, host);
     }
     set(headers, X_REQUEST_ID, facts.id.value());
     if let Some(trace) = &facts.trace {
-        let parent = HeaderValue::try_from(traceparent::write(trace)).ok();
-        set(headers, TRACEPARENT, parent);
+        set(headers, TRACEPARENT, Some(traceparent::write(trace)));
     }
 }
 
@@ -74,6 +77,32 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
         .collect();
     for name in forbidden {
         trailers.remove(name);
+    }
+}
+
+/// What a trusted peer has said already. Looked for in one pass: most requests have nothing of it.
+#[derive(Default)]
+struct Told {
+    /// `X-Forwarded-For`
+    chain: bool,
+    /// `X-Forwarded-Host`
+    host: bool,
+    /// `Forwarded`
+    forwarded: bool,
+}
+
+impl Told {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut told = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "x-forwarded-for" => told.chain = true,
+                "x-forwarded-host" => told.host = true,
+                "forwarded" => told.forwarded = true,
+                _ => {}
+            }
+        }
+        told
     }
 }
 
@@ -98,24 +127,38 @@ fn joined(
     HeaderValue::from_str(&extend(chain)).ok()
 }
 
-/// As it is displayed; IPv4 by hand, since the formatting machinery takes ten times as long.
-fn write_address(text: &mut String, address: IpAddr) {
-    let IpAddr::V4(address) = address else {
-        text.push_str(&address.to_string());
-        return;
-    };
-    for (place, octet) in address.octets().into_iter().enumerate() {
-        if place > 0 {
-            text.push('.');
+/// An IPv4 address as it is displayed. By hand, since the formatting machinery takes ten times as long.
+#[derive(Default)]
+struct Dotted {
+    text: [u8; 15],
+    length: usize,
+}
+
+impl Dotted {
+    fn of(address: Ipv4Addr) -> Self {
+        let mut dotted = Self::default();
+        for (place, octet) in address.octets().into_iter().enumerate() {
+            if place > 0 {
+                dotted.push(b'.');
+            }
+            if octet >= 100 {
+                dotted.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                dotted.push(b'0' + octet / 10 % 10);
+            }
+            dotted.push(b'0' + octet % 10);
         }
-        let digits = [octet / 100, octet / 10 % 10, octet % 10];
-        let first = digits.iter().position(|digit| *digit > 0).unwrap_or(2);
-        text.extend(
-            digits
-                .iter()
-                .skip(first)
-                .map(|digit| char::from(b'0' + digit)),
-        );
+        dotted
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.text[self.length] = byte;
+        self.length += 1;
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.text[..self.length]
     }
 }
 
@@ -125,10 +168,6 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
     if let Some(value) = value {
         headers.try_insert(name, value).ok();
     }
-}
-
-fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
-    headers.try_append(name, value).ok();
 }
 
 /// How many fields are written at most.
@@ -174,11 +213,10 @@ mod tests {
     #[test]
     fn addresses_are_written_as_they_are_displayed() {
         let octets = [0, 1, 9, 10, 11, 99, 100, 101, 109, 110, 200, 255];
-        let fours = octets.map(|octet| IpAddr::from([octet, 255 - octet, 7, octet]));
-        for address in fours.into_iter().chain(["2001:db8::1".parse().unwrap()]) {
-            let mut text = String::from("before, ");
-            write_address(&mut text, address);
-            assert_eq!(text, format!("before, {address}"));
+        for octet in octets {
+            let address = Ipv4Addr::from([octet, 255 - octet, 7, octet]);
+            let dotted = Dotted::of(address);
+            assert_eq!(str::from_utf8(dotted.text()).unwrap(), address.to_string());
         }
     }
 

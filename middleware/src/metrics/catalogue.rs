@@ -124,6 +124,10 @@ families! {
         "Entity tags made for responses that came without one.";
     NOT_MODIFIED: Counter "pillion_not_modified_total" ["by"]
         "304 answers, by who judged the precondition.";
+    OBSERVED: Counter "pillion_observed_total" ["feature", "would"]
+        "Answers that a feature with mode observe would have done something with.";
+    OBSERVED_BYTES: Counter "pillion_observed_coding_bytes_total" ["dir"]
+        "Content coded as a sample where content_coding observes, and what it became.";
     UPSTREAM_CONNECTIONS: Gauge "pillion_upstream_connections" ["upstream"]
         "Upstream connections that are open.";
     UPSTREAM_OPENED: Counter "pillion_upstream_connections_opened_total" ["upstream"]
@@ -261,6 +265,42 @@ closed_set! {
     NotModifiedHere => NOT_MODIFIED "by" = "pillion";
     /// A 304 came from the upstream and was passed on.
     NotModifiedUpstream => NOT_MODIFIED "by" = "upstream";
+    /// The cache observes; it would have answered.
+    ObservedHit => OBSERVED "feature" = "cache", "would" = "hit";
+    /// It would have answered with what is stale.
+    ObservedStale => OBSERVED "feature" = "cache", "would" = "hit-stale";
+    /// It would have asked whether what it has still holds.
+    ObservedValidate => OBSERVED "feature" = "cache", "would" = "validate";
+    /// It would have forwarded the request, and stored the answer.
+    ObservedStore => OBSERVED "feature" = "cache", "would" = "store";
+    /// It would have forwarded the request, and not stored the answer.
+    ObservedPass => OBSERVED "feature" = "cache", "would" = "pass";
+    /// What it would have done is not known, since not all keys are followed.
+    ObservedUnknown => OBSERVED "feature" = "cache", "would" = "unknown";
+    /// A 304 would have been given.
+    ObservedNotModified => OBSERVED "feature" = "conditional", "would" = "not-modified";
+    /// A 206 would have been given.
+    ObservedPartial => OBSERVED "feature" = "conditional", "would" = "partial";
+    /// A 416 would have been given.
+    ObservedUnsatisfiable => OBSERVED "feature" = "conditional", "would" = "unsatisfiable";
+    /// Content would have been coded with Brotli.
+    ObservedBrotli => OBSERVED "feature" = "content_coding", "would" = "br";
+    /// Content would have been coded with Zstandard.
+    ObservedZstd => OBSERVED "feature" = "content_coding", "would" = "zstd";
+    /// Content would have been coded with gzip.
+    ObservedGzip => OBSERVED "feature" = "content_coding", "would" = "gzip";
+    /// Content that the upstream coded would have been decoded.
+    ObservedDecode => OBSERVED "feature" = "content_coding", "would" = "decode";
+    /// Content would have gone uncoded because of the BREACH policy.
+    ObservedWithhold => OBSERVED "feature" = "content_coding", "would" = "withhold";
+    /// A tag would have been made.
+    ObservedTag => OBSERVED "feature" = "etag", "would" = "tag";
+    /// And this client would have come back with it.
+    ObservedMatch => OBSERVED "feature" = "etag", "would" = "match";
+    /// Bytes of content coded as a sample.
+    ObservedCodingIn => OBSERVED_BYTES "dir" = "in";
+    /// What they became.
+    ObservedCodingOut => OBSERVED_BYTES "dir" = "out";
     /// An access line was not written.
     LogLineLost => LOG_LOST;
 }
@@ -292,6 +332,13 @@ impl Event {
             Coding::Zstd => (Self::ZstdIn, Self::ZstdOut),
             Coding::Gzip => (Self::GzipIn, Self::GzipOut),
         }
+    }
+
+    /// What a feature that observes would have done, as the label is written; empty for other events.
+    pub fn would(self) -> &'static str {
+        let (_, labels) = self.place();
+        let would = labels.iter().find(|(name, _)| *name == "would");
+        would.map_or("", |(_, value)| value)
     }
 
     /// An answer was coded on the fly.

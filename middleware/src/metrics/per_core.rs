@@ -23,7 +23,7 @@ use super::mix::Mixed;
 use super::route_label::{Found, KnownNames, RouteIndex, RouteNames};
 use super::{Metrics, lock};
 use crate::ErrorKind;
-use crate::facts::{CacheOutcome, CacheStatus, Reason, UpstreamTiming};
+use crate::facts::{CacheOutcome, CacheStatus, Observed, Reason, UpstreamTiming};
 
 /// One core's share of the metrics that every request touches. A handle: clones count into the same share.
 #[derive(Clone)]
@@ -83,6 +83,8 @@ pub struct Finished<'a> {
     pub cache: Option<CacheStatus>,
     /// What the upstream took.
     pub upstream: Option<UpstreamTiming>,
+    /// What features that observe would have done.
+    pub observed: Observed,
     /// The failure that the answer tells of.
     pub error: Option<ErrorKind>,
     /// From the request's arrival to the answer's head.
@@ -154,6 +156,17 @@ impl CoreMetrics {
         }
         if finished.status == StatusCode::NOT_MODIFIED {
             self.0.metrics.count(who_judged(finished));
+        }
+        if finished.observed != Observed::NONE {
+            let Observed {
+                cache,
+                conditional,
+                content_coding,
+                etag: _,
+            } = finished.observed;
+            for event in [cache, conditional, content_coding].into_iter().flatten() {
+                self.0.metrics.count(event);
+            }
         }
         if finished.cache.is_some_and(|status| status.collapsed) {
             self.0.metrics.count(Event::Collapsed);

@@ -11,6 +11,7 @@ use crate::facts::{CacheOutcome, CacheStatus, Fwd, Reason, UpstreamTiming};
 
 fn hit() -> Finished<'static> {
     Finished {
+        observed: crate::facts::Observed::NONE,
         route: Some("*"),
         path: "/users/17",
         method: &Method::GET,

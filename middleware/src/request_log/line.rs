@@ -10,8 +10,8 @@ use http::{HeaderValue, Version};
 use serde::Serialize;
 
 use super::record::Record;
-use crate::facts::Reason;
-use crate::metrics::{Outcome, lookup_label};
+use crate::facts::{Observed, Reason};
+use crate::metrics::{Event, Outcome, lookup_label};
 
 /// Appends the line of `record`, end of line included.
 pub(super) fn write(line: &mut Vec<u8>, format: LogFormat, record: &Record) {
@@ -57,6 +57,9 @@ struct Entry<'a> {
     connect: Option<f64>,
     #[serde(skip_serializing_if = "is_zero")]
     retries: u8,
+    /// What features that observe would have done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would: Option<Would>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
     /// Whether the client went away before the end.
@@ -67,6 +70,47 @@ struct Entry<'a> {
     trace: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<Cow<'a, str>>,
+}
+
+/// By feature.
+#[derive(Debug, Serialize)]
+struct Would {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conditional: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_coding: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<&'static str>,
+}
+
+impl Would {
+    fn of(observed: Observed) -> Option<Self> {
+        (observed != Observed::NONE).then(|| Self {
+            cache: observed.cache.map(Event::would),
+            conditional: observed.conditional.map(Event::would),
+            content_coding: observed.content_coding.map(Event::would),
+            etag: observed.etag.map(Event::would),
+        })
+    }
+
+    /// `cache:hit,etag:tag`
+    fn words(&self) -> String {
+        let all = [
+            ("cache", self.cache),
+            ("conditional", self.conditional),
+            ("content_coding", self.content_coding),
+            ("etag", self.etag),
+        ];
+        let some = all
+            .into_iter()
+            .filter_map(|(name, would)| Some((name, would?)));
+        let words: Vec<_> = some
+            .map(|(name, would)| format!("{name}:{would}"))
+            .collect();
+        words.join(",")
+    }
 }
 
 impl<'a> Entry<'a> {
@@ -100,6 +144,7 @@ impl<'a> Entry<'a> {
             upstream: upstream.map(|timing| rounded(timing.first_byte)),
             connect: upstream.and_then(|timing| timing.connect).map(rounded),
             retries: upstream.map_or(0, |timing| timing.retries),
+            would: Would::of(head.facts.observed),
             error: record.error.map(|error| error.name()),
             aborted: record.is_aborted,
             id: told.map_or(&asked.id, |told| &told.id).to_string(),
@@ -138,6 +183,7 @@ impl<'a> Entry<'a> {
         word("aborted", self.aborted.then_some("true"));
         word("cache", self.cache.filter(|cache| *cache != self.outcome));
         word("reason", self.reason);
+        word("would", self.would.as_ref().map(Would::words).as_deref());
         word("upstream", self.upstream.map(milliseconds).as_deref());
         word("connect", self.connect.map(milliseconds).as_deref());
         let retries = (self.retries > 0).then(|| self.retries.to_string());

@@ -52,8 +52,8 @@ pub use self::writer::AccessLog;
 use self::record::{Asked, Record};
 use self::watched::Watched;
 use crate::clock::Clock;
-use crate::facts::ResponseFacts;
 use crate::facts::X_REQUEST_ID;
+use crate::facts::{Observed, ResponseFacts};
 use crate::metrics::{CoreMetrics, Finished};
 use crate::{Body, Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
@@ -109,30 +109,27 @@ impl<S: Inner> Service<Request> for RequestLog<S> {
 
     fn call(&mut self, request: Request) -> ResponseFuture {
         let asked = Asked::of(&request, self.books.log.is_enabled());
-        match self.inner.call(request).try_ready() {
-            Ok(mut result) => {
-                if let Ok(response) = &mut result {
-                    self.books.enter(asked, response);
-                }
-                ResponseFuture::ready(result)
+        let mut answer = self.inner.call(request);
+        if let Some(result) = answer.as_ready() {
+            if let Ok(response) = result {
+                self.books.enter(asked, response);
             }
-            Err(future) => {
-                let books = self.books.clone();
-                let in_flight = books.metrics.begin();
-                // A client that goes away drops this future: that is a request too.
-                let mut unanswered = Unanswered {
-                    books,
-                    asked: Some(asked),
-                };
-                future.change(move |result| {
-                    let asked = unanswered.asked.take().expect("it is taken once, here");
-                    if let Ok(response) = result {
-                        unanswered.books.enter(asked, response);
-                    }
-                    drop(in_flight);
-                })
-            }
+            return answer;
         }
+        let books = self.books.clone();
+        let in_flight = books.metrics.begin();
+        // A client that goes away drops this future: that is a request too.
+        let mut unanswered = Unanswered {
+            books,
+            asked: Some(asked),
+        };
+        answer.change(move |result| {
+            let asked = unanswered.asked.take().expect("it is taken once, here");
+            if let Ok(response) = result {
+                unanswered.books.enter(asked, response);
+            }
+            drop(in_flight);
+        })
     }
 }
 
@@ -242,6 +239,7 @@ fn finished<'a>(
         status,
         cache: facts.cache,
         upstream: facts.upstream,
+        observed: facts.observed,
         error: facts.error,
         head: after,
         total,
@@ -258,6 +256,7 @@ fn facts_of(response: &Response) -> &ResponseFacts {
         route: None,
         error: None,
         told: None,
+        observed: Observed::NONE,
     };
     response.extensions().get().unwrap_or(&NONE)
 }

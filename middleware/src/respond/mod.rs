@@ -116,10 +116,13 @@ impl<S: Inner> Service<Request> for Respond<S> {
         let asked = Asked::of(&request);
         // A panic may leave a layer between two steps; layers keep no state that this could break.
         let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
-        let future = match called {
+        let mut future = match called {
             Ok(future) => future,
             Err(panic) => ResponseFuture::ready(Err(self.state.panicked(&*panic))),
         };
+        if let Some(Ok(_)) = future.as_ready() {
+            return future;
+        }
         match future.try_ready() {
             Ok(Ok(response)) => ResponseFuture::ready(Ok(response)),
             Ok(Err(error)) => ResponseFuture::ready(Ok(self.state.answer(error, &asked))),

@@ -1,24 +1,42 @@
 //! `/explain`: what would become of a request, which rule says so, and what would change it.
 
 use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use config::mode::Mode;
+use config::route::RouteSettings;
 use http::StatusCode;
 use http::header::{ACCEPT_ENCODING, HeaderMap};
 use http::request::Parts;
 use middleware::Request;
-use middleware::cache::explain::{Explanation, Last, Rule, Stored, Would};
+use middleware::cache::explain::{Explanation, Last, Would};
+use middleware::cache::ghost::observed::Observation;
+use middleware::cache::journal::{Done, Record};
+use middleware::cache::stored::StoredResponse;
+use middleware::content_coding::negotiate::Content;
+use middleware::content_coding::reading::Reading;
+use middleware::explanation::{Part, Step};
 use middleware::fields::entity_tag;
 use serde::Serialize;
 
 use super::reply::{self, Reply};
-use super::{Admin, coding, query, question};
+use super::{Admin, query, question};
+use crate::explain::{again, coding};
 use crate::routing;
 
-/// Answers about the request of the query. Nothing is forwarded and nothing changes.
+/// Answers about the request of the query, or about one that was answered lately. Nothing is forwarded
+/// and nothing changes.
 pub(super) fn explain(admin: &Admin, head: &Parts, _: &Bytes) -> Reply {
     let asked = head.uri.query();
     let now = admin.shared.clock.now();
+    if let Some(id) = query::value(asked, "id") {
+        return match About::lately(admin, &id) {
+            Some(about) if wants_text(asked, &head.headers) => reply::text(about.to_string()),
+            Some(about) => reply::json(StatusCode::OK, &about),
+            None => reply::problem(StatusCode::NOT_FOUND, UNKNOWN),
+        };
+    }
     let answer = question::request(asked, &admin.authority, now)
         .and_then(|(request, _)| Answer::about(admin, request));
     match answer {
@@ -28,7 +46,25 @@ pub(super) fn explain(admin: &Admin, head: &Parts, _: &Bytes) -> Reply {
     }
 }
 
-fn wants_text(asked: Option<&str>, headers: &HeaderMap) -> bool {
+/// The latest decisions, each with what the rules make of it by the settings in force.
+pub(super) fn recent(admin: &Admin, _: &Parts, _: &Bytes) -> Reply {
+    let now = admin.shared.clock.now();
+    let records = admin.shared.cache.recent();
+    let judged = records.iter().map(|record| Recent {
+        judged: again::judge(record, &admin.settings, now),
+        record,
+    });
+    reply::json(StatusCode::OK, &judged.collect::<Vec<_>>())
+}
+
+/// One line of [`recent`].
+#[derive(Debug, Serialize)]
+struct Recent<'a> {
+    record: &'a Record,
+    judged: Option<again::Verdict>,
+}
+
+pub(super) fn wants_text(asked: Option<&str>, headers: &HeaderMap) -> bool {
     match query::value(asked, "format") {
         Some(format) => format == "text",
         None => reply::wants_text(headers),
@@ -44,9 +80,12 @@ struct Answer {
     route: String,
     /// The upstream that it leads to.
     upstream: String,
+    /// What would be sent: a coding, or `identity`; nothing is known where nothing is stored.
+    content_coding: Option<&'static str>,
+    /// All decisions in the order of the request's way.
+    chain: Vec<Step>,
+    #[serde(flatten)]
     cache: Explanation,
-    /// How what is stored would be coded for this client; nothing is known where nothing is stored.
-    content_coding: Option<coding::Note>,
 }
 
 impl Answer {
@@ -60,15 +99,133 @@ impl Answer {
         entity_tag::strip_coding(request.headers_mut());
         let cache = &admin.shared.cache;
         let stored = cache.selected(&request, &route.cache);
-        let explanation = cache.explain(&request, &route.cache);
+        let mut explanation = cache.explain(&request, &route.cache, &route.name);
+        let coded = stored.map(|stored| {
+            let settings = &route.content_coding;
+            let content = content(&stored);
+            coding::step(&route.name, settings, &accepts, content, &stored.fields)
+        });
+        let (content_coding, coded) = coded.unzip();
+        let routing = format!("{} → {}", route.name, route.upstream);
+        let mut chain = vec![Step::said(Part::Routing, routing)];
+        chain.append(&mut explanation.chain);
+        let observed = cache.observed(&request, &route.cache);
+        chain.extend(observed.map(observing));
+        chain.extend(coded);
+        chain.extend(only_observed(&route));
         Ok(Self {
             summary: summary(explanation.would),
             route: route.name.to_string(),
             upstream: route.upstream.to_string(),
+            content_coding,
+            chain,
             cache: explanation,
-            content_coding: stored
-                .map(|stored| coding::note(&route.content_coding, &accepts, &stored)),
         })
+    }
+}
+
+/// What the cache would do where it only observes.
+fn observing(observed: Observation) -> Step {
+    Step {
+        rule: observed.rule,
+        ..Step::said(Part::Cache, observed.sentence)
+    }
+}
+
+/// The other parts that only observe.
+fn only_observed(route: &RouteSettings) -> impl Iterator<Item = Step> {
+    let (coding, conditional) = (&route.content_coding, &route.conditional);
+    let parts = [
+        (
+            coding.enabled && coding.mode == Mode::Observe,
+            Part::ContentCoding,
+            "Content codings are observed only: nothing is coded or decoded.",
+        ),
+        (
+            conditional.enabled && conditional.mode == Mode::Observe,
+            Part::Conditional,
+            "Preconditions and ranges are observed only: they are the upstream's to judge.",
+        ),
+        (
+            route.etag.enabled && route.etag.mode == Mode::Observe,
+            Part::Conditional,
+            "Entity tags are observed only: none is made.",
+        ),
+    ];
+    let observed = parts.into_iter().filter(|(is_observed, ..)| *is_observed);
+    observed.map(|(_, part, sentence)| Step::said(part, sentence))
+}
+
+/// What is told of a request that was answered.
+#[derive(Debug, Serialize)]
+struct About {
+    request: String,
+    id: String,
+    route: String,
+    /// Seconds ago.
+    ago: u64,
+    done: Done,
+    content_coding: Option<&'static str>,
+    chain: Vec<Step>,
+}
+
+impl About {
+    fn lately(admin: &Admin, id: &str) -> Option<Self> {
+        let recent = admin.shared.cache.recent();
+        let record = recent.iter().find(|record| *record.id == *id)?;
+        let mut routes = admin.settings.routes.iter();
+        let route = routes.find(|route| *route.name == *record.route)?;
+        let now = admin.shared.clock.now();
+        let (coding, coded) = again::coding(record, route, now).unzip();
+        let mut chain = vec![Step::said(
+            Part::Routing,
+            format!("{} → {}", route.name, route.upstream),
+        )];
+        let cache = &admin.shared.cache;
+        chain.extend(cache.explain_record(record, &route.cache));
+        chain.extend(coded);
+        let since = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some(Self {
+            request: format!("{} {}", record.method, record.url),
+            id: record.id.to_string(),
+            route: record.route.to_string(),
+            ago: since
+                .saturating_sub(Duration::from_millis(record.at))
+                .as_secs(),
+            done: record.done,
+            content_coding: coding,
+            chain,
+        })
+    }
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.request)?;
+        let did = match self.done {
+            Done::Hit => "It was answered from the cache",
+            Done::Stale(_) => "It was answered from the cache, with a stale response",
+            Done::Collapsed => "It was answered together with another request",
+            Done::GatewayTimeout => "It was answered with 504",
+            Done::Bypassed(_) => "It was forwarded, and was no matter for the cache",
+            Done::Stored(_) => "It was forwarded, and the answer stored",
+            Done::NotStored(..) => "It was forwarded, and the answer not stored",
+        };
+        writeln!(f, "{did}, {} s ago.", self.ago)?;
+        for step in &self.chain {
+            step_lines(f, step)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the layer that codes would see of a hit.
+fn content(stored: &StoredResponse) -> Content {
+    Content {
+        status: stored.status,
+        read: Reading::of(&stored.fields),
+        length: Some(stored.length()),
+        shared: true,
     }
 }
 
@@ -87,45 +244,54 @@ impl fmt::Display for Answer {
         let cache = &self.cache;
         writeln!(f, "{}", cache.request)?;
         writeln!(f, "{}", self.summary)?;
-        line(f, "route", &format!("{} → {}", self.route, self.upstream))?;
-        for Rule { rule, sentence, .. } in &cache.because {
-            line(f, "because", &format!("{sentence} ({rule})"))?;
+        for step in &self.chain {
+            step_lines(f, step)?;
         }
-        for advice in cache.because.iter().filter_map(|rule| rule.advice) {
-            line(f, "to change", advice)?;
-        }
-        if let Some(stored) = &cache.stored {
-            line(f, "stored", &in_brief(stored))?;
-            if let Some(tag) = &stored.etag {
-                line(f, "tag", &format!("{tag}, {}", made_by(tag)))?;
-            }
+        if let Some(tag) = cache
+            .stored
+            .as_ref()
+            .and_then(|stored| stored.etag.as_ref())
+        {
+            line(f, "tag", &format!("{tag}, {}", made_by(tag)))?;
         }
         if let Some(last) = &cache.last {
             line(f, "last time", &what_happened(last))?;
-        }
-        if let Some(note) = &self.content_coding {
-            line(f, "coding", &note.to_string())?;
         }
         line(f, "key", &cache.key.join(", "))
     }
 }
 
-fn in_brief(stored: &Stored) -> String {
-    let Stored {
-        status,
-        length,
-        age,
-        lifetime,
-        ..
-    } = stored;
-    let left = stored.ttl.max(0);
-    // The name that JSON shows.
-    let source = serde_json::to_value(stored.lifetime_from).unwrap_or_default();
-    let source = source.as_str().unwrap_or("unknown");
-    format!(
-        "status {status}, {length} bytes, {age} s old, \
-         fresh for {left} s of {lifetime} s (by {source})"
-    )
+/// One decision: what, by which rule and field, and each change that would flip it.
+fn step_lines(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
+    let rule = step.rule.map(|rule| format!(" ({rule})"));
+    let sentence = format!("{}{}", step.sentence, rule.unwrap_or_default());
+    line(f, name(step.part), &sentence)?;
+    if let Some(field) = &step.field {
+        line(f, "", &format!("{}: {}", field.name, field.value))?;
+    }
+    for (number, change) in step.advice.changes.iter().enumerate() {
+        let label = if number == 0 { "  change" } else { "  or" };
+        let text = change.to_string();
+        for (number, text) in text.lines().enumerate() {
+            line(f, if number == 0 { label } else { "" }, text)?;
+        }
+    }
+    match step.advice.no_change {
+        Some(why) => line(f, "  change", &format!("none. {why}")),
+        None => Ok(()),
+    }
+}
+
+fn name(part: Part) -> &'static str {
+    match part {
+        Part::Limits => "limits",
+        Part::Routing => "routing",
+        Part::Conditional => "conditional",
+        Part::ContentCoding => "coding",
+        Part::Cache => "cache",
+        Part::Upstream => "upstream",
+        Part::Storing => "storing",
+    }
 }
 
 /// Only our tags begin with a tilde.
@@ -144,14 +310,16 @@ fn what_happened(last: &Last) -> String {
         None => "no answer".to_owned(),
     };
     let stored = if last.stored { "stored" } else { "not stored" };
-    format!(
-        "{ago} s ago: forwarded ({}), {answer}, {stored}",
-        forwarded.rule
-    )
+    format!("{ago} s ago: forwarded ({forwarded}), {answer}, {stored}")
 }
 
+/// What is said of a request that nothing is known of.
+const UNKNOWN: &str = "Nothing is known of a request of this name. Everything that was forwarded is \
+     remembered for a while, hits only as far as they come one by one, and what was refused before it \
+     came to a route is told by its answer and in the request log.";
+
 fn line(f: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
-    writeln!(f, "  {name:<10} {value}")
+    writeln!(f, "  {name:<11} {value}")
 }
 
 #[cfg(test)]
@@ -159,42 +327,65 @@ mod tests {
     use http::HeaderMap;
     use http::header::ACCEPT;
     use middleware::cache::explain::{Explanation, Last, Would};
-    use middleware::cache::reason::Reason;
+    use middleware::explanation::{Advice, Change, Field, Part, Step};
 
     use super::{Answer, made_by, summary, wants_text};
 
     #[test]
     fn sentences() {
+        let nothing = Step {
+            rule: Some("nothing-stored"),
+            advice: Advice::none("It depends."),
+            ..Step::said(Part::Cache, "Nothing is stored.")
+        };
+        let cookie = Step {
+            rule: Some("set-cookie"),
+            field: Some(Field {
+                name: "set-cookie".to_owned(),
+                value: "…".to_owned(),
+            }),
+            advice: Advice::any([
+                Change::answer_without("Set-Cookie"),
+                Change::config("/shop/*", [("cache.set_cookie", "\"strip\"".to_owned())]),
+            ]),
+            ..Step::said(Part::Storing, "The response sets a cookie.")
+        };
         let answer = Answer {
             summary: summary(Would::Forward),
             route: "/shop/*".to_owned(),
             upstream: "app".to_owned(),
+            content_coding: None,
+            chain: vec![Step::said(Part::Routing, "/shop/* → app"), nothing, cookie],
             cache: Explanation {
                 request: "GET http://localhost:8080/shop/1".to_owned(),
                 key: vec!["http://localhost:8080/shop/1".to_owned()],
                 would: Would::Forward,
-                because: vec![Reason::NothingStored.into(), Reason::SetCookie.into()],
+                chain: Vec::new(),
                 stored: None,
                 variants: 0,
                 last: Some(Last {
                     ago: 7,
-                    forwarded: Reason::NothingStored.into(),
+                    forwarded: "nothing-stored",
                     status: Some(200),
                     stored: false,
-                    not_stored: Some(Reason::SetCookie.into()),
+                    not_stored: Some("set-cookie"),
                 }),
             },
-            content_coding: None,
         };
         let expected = "\
 GET http://localhost:8080/shop/1
 It would be forwarded.
-  route      /shop/* → app
-  because    Nothing is stored for this cache key. (nothing-stored)
-  because    The response sets a cookie, which would reach every client. (set-cookie)
-  to change  let the app send no Set-Cookie here, or cache = { set_cookie = \"strip\" }
-  last time  7 s ago: forwarded (nothing-stored), answered 200, not stored
-  key        http://localhost:8080/shop/1
+  routing     /shop/* → app
+  cache       Nothing is stored. (nothing-stored)
+    change    none. It depends.
+  storing     The response sets a cookie. (set-cookie)
+              set-cookie: …
+    change    let the app send no Set-Cookie
+    or        [[route]]
+              match = \"/shop/*\"
+              cache = { set_cookie = \"strip\" }
+  last time   7 s ago: forwarded (nothing-stored), answered 200, not stored
+  key         http://localhost:8080/shop/1
 ";
         assert_eq!(answer.to_string(), expected);
     }

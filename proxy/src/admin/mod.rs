@@ -4,7 +4,6 @@
 //! takes time from one. Who may use it is told by [`auth`].
 
 mod auth;
-mod coding;
 mod config;
 mod explain;
 mod health;
@@ -14,6 +13,7 @@ mod purge;
 mod query;
 mod question;
 mod reply;
+mod savings;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -265,7 +265,7 @@ fn index(_: &Admin, _: &Parts, _: &Bytes) -> Reply {
             purpose,
             ..
         } = resource;
-        lines.push_str(&format!("{path:<12} {methods:<14} {purpose}\n"));
+        lines.push_str(&format!("{path:<17} {methods:<14} {purpose}\n"));
     }
     reply::text(lines)
 }
@@ -310,14 +310,28 @@ const RESOURCES: &[Resource] = &[
         path: "/explain",
         methods: "GET, HEAD",
         access: Access::Operator,
-        purpose: "?method=&url=&header=Name: value (repeatable): what would become of a request, and why",
+        purpose: "?method=&url=&header=Name: value (repeatable): what would become of a request, and why; ?id=: what became of one",
         answer: explain::explain,
+    },
+    Resource {
+        path: "/explain/recent",
+        methods: "GET, HEAD",
+        access: Access::Operator,
+        purpose: "the latest decisions, secrets left out, for judging them again",
+        answer: explain::recent,
+    },
+    Resource {
+        path: "/explain/savings",
+        methods: "GET, HEAD",
+        access: Access::Operator,
+        purpose: "what a cache would save where nothing is stored, at which risk, and the TOML for it",
+        answer: savings::savings,
     },
     Resource {
         path: "/purge",
         methods: "POST",
         access: Access::Operator,
-        purpose: "?url= or {\"url\": …}: forget what is stored for a URL; ?all or {\"all\": true}: everything",
+        purpose: "?url= ?tag= ?group= ?prefix= ?pattern= or ?all, or as JSON {\"url\": …}: forget what is stored; &soft: validate it first; &dry_run: only tell",
         answer: purge::purge,
     },
     Resource {

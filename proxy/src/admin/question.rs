@@ -2,9 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use middleware::clock::Now;
 use middleware::facts::{Peer, RequestFacts, RequestId, Scheme};
 use middleware::{Body, Request};
@@ -89,6 +89,9 @@ pub(super) fn request(
             kept.map_err(|_| "There are too many fields.")?;
         }
     }
+    if announces_content(request.headers()) {
+        *request.body_mut() = Body::from("x");
+    }
     let host = HeaderValue::from_str(target.authority.as_str());
     let host = host.map_err(|_| format!("\"{}\" is no host.", target.authority))?;
     request.headers_mut().insert(HOST, host);
@@ -96,6 +99,12 @@ pub(super) fn request(
     let facts = RequestFacts::new(now, RequestId::Made(0), peer, target.scheme);
     request.extensions_mut().insert(facts);
     Ok((request, target))
+}
+
+/// Whether a request with these fields has content (RFC 9112 §6).
+fn announces_content(fields: &HeaderMap) -> bool {
+    let length = fields.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    fields.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != b"0")
 }
 
 fn read_field(field: &str) -> Result<(HeaderName, HeaderValue), String> {

@@ -186,7 +186,7 @@ pub(crate) fn escaped(text: &str) -> String {
 /// For the whole exchange.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// In bytes.
-const LONGEST_ANSWER: usize = 8 << 20;
+const LONGEST_ANSWER: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -10,9 +10,11 @@ mod family;
 mod guard;
 mod health;
 mod load;
+mod loadtest;
 mod print_config;
 mod purge;
 mod run;
+mod savings;
 mod schema;
 mod signals;
 mod waiting;
@@ -47,12 +49,17 @@ enum Task {
     Schema,
     /// Print completions for a shell
     Completions(completions::Args),
-    /// Say what would become of a request, and why
+    /// Say what would become of a request or became of one, why, and what would change it
     Explain(explain::Args),
+    /// Say what a cache would save where nothing is stored, at which risk, and the TOML for it
+    Savings(savings::Args),
     /// Forget what is stored for a URL
     Purge(purge::Args),
     /// Ask whether a running Pillion is ready: exit code 0 if so, else 1
     Health(health::Args),
+    /// Measure what Pillion saves on your app: `pillion loadtest --help`
+    #[command(disable_help_flag = true)]
+    Loadtest(loadtest::Args),
     /// Watch over the app of `run`
     #[command(hide = true)]
     Guard(guard::Args),
@@ -73,8 +80,10 @@ pub(crate) fn main() -> ExitCode {
             completions::completions(args, Pillion::command()).map(|()| ExitCode::SUCCESS)
         }
         Task::Explain(args) => explain::explain(args).map(|()| ExitCode::SUCCESS),
+        Task::Savings(args) => savings::savings(args).map(|()| ExitCode::SUCCESS),
         Task::Purge(args) => purge::purge(args).map(|()| ExitCode::SUCCESS),
         Task::Health(args) => health::health(args).map(|()| ExitCode::SUCCESS),
+        Task::Loadtest(args) => loadtest::loadtest(args),
         Task::Guard(args) => return guard::guard(args),
         Task::Launch(args) => return guard::launch(args),
     };

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
+use bytes::{Buf, Bytes};
 use middleware::metrics::{Level, Metrics, Raised};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
@@ -28,6 +29,8 @@ pub(crate) enum Transport {
 pub(crate) struct ClientIo {
     transport: Rewound<Transport>,
     watch: Arc<Watch>,
+    /// What is left of interim responses that are being written.
+    interim: Bytes,
     /// Bytes thrown away since we closed our direction; `None` before.
     lingered: Option<usize>,
     _place: Place,
@@ -73,6 +76,7 @@ impl ClientIo {
         Self {
             transport,
             watch,
+            interim: Bytes::new(),
             lingered: None,
             _place: place,
         }
@@ -104,6 +108,18 @@ impl ClientIo {
             drop(transport.as_mut().poll_flush(&mut cx));
             drop(transport.poll_shutdown(&mut cx));
         }
+    }
+
+    /// Writes what is begun of interim responses.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.interim.is_empty() {
+            let written = Pin::new(&mut self.transport).poll_write(cx, &self.interim);
+            match ready!(self.mark_written(written))? {
+                0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+                written => self.interim.advance(written),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn mark_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -150,6 +166,7 @@ impl AsyncWrite for ClientIo {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.obey(cx)?;
+        ready!(self.poll_interim(cx))?;
         let written = Pin::new(&mut self.transport).poll_write(cx, buf);
         self.mark_written(written)
     }
@@ -160,6 +177,7 @@ impl AsyncWrite for ClientIo {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.obey(cx)?;
+        ready!(self.poll_interim(cx))?;
         let written = Pin::new(&mut self.transport).poll_write_vectored(cx, bufs);
         self.mark_written(written)
     }
@@ -168,7 +186,15 @@ impl AsyncWrite for ClientIo {
         self.transport.is_write_vectored()
     }
 
+    /// Called when HTTP has written all it has, so interim responses may be (see the module `interim`).
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_interim(cx))?;
+        if self.watch.interims().any() {
+            self.interim = self.watch.interims().next();
+            // The answer may have been held for them; HTTP does not look again by itself.
+            cx.waker().wake_by_ref();
+            ready!(self.poll_interim(cx))?;
+        }
         Pin::new(&mut self.transport).poll_flush(cx)
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Ground {
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
     pub(crate) limits: LimitsSettings,
+    /// `forwarding.interim`
+    pub(crate) interim: bool,
     pub(crate) signals: Signals,
 }
 
@@ -163,9 +165,10 @@ impl OneCore {
             clock,
             metrics,
             limits,
+            interim,
             signals,
         } = &self.ground;
-        let front = Arc::new(Front::new(stack, clock.clone()));
+        let front = Arc::new(Front::new(stack, clock.clone(), *interim));
         let deadlines = Deadlines {
             head: limits.header_time,
             idle: limits.idle,

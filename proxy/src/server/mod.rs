@@ -9,6 +9,7 @@ mod client_io;
 mod connection;
 mod cores;
 mod descriptors;
+mod interim;
 pub mod listen;
 pub mod proxy_protocol;
 mod service;

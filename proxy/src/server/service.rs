@@ -7,11 +7,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use middleware::clock::Clock;
-use middleware::facts::{Peer, RequestFacts, RequestId, ResponseFacts, Scheme};
+use middleware::facts::{InterimSink, Peer, RequestFacts, RequestId, ResponseFacts, Scheme};
 use middleware::{Body, Error, ErrorKind, Inner, Response, ResponseFuture};
 
 use crate::server::watch::Watch;
@@ -22,6 +22,8 @@ pub(crate) struct Front<S> {
     /// Only this core's thread locks it, and never across an await: not once does it wait.
     called: Mutex<Called<S>>,
     clock: Clock,
+    /// `forwarding.interim`
+    interim: bool,
 }
 
 #[derive(Debug)]
@@ -31,13 +33,15 @@ struct Called<S> {
 }
 
 impl<S> Front<S> {
-    pub(crate) fn new(stack: S, clock: Clock) -> Self {
+    /// `interim` says whether HTTP/1.1 clients are sent interim responses.
+    pub(crate) fn new(stack: S, clock: Clock, interim: bool) -> Self {
         Self {
             called: Mutex::new(Called {
                 stack,
                 ids: RequestIds::seeded(),
             }),
             clock,
+            interim,
         }
     }
 }
@@ -58,7 +62,7 @@ impl<S: Inner> hyper::service::Service<http::Request<Incoming>> for Service<S> {
 
     fn call(&self, request: http::Request<Incoming>) -> Answer {
         let has_content = !request.body().is_end_stream();
-        self.watch.begin(has_content);
+        let number = self.watch.begin(has_content);
         let in_flight = InFlight {
             watch: self.watch.clone(),
             is_stream: false,
@@ -75,6 +79,10 @@ impl<S: Inner> hyper::service::Service<http::Request<Incoming>> for Service<S> {
                 Body::empty()
             }
         });
+        let interim = self.takes_interim(&request).then(|| {
+            self.watch.interims().await_answer(number);
+            InterimSink::new(self.watch.clone(), number)
+        });
         let received = self.front.clock.now();
         // A panic under the lock is the respond layer's to catch; the stack is whole after it.
         let mut called = self
@@ -82,16 +90,23 @@ impl<S: Inner> hyper::service::Service<http::Request<Incoming>> for Service<S> {
             .called
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        request.extensions_mut().insert(RequestFacts::new(
-            received,
-            called.ids.next(),
-            self.peer,
-            self.scheme,
-        ));
+        let id = called.ids.next();
+        request.extensions_mut().insert(RequestFacts {
+            interim,
+            ..RequestFacts::new(received, id, self.peer, self.scheme)
+        });
         Answer {
             pending: called.stack.call(request),
             in_flight: Some(in_flight),
         }
+    }
+}
+
+impl<S> Service<S> {
+    /// "A server MUST NOT send a 1xx response to an HTTP/1.0 client" (RFC 9110 §15.2); on HTTP/2 our
+    /// library sends none.
+    fn takes_interim<B>(&self, request: &http::Request<B>) -> bool {
+        self.front.interim && request.version() == Version::HTTP_11
     }
 }
 
@@ -105,7 +120,14 @@ impl Future for Answer {
     type Output = Result<http::Response<Relayed>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut response = ready!(Pin::new(&mut self.pending).poll(cx))?;
+        let result = ready!(Pin::new(&mut self.pending).poll(cx));
+        if let Some(in_flight) = &self.in_flight
+            && !in_flight.watch.interims().answered()
+        {
+            self.pending = ResponseFuture::ready(result);
+            return Poll::Pending;
+        }
+        let mut response = result?;
         let mut in_flight = self
             .in_flight
             .take()

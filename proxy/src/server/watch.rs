@@ -9,6 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+use middleware::facts::TakesInterim;
+
+use crate::server::interim::Interims;
 use crate::server::stalls::Stalls;
 
 /// See the module.
@@ -50,6 +53,8 @@ pub(crate) struct Watch {
     owes_timeout: AtomicBool,
     /// An [`Order`], only ever raised.
     order: AtomicU8,
+    /// HTTP/1.1: what comes before the answer.
+    interims: Interims,
     /// Whom to wake for an order: the task that drives the connection, later the tunnel's.
     driver: Mutex<Option<Waker>>,
     /// The warden's own: what it saw at its last look, and for how long it has seen no progress.
@@ -135,15 +140,20 @@ impl Deadlines {
 
 /// What the service and the connection write.
 impl Watch {
-    /// A request has begun.
-    pub(crate) fn begin(&self, content: bool) {
-        self.served.fetch_add(1, Relaxed);
+    /// A request has begun; its number on this connection.
+    pub(crate) fn begin(&self, content: bool) -> u32 {
+        let number = self.served.fetch_add(1, Relaxed).wrapping_add(1);
         self.in_flight.fetch_add(1, Relaxed);
         if content {
             self.receiving.fetch_add(1, Relaxed);
         }
         self.head_begun.store(false, Relaxed);
         self.content_left.store(false, Relaxed);
+        number
+    }
+
+    pub(crate) fn interims(&self) -> &Interims {
+        &self.interims
     }
 
     /// Its answer is handed over, or given up.
@@ -306,6 +316,14 @@ impl Watch {
     pub(crate) fn has_only_streams(&self) -> bool {
         let streams = self.streams.load(Relaxed);
         streams > 0 && self.in_flight.load(Relaxed) == streams
+    }
+}
+
+impl TakesInterim for Watch {
+    fn take(&self, request: u32, head: &[u8]) {
+        if self.interims.take(request, head) {
+            self.wake();
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use config::upstream::UpstreamSettings;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -30,20 +30,46 @@ pub(super) fn check_head(
     if head.headers.len() > lease.lane.state.settings.fields_count {
         return Err(Error::upstream(ErrorKind::HttpResponseHeaderSectionSize));
     }
+    let has = Has::of(&head.headers);
     if let Some(Connection::Http1(http1)) = &mut lease.connection {
-        http1.lifetime = lifetime(head, http1.lifetime);
+        http1.lifetime = lifetime(head, http1.lifetime, has.keep_alive);
     }
-    one_length(head, incoming);
+    one_length(head, has.transfer_encoding, incoming);
     hop_by_hop::strip(&mut head.headers);
     Ok(())
 }
 
+/// Which fields an answer has of those that matter here. One look at all names costs less than asking
+/// the map for each of these.
+#[derive(Default)]
+struct Has {
+    keep_alive: bool,
+    transfer_encoding: bool,
+}
+
+impl Has {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut has = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "keep-alive" => has.keep_alive = true,
+                "transfer-encoding" => has.transfer_encoding = true,
+                _ => {}
+            }
+        }
+        has
+    }
+}
+
 /// How long the connection may be unused after this answer: an upstream that announces when it
 /// will close it would otherwise race our next request.
-fn lifetime(head: &http::response::Parts, ours: Duration) -> Duration {
+fn lifetime(head: &http::response::Parts, ours: Duration, is_announced: bool) -> Duration {
     if head.version != Version::HTTP_11 {
         // hyper remembers the version of a connection and sends no chunks by 1.0.
         return Duration::ZERO;
+    }
+    if !is_announced {
+        return ours;
     }
     head.headers
         .get(KEEP_ALIVE)
@@ -64,13 +90,13 @@ fn announced(field: &str) -> Option<Duration> {
 
 /// Leaves one length, and only one that is true: whoever reads the answer next must not disagree
 /// with us about its end (RFC 9112 §6.3).
-fn one_length(head: &mut http::response::Parts, incoming: &Incoming) {
+fn one_length(head: &mut http::response::Parts, is_coded: bool, incoming: &Incoming) {
     let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else {
         return;
     };
     let repeated = lengths.next().is_some() || first.as_bytes().contains(&b',');
-    if head.headers.contains_key(TRANSFER_ENCODING) || head.status == StatusCode::NO_CONTENT {
+    if is_coded || head.status == StatusCode::NO_CONTENT {
         // "Transfer-Encoding overrides the Content-Length"; a 204 has none.
         head.headers.remove(CONTENT_LENGTH);
     } else if repeated {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use config::forwarding::ForwardedHost;
 use http::header::HOST;
-use http::{Request, StatusCode};
+use http::{Extensions, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use middleware::facts::{self, RequestFacts, UpstreamTiming};
@@ -56,8 +56,10 @@ pub(super) async fn forward(
     answer
 }
 
-/// What [`write_outgoing`] writes of: the facts of a request, and the version it came by.
-type Told = (RequestFacts, http::Version);
+/// What a request came with beside what is sent: [`RequestFacts`], which [`write_outgoing`] writes of.
+/// Nothing below looks at it, so it is not sent along; the map serves for the answer's facts, since
+/// to make one takes two allocations.
+struct Told(Extensions);
 
 /// A request that got no answer.
 struct Failed {
@@ -89,12 +91,19 @@ impl Lane {
                 .then(|| retry::copy_of(&request))
                 .flatten();
             let copy = copy.map(|copy| (copy, is_written));
-            if !is_written && let Some((facts, received)) = &told {
-                write_outgoing(request.headers_mut(), facts, *received);
+            if !is_written && let Some(facts) = told.facts() {
+                write_outgoing(request.headers_mut(), facts);
             }
             self.address(&mut request, &lease)?;
+            if !lease.is_http2() {
+                let client = told.facts().and_then(|facts| facts.interim.as_ref());
+                outgoing::listen(&mut request, self.interims.as_ref(), client);
+            }
             let failed = match self.send(&mut lease, request, started).await {
-                Ok(answer) => return self.finish(answer, lease, way, started, timing).await,
+                Ok(answer) => {
+                    let answer = self.finish(answer, lease, way, started, &mut timing).await;
+                    return answer.map(|response| told.finished(response, timing));
+                }
                 Err(failed) => failed,
             };
             let repeatable = repeatable && lease.reused;
@@ -116,11 +125,8 @@ impl Lane {
     fn prepare(
         &self,
         mut request: middleware::Request,
-    ) -> Result<(Request<Outgoing>, Option<Watch>, Option<Told>)> {
-        let received = request.version();
-        // Taken out, since nothing below looks at them, and hyper would drop them later.
-        let facts = request.extensions_mut().remove::<RequestFacts>();
-        let told = facts.map(|facts| (facts, received));
+    ) -> Result<(Request<Outgoing>, Option<Watch>, Told)> {
+        let told = Told(std::mem::take(request.extensions_mut()));
         if let Some(prefix) = &self.strip_prefix {
             outgoing::strip_prefix(request.uri_mut(), prefix)?;
         }
@@ -229,7 +235,7 @@ impl Lane {
         mut lease: Lease,
         way: Way,
         started: Instant,
-        mut timing: UpstreamTiming,
+        timing: &mut UpstreamTiming,
     ) -> Result<Response> {
         let now = self.state.clock.mono();
         timing.first_byte = now.saturating_duration_since(started);
@@ -249,9 +255,23 @@ impl Lane {
                 answer::body(incoming, &head.headers, lease, now).await?
             }
         };
-        let mut response = Response::from_parts(head, body);
+        Ok(Response::from_parts(head, body))
+    }
+}
+
+impl Told {
+    fn facts(&self) -> Option<&RequestFacts> {
+        self.0.get()
+    }
+
+    /// The answer with what it took.
+    fn finished(mut self, mut response: Response, timing: UpstreamTiming) -> Response {
+        if response.extensions().is_empty() {
+            self.0.clear();
+            *response.extensions_mut() = self.0;
+        }
         facts::of_response(&mut response).upstream = Some(timing);
-        Ok(response)
+        response
     }
 }
 

@@ -28,9 +28,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use config::forwarding::ForwardedHost;
+use config::forwarding::{ForwardedHost, ForwardingSettings};
 use config::upstream::UpstreamSettings;
 use middleware::clock::Clock;
+use middleware::forwarding::Interims;
 use middleware::metrics::{Metrics, OpenTunnel, UpstreamMetrics};
 use middleware::{Error, Request, Response, ResponseFuture, Result};
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,8 @@ struct Lane {
     core: usize,
     strip_prefix: Option<Arc<str>>,
     host: ForwardedHost,
+    /// How interim responses are passed on, if they are.
+    interims: Option<Interims>,
     dice: Dice,
 }
 
@@ -116,7 +119,8 @@ impl Upstreams {
         Ok(Self(Arc::new(upstreams)))
     }
 
-    /// The upstream `name` as core `core` uses it for one route, whose prefix is taken off the path.
+    /// The upstream `name` as core `core` uses it for one route, whose prefix is taken off the path;
+    /// `forwarding` says what it is told, and what of it is passed on.
     ///
     /// # Panics
     /// If there is none of that name: the configuration was checked.
@@ -125,13 +129,14 @@ impl Upstreams {
         name: &str,
         core: usize,
         strip_prefix: Option<Arc<str>>,
-        host: ForwardedHost,
+        forwarding: &ForwardingSettings,
     ) -> Upstream {
         Upstream(Arc::new(Lane {
             state: self.state(name).clone(),
             core,
             strip_prefix,
-            host,
+            host: forwarding.host,
+            interims: Interims::new(forwarding),
             dice: Dice::new(core),
         }))
     }

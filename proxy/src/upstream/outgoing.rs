@@ -4,9 +4,11 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use http_body::Body as _;
 use middleware::clock::Clock;
+use middleware::facts::InterimSink;
+use middleware::forwarding::Interims;
 use middleware::{Error, ErrorKind, Result};
 
 use super::endpoint::Endpoint;
@@ -22,30 +24,72 @@ pub(super) fn frame(
 ) -> Result<(Request<Outgoing>, Option<Watch>)> {
     let (mut head, body) = request.into_parts();
     let (mut body, watch) = Outgoing::new(body, clock);
+    let has = Has::of(&head.headers);
     if body.is_end_stream() {
-        frame_nothing(&head.method, &mut head.headers)?;
+        frame_nothing(&head.method, has.length, &mut head.headers)?;
     } else {
         frame_something(&head.method, &mut head.headers, body.size_hint().exact())?;
     }
-    let awaited = expects_continue(&head.headers)
-        .then(|| body.await_continue())
-        .flatten();
-    join_cookies(&mut head.headers);
+    if has.expect && watch.is_none() {
+        // The content is here, so nothing is to be waited for.
+        head.headers.remove(EXPECT);
+    } else if has.expect && expects_continue(&head.headers) {
+        body.await_continue();
+    }
+    if has.cookie {
+        join_cookies(&mut head.headers);
+    }
     head.version = Version::HTTP_11;
-    let mut request = Request::from_parts(head, body);
-    match awaited {
-        Some(go_on) => hyper::ext::on_informational(&mut request, move |answer| {
-            if answer.status() == http::StatusCode::CONTINUE {
+    Ok((Request::from_parts(head, body), watch))
+}
+
+/// Which fields a request has of those that matter here. One look at all names costs less than asking
+/// the map for each of these.
+#[derive(Default)]
+struct Has {
+    length: bool,
+    expect: bool,
+    cookie: bool,
+}
+
+impl Has {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut has = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "content-length" => has.length = true,
+                "expect" => has.expect = true,
+                "cookie" => has.cookie = true,
+                _ => {}
+            }
+        }
+        has
+    }
+}
+
+/// Listens for interim responses, where any mean something: a `100` lets awaited content go, others
+/// are passed on to `client` (HTTP/1.1 alone; nobody hears of them on HTTP/2).
+pub(super) fn listen(
+    request: &mut Request<Outgoing>,
+    interims: Option<&Interims>,
+    client: Option<&InterimSink>,
+) {
+    let go_on = request.body().continuation();
+    let passed_on = interims.cloned().zip(client.cloned());
+    if go_on.is_none() && passed_on.is_none() {
+        return;
+    }
+    hyper::ext::on_informational(request, move |interim| {
+        if interim.status() == StatusCode::CONTINUE {
+            if let Some(go_on) = &go_on {
                 go_on();
             }
-        }),
-        // The content is here, so nothing is to be waited for.
-        None if watch.is_none() => {
-            request.headers_mut().remove(EXPECT);
+        } else if let Some((interims, client)) = &passed_on
+            && let Some(head) = interims.head(interim.status(), interim.headers())
+        {
+            client.send(&head);
         }
-        None => {}
-    }
-    Ok((request, watch))
+    });
 }
 
 /// Joins the lines that an HTTP/2 client may split its cookies into: "these MUST be concatenated …
@@ -62,21 +106,20 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// A length without content would make the upstream take the next request for it.
-fn frame_nothing(method: &Method, headers: &mut HeaderMap) -> Result<()> {
-    match headers.get(CONTENT_LENGTH) {
-        Some(length) if length.as_bytes().iter().any(|digit| *digit != b'0') => {
-            Err(Error::client(ErrorKind::HttpRequestError)
-                .detail("the request declares content that it does not have"))
+fn frame_nothing(method: &Method, has_length: bool, headers: &mut HeaderMap) -> Result<()> {
+    if !has_length {
+        // RFC 9110 §8.6: a method that gives content a meaning says that there is none.
+        if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        Some(_) => Ok(()),
-        None => {
-            // RFC 9110 §8.6: a method that gives content a meaning says that there is none.
-            if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-            }
-            Ok(())
-        }
+        return Ok(());
     }
+    let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    if length.is_none_or(|digits| digits.iter().all(|digit| *digit == b'0')) {
+        return Ok(());
+    }
+    Err(Error::client(ErrorKind::HttpRequestError)
+        .detail("the request declares content that it does not have"))
 }
 
 /// Content is framed by the length that was declared for it, or else, in chunks.

@@ -26,11 +26,17 @@ pub(super) fn goes_again(seen: Seen, repeatable: bool, retries: u8) -> bool {
     }
 }
 
-/// RFC 9110 §9.2.2: PUT, DELETE and the safe methods.
+/// RFC 9110 §9.2.2: PUT, DELETE and the safe methods, QUERY (RFC 10008) among them.
 fn is_idempotent(method: &Method) -> bool {
     matches!(
         *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+        Method::GET
+            | Method::HEAD
+            | Method::OPTIONS
+            | Method::TRACE
+            | Method::QUERY
+            | Method::PUT
+            | Method::DELETE
     )
 }
 
@@ -63,6 +69,8 @@ mod tests {
             ("OPTIONS", Body::empty(), true),
             ("DELETE", Body::empty(), true),
             ("PUT", Body::from("whole"), true),
+            ("QUERY", Body::from("whole"), true),
+            ("QUERY", stream(), false),
             ("PUT", stream(), false),
             ("POST", Body::empty(), false),
             ("PATCH", Body::from("whole"), false),

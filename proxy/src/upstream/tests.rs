@@ -54,7 +54,8 @@ impl Fixture {
     }
 
     pub(crate) fn upstream(&self) -> Upstream {
-        self.upstreams.get("app", 0, None, ForwardedHost::Keep)
+        self.upstreams
+            .get("app", 0, None, &ForwardingSettings::default())
     }
 
     fn open(&self) -> usize {

@@ -96,14 +96,20 @@ impl Outgoing {
 
     /// Sends nothing before the upstream has said `100 Continue`, or some time has passed: it may
     /// refuse by its head alone, and then the client need not send (RFC 9110 §10.1.1).
-    /// What is returned is to be called when the word comes.
-    pub(super) fn await_continue(&mut self) -> Option<impl Fn() + Send + Sync + 'static> {
+    pub(super) fn await_continue(&mut self) {
+        if let Self::Upload(upload) = self {
+            upload.state.progress().awaits_continue = true;
+        }
+    }
+
+    /// What is to be called when that word comes, if it is awaited.
+    pub(super) fn continuation(&self) -> Option<impl Fn() + Send + Sync + 'static> {
         let Self::Upload(upload) = self else {
             return None;
         };
-        upload.state.progress().awaits_continue = true;
+        let is_awaited = upload.state.progress().awaits_continue;
         let state = upload.state.clone();
-        Some(move || state.go_on())
+        is_awaited.then_some(move || state.go_on())
     }
 
     /// Sends at once, whatever was awaited.

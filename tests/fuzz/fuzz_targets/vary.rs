@@ -1,5 +1,5 @@
 //! `Vary` and the fields that it names. Law: a stored response answers only who sent the same for every
-//! field that it varies by, space and letter case of languages aside.
+//! field that it varies by, space aside, and for languages letter case, order and the digits of weights.
 #![no_main]
 
 use std::sync::Arc;
@@ -72,10 +72,23 @@ fn asked(language: &[u8], other: &[u8]) -> Option<HeaderMap> {
 /// What is left of a value when all that may be written otherwise is gone.
 fn plain(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let value = fields.get(name)?.as_bytes();
-    let kept = value.iter().filter(|byte| !b" \t,".contains(byte)).copied();
-    let kept: Vec<u8> = kept.collect();
-    Some(match *name == ACCEPT_LANGUAGE {
-        true => kept.to_ascii_lowercase(),
-        false => kept,
-    })
+    let kept = |value: &[u8]| -> Vec<u8> {
+        let kept = value.iter().filter(|byte| !b" \t,".contains(byte));
+        kept.copied().collect()
+    };
+    if *name != ACCEPT_LANGUAGE {
+        return Some(kept(value));
+    }
+    let members = value.split(|byte| *byte == b',').map(|member| {
+        let text = String::from_utf8_lossy(&kept(member)).to_ascii_lowercase();
+        match text.split_once(";q=").map(|(range, weight)| (range, weight.parse::<f64>())) {
+            Some((range, Ok(weight))) if weight == 1.0 => range.to_owned(),
+            Some((range, Ok(weight))) => format!("{range};q={weight}"),
+            _ => text,
+        }
+    });
+    let mut members: Vec<_> = members.filter(|member| !member.is_empty()).collect();
+    members.sort();
+    members.dedup();
+    Some(members.concat().into_bytes())
 }

@@ -66,6 +66,7 @@ async fn tags_are_taken_from_what_is_not_stored_too_unless_the_operator_says_oth
         ("", ""),
         ("[cache]\nenabled = false\n", ""),
         ("[cache]\ntags = { strip = false }\n", "a"),
+        ("[cache]\nmode = 'observe'\n", "a"),
     ] {
         let world = World::with(toml).await;
         for method in [Method::GET, Method::HEAD, Method::POST] {
@@ -231,4 +232,42 @@ async fn a_rule_counts_where_the_cache_is_off_for_the_request_s_route() {
     world.store("/", &[CC, ("cache-tag", "a")]).await;
     world.write(Method::POST, "/write", 200, &[]).await;
     assert!(!world.is_kept("/").await);
+}
+
+/// However a response is found: by its own URL, or by what it says of queries.
+#[tokio::test]
+async fn what_is_found_by_no_vary_search_is_purged_like_any_other() {
+    use middleware::cache::What;
+    const ANSWER: Fields = &[
+        CC,
+        ("no-vary-search", "params=(\"utm\")"),
+        ("cache-tag", "a"),
+    ];
+    let prefix = |path: &str| What::Prefix {
+        host: None,
+        path: path.to_owned(),
+    };
+    for (what, expected) in [
+        (What::Tags(vec!["a".to_owned()]), 1),
+        (prefix("/list"), 1),
+        (What::Pattern("/list*".to_owned()), 1),
+        (What::Pattern("*utm=1".to_owned()), 1),
+        (What::Tags(vec!["b".to_owned()]), 0),
+        (prefix("/lis"), 0),
+        (What::Pattern("/list/*".to_owned()), 0),
+    ] {
+        let world = World::new().await;
+        world.says(200, ANSWER, "x");
+        world.get("/list?page=1&utm=1", &[]).await;
+        let cache = world.proxy.running().shared().cache.clone();
+        for (is_done, expected) in [(false, 0), (true, expected)] {
+            if is_done {
+                let found = cache.would_purge(&what).expect("a pattern").responses;
+                assert_eq!(found, expected, "{what:?}");
+                cache.purge(&what, Purge::Hard).expect("a pattern");
+            }
+            let (_, seen) = world.sees(world.get("/list?page=1&utm=2", &[])).await;
+            assert_eq!(seen.len(), expected, "{what:?}");
+        }
+    }
 }

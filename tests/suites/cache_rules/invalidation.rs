@@ -4,19 +4,20 @@ use http::Method;
 
 use super::{Fields, World};
 
+const SELF: (&str, &str) = ("host", "self.test");
 const FRESH: Fields = &[("cache-control", "max-age=600"), ("vary", "x-a")];
 
 /// Whether `target` is still there after `method` on `/item` was answered so.
 async fn survives(target: &str, method: &str, status: u16, fields: Fields) -> bool {
     let world = World::new().await;
-    let asks: [Fields; 2] = [&[("x-a", "1")], &[("x-a", "2")]];
+    let asks: [Fields; 2] = [&[("x-a", "1"), SELF], &[("x-a", "2"), SELF]];
     for asks in asks {
         world.says(200, FRESH, "x");
         world.get(target, asks).await;
     }
     world.says(status, fields, "");
     world
-        .send(method.parse().expect("a method"), "/item", &[])
+        .send(method.parse().expect("a method"), "/item", &[SELF])
         .await;
     world.says(200, FRESH, "x");
     let mut left = 0;
@@ -35,9 +36,16 @@ async fn what_works_by_an_unsafe_method_drops_all_variants() {
             (200, false),
             (201, false),
             (204, false),
+            (299, false),
+            (301, false),
             (303, false),
+            (307, false),
+            (399, false),
+            (400, true),
             (404, true),
+            (412, true),
             (500, true),
+            (503, true),
         ] {
             assert_eq!(
                 survives("/item", method, status, &[]).await,
@@ -61,6 +69,23 @@ async fn what_the_answer_names_is_dropped_where_it_is_of_the_same_origin() {
         ("/other", &[("location", "/other")][..], false),
         ("/other?a=b", &[("content-location", "/other?a=b")], false),
         ("/other", &[("location", "other")], false),
+        ("/other", &[("location", "/x/../other")], false),
+        ("/other", &[("content-location", "/other")], false),
+        (
+            "/other",
+            &[("location", "/a"), ("content-location", "/other")],
+            false,
+        ),
+        (
+            "/other",
+            &[("location", "http://self.test/other#part")],
+            false,
+        ),
+        ("/other", &[("location", "//self.test/other")], false),
+        // Not the same origin: another scheme, another port.
+        ("/other", &[("location", "https://self.test/other")], true),
+        ("/other", &[("location", "http://self.test:1/other")], true),
+        ("/other", &[("link", "/other")], true),
         (
             "/other",
             &[("location", "http://elsewhere.test/other")],
@@ -114,4 +139,29 @@ async fn a_write_answered_while_a_read_is_under_way_keeps_the_read_out() {
     };
     let (answer, ()) = tokio::join!(proxy.get("/item"), tests::within("a second read", next));
     assert_eq!(answer.text(), "new");
+}
+
+/// However many keys a URL has: by configured fields and cookies of the key.
+#[tokio::test]
+async fn a_url_with_many_keys_loses_all_of_them() {
+    let toml = "[cache]\nkey = { headers = ['x-tenant'], cookies = ['lang'] }\n";
+    let world = World::with(toml).await;
+    let asks: [Fields; 3] = [
+        &[("x-tenant", "1")],
+        &[("x-tenant", "2")],
+        &[("cookie", "lang=de")],
+    ];
+    for asks in asks {
+        world.says(200, &[("cache-control", "public, max-age=600")], "x");
+        world.get("/item", asks).await;
+    }
+    world.says(204, &[], "");
+    world
+        .send(Method::PATCH, "/item", &[("x-tenant", "3")])
+        .await;
+    for asks in asks {
+        world.says(200, FRESH, "x");
+        let (_, seen) = world.sees(world.get("/item", asks)).await;
+        assert_eq!(seen.len(), 1, "{asks:?}");
+    }
 }

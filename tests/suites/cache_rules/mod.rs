@@ -5,14 +5,22 @@ mod authorized;
 mod collapsing;
 mod directives;
 mod freshness;
+mod general;
 mod groups;
+mod head;
 mod invalidation;
+mod no_vary_search;
+mod parts;
+mod post;
+mod query;
 mod ranges;
 mod requests;
+mod status;
 mod stored_fields;
 mod targeted;
 mod updates;
 mod validation;
+mod variants;
 mod vary;
 
 use std::sync::{Arc, Mutex};
@@ -21,6 +29,7 @@ use std::time::{Duration, SystemTime};
 use http::Method;
 use middleware::fields::http_date;
 use tests::client::request;
+use tests::upstream::Reply;
 use tests::{Answer, Fetched, Proxy, Seen, Upstream, reply};
 
 /// Names and values. A value `@+60` or `@-60` is the date that many seconds from now.
@@ -259,6 +268,12 @@ fn is_conditional_by(fields: Fields) -> bool {
     fields
         .iter()
         .any(|(name, _)| name.starts_with("if-none") || name.starts_with("if-modified"))
+}
+
+/// An answer with these fields, still without content.
+fn reply_with(status: u16, fields: Fields) -> Reply {
+    let add = |reply: Reply, (name, value): &(&str, &str)| reply.header(name, value);
+    fields.iter().fold(reply(status), add)
 }
 
 fn date(now: SystemTime, offset: i64) -> String {

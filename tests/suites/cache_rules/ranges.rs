@@ -67,7 +67,7 @@ async fn a_stored_complete_response_answers_ranges() {
 }
 
 #[tokio::test]
-async fn a_miss_forwards_the_range_and_stores_no_part() {
+async fn a_miss_forwards_the_range_as_it_is() {
     let world = World::new().await;
     const PART: Fields = &[
         ("cache-control", "max-age=60"),

@@ -1,6 +1,8 @@
 //! Targeted cache control (RFC 9213).
 
-use super::{World, check, fetched, reused, validated};
+use http::Method;
+
+use super::{Fields, World, check, check_with, fetched, reused, validated};
 
 const CDN: &str = "cdn-cache-control";
 const CC: &str = "cache-control";
@@ -86,4 +88,136 @@ async fn it_is_relayed() {
         );
     }
     assert_eq!(world.upstream.count(), 1);
+}
+
+const OWN: &str = "pillion-cache-control";
+const SURROGATE: &str = "surrogate-control";
+
+/// RFC 9213 §2.2: the first of the list with a valid, non-empty value.
+#[tokio::test]
+async fn our_own_field_comes_before_the_one_for_all_cdns() {
+    check(&[
+        reused("longer", &[(OWN, "max-age=60"), (CDN, "max-age=1")]).after(30),
+        fetched("shorter", &[(OWN, "max-age=1"), (CDN, "max-age=60")]).after(30),
+        reused(
+            "despite no-store",
+            &[(OWN, "max-age=60"), (CDN, "no-store")],
+        ),
+        fetched("no-store", &[(OWN, "no-store"), (CDN, "max-age=60")]),
+        reused(
+            "an empty one says nothing",
+            &[(OWN, ""), (CDN, "max-age=60")],
+        ),
+        reused(
+            "nor does one that cannot be read",
+            &[(OWN, "No-Store"), (CDN, "max-age=60")],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn which_fields_count_is_a_setting() {
+    let toml = "[cache]\ntargeted = { fields = ['Edge-Cache-Control'] }\n";
+    check_with(
+        toml,
+        &[
+            reused(
+                "this one",
+                &[("edge-cache-control", "max-age=60"), (CC, "no-store")],
+            ),
+            fetched("not that one", &[(CDN, "max-age=60"), (CC, "no-store")]),
+        ],
+    )
+    .await;
+    let none = "[cache]\ntargeted = { fields = [] }\n";
+    check_with(
+        none,
+        &[fetched("none", &[(CDN, "max-age=60"), (CC, "no-store")])],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn surrogate_control_counts_only_where_it_is_switched_on() {
+    let on = "[cache]\ntargeted = { surrogate_control = true }\n";
+    check(&[
+        fetched("off", &[(SURROGATE, "max-age=60"), (CC, "no-store")]),
+        reused(
+            "off, it forbids nothing",
+            &[(SURROGATE, "no-store"), (CC, "max-age=60")],
+        ),
+    ])
+    .await;
+    check_with(
+        on,
+        &[
+            reused(
+                "above Cache-Control",
+                &[(SURROGATE, "max-age=60"), (CC, "no-store")],
+            ),
+            fetched(
+                "shorter",
+                &[
+                    (SURROGATE, "max-age=1"),
+                    (CC, "max-age=60"),
+                    ("expires", "@+60"),
+                ],
+            )
+            .after(30),
+            fetched("no-store", &[(SURROGATE, "no-store"), (CC, "max-age=60")]),
+            reused(
+                "below the targeted ones",
+                &[(SURROGATE, "no-store"), (CDN, "max-age=60")],
+            ),
+            reused(
+                "for others",
+                &[(SURROGATE, "no-store;akamai"), (CC, "max-age=60")],
+            ),
+            reused(
+                "about something else",
+                &[(SURROGATE, "content=\"ESI/1.0\""), (CC, "max-age=60")],
+            ),
+        ],
+    )
+    .await;
+    for (toml, expected) in [("", "max-age=60"), (on, "")] {
+        let world = World::with(toml).await;
+        for method in [Method::POST, Method::GET, Method::GET] {
+            world.says(200, &[(SURROGATE, "max-age=60"), (CC, "max-age=5")], "x");
+            let answer = world.send(method.clone(), "/", &[]).await;
+            assert_eq!(answer.header(SURROGATE), expected, "{method}");
+        }
+        assert_eq!(world.upstream.count(), 2);
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_from_clients_still_decides() {
+    let world = World::with("[cache]\ntargeted = { strip = true }\n").await;
+    const FIRST: Fields = &[(CDN, "max-age=60"), (CC, "no-store"), ("etag", "\"a\"")];
+    for (after, fields, count) in [
+        (0, FIRST, 1),
+        (30, FIRST, 1),
+        // A 304 that does not name it leaves it as it was.
+        (31, &[(CC, "no-store"), ("etag", "\"a\"")], 2),
+        (30, &[], 2),
+        // One that does replaces it.
+        (31, &[(CDN, "max-age=5"), ("etag", "\"a\"")], 3),
+        (4, &[], 3),
+        (2, &[(CC, "no-store"), ("etag", "\"a\"")], 4),
+    ] {
+        world.advance(after);
+        world.says(200, fields, "x");
+        let answer = world.get("/", &[]).await;
+        assert_eq!(
+            (answer.header(CDN), answer.header(CC)),
+            ("", "no-store"),
+            "{fields:?}"
+        );
+        assert_eq!(answer.text(), "x");
+        assert_eq!(world.upstream.count(), count, "{fields:?}");
+    }
+    world.says(200, &[(CDN, "no-store")], "x");
+    assert_eq!(world.get("/other", &[]).await.header(CDN), "");
 }

@@ -184,6 +184,33 @@ async fn a_304_to_a_clients_own_condition_is_its_own() {
 }
 
 #[tokio::test]
+async fn or_the_whole_is_fetched_and_the_304_made_here() {
+    let world = World::with("cache = { preconditions = \"fetch\" }").await;
+    let asks: Fields = &[("if-none-match", "\"a\""), ("if-modified-since", OLD)];
+    world.says(200, STORED, "content");
+    let (answer, seen) = world.sees(world.get("/", asks)).await;
+    assert_eq!((answer.status.as_u16(), seen.len()), (304, 1));
+    assert!(!seen[0].headers.contains_key("if-none-match"));
+    assert!(!seen[0].headers.contains_key("if-modified-since"));
+    let (answer, seen) = world.sees(world.get("/", &[])).await;
+    assert_eq!((answer.text(), seen.len()), ("content", 0));
+    // What is not stored anyway is not fetched whole twice.
+    world.says(
+        200,
+        &[("cache-control", "private"), ("etag", "\"a\"")],
+        "private",
+    );
+    for asked in ["", "\"a\"", "\"a\""] {
+        let (answer, seen) = world.sees(world.get("/own", asks)).await;
+        assert_eq!((answer.status.as_u16(), seen.len()), (304, 1));
+        assert_eq!(seen[0].header("if-none-match"), asked);
+    }
+    // A HEAD would bring nothing.
+    let (_, seen) = world.sees(world.send(Method::HEAD, "/head", asks)).await;
+    assert_eq!(seen[0].header("if-none-match"), "\"a\"");
+}
+
+#[tokio::test]
 async fn what_protects_updates_goes_upstream_always() {
     let world = World::new().await;
     world.says(200, STORED, "content");

@@ -11,6 +11,7 @@ use moka::ops::compute::Op;
 
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash};
+use crate::cache::reason::Reason;
 use crate::cache::stored::{COUNTS, StoredResponse, block};
 use crate::cache::tags::NameHash;
 use crate::content_coding::Coding;
@@ -30,10 +31,13 @@ struct Entry {
     weight: u32,
 }
 
+/// The responses under one key, latest first.
+pub(crate) type Variants = Arc<[Arc<StoredResponse>]>;
+
 #[derive(Clone, Debug)]
 enum Content {
     /// Latest first.
-    Responses(Arc<[Arc<StoredResponse>]>),
+    Responses(Variants),
     /// Stands for a URL that has many keys (by configured fields and cookies). Removing it makes all
     /// of them invalid at once, without knowing them; if it is evicted, they are purged for nothing,
     /// never kept wrongly.
@@ -50,12 +54,14 @@ struct AnchorLink {
 #[derive(Debug)]
 pub(crate) enum Lookup {
     Nothing,
-    /// This many, none for this request's values of the nominated fields.
-    OtherVariant(usize),
+    /// These, none for this request's values of the nominated fields.
+    OtherVariant(Variants),
     Stored {
         stored: Arc<StoredResponse>,
         /// Whether a soft purge has marked it stale.
         is_purged: bool,
+        /// Why it was chosen, where that is not by its key and what the request says.
+        chosen_by: Option<Reason>,
         /// How many are stored under the key.
         variants: usize,
     },
@@ -96,22 +102,36 @@ impl MemoryStore {
         }
     }
 
+    /// What it may hold, in bytes.
+    pub(crate) fn budget(&self) -> u64 {
+        self.entries.policy().max_capacity().unwrap_or(u64::MAX)
+    }
+
     /// What is stored under `key` (whose hash is `hash`) for a request with these fields.
     pub(crate) fn lookup(&self, hash: KeyHash, key: &[u8], request: &HeaderMap) -> Lookup {
         let Some((entry, purged)) = self.valid(hash, key) else {
             return Lookup::Nothing;
         };
         let responses = entry.responses();
-        match responses
-            .iter()
-            .find(|stored| stored.selection.matches(request))
-        {
-            None => Lookup::OtherVariant(responses.len()),
-            Some(stored) => Lookup::Stored {
+        let same = |stored: &&Arc<StoredResponse>| stored.selection.matches(request);
+        let by_language = |stored: &&Arc<StoredResponse>| {
+            let language = stored.language();
+            language.is_some_and(|own| stored.selection.matches_by_language(request, own))
+        };
+        let mut chosen_by = None;
+        let found = responses.iter().find(same).or_else(|| {
+            chosen_by = Some(Reason::ContentLanguage);
+            responses.iter().find(by_language)
+        });
+        match (found, &entry.content) {
+            (Some(stored), _) => Lookup::Stored {
                 stored: stored.clone(),
                 is_purged: stored.born < purged,
+                chosen_by,
                 variants: responses.len(),
             },
+            (None, Content::Responses(responses)) => Lookup::OtherVariant(responses.clone()),
+            (None, Content::Anchor(_)) => Lookup::Nothing,
         }
     }
 
@@ -141,7 +161,37 @@ impl MemoryStore {
         replaced: Option<&Arc<StoredResponse>>,
         most: usize,
     ) {
+        self.put_if(|_| true, key, anchor, stored, replaced, most);
+    }
+
+    /// Stores `stored`, which a validation made of `old`: in its place, or beside it where it answers
+    /// other requests. `false`, and nothing changes, if `old` is not stored any more.
+    pub(crate) fn freshen(
+        &self,
+        key: &CacheKey,
+        anchor: Option<&CacheKey>,
+        stored: &Arc<StoredResponse>,
+        old: &Arc<StoredResponse>,
+        most: usize,
+    ) -> bool {
+        let is_there = |responses: &[Arc<StoredResponse>]| {
+            responses.iter().any(|stored| Arc::ptr_eq(stored, old))
+        };
+        let replaced = (stored.selection == old.selection).then_some(old);
+        self.put_if(is_there, key, anchor, stored, replaced, most)
+    }
+
+    fn put_if(
+        &self,
+        may: impl Fn(&[Arc<StoredResponse>]) -> bool,
+        key: &CacheKey,
+        anchor: Option<&CacheKey>,
+        stored: &Arc<StoredResponse>,
+        replaced: Option<&Arc<StoredResponse>>,
+        most: usize,
+    ) -> bool {
         let anchor = anchor.map(|anchor| self.anchored(anchor));
+        let mut is_put = true;
         let is_replaced = |old: &Arc<StoredResponse>| {
             old.selection == stored.selection
                 || replaced.is_some_and(|replaced| Arc::ptr_eq(old, replaced))
@@ -149,6 +199,10 @@ impl MemoryStore {
         self.entries.entry(key.hash).and_compute_with(|old| {
             let old = old.map(moka::Entry::into_value);
             let old = old.filter(|old| old.key == key.bytes && old.anchor == anchor);
+            if !may(old.as_ref().map_or(&[], |old| old.responses())) {
+                is_put = false;
+                return Op::Nop;
+            }
             let kept = old.iter().flat_map(|old| old.responses().iter());
             let count = kept.clone().filter(|old| is_replaced(old)).count();
             self.metrics.add(Event::EvictedReplaced, count as u64);
@@ -167,6 +221,7 @@ impl MemoryStore {
                 purged,
             )))
         });
+        is_put
     }
 
     /// A link to the anchor `key`, which is made if it is not there.
@@ -291,9 +346,20 @@ impl MemoryStore {
         StoreFigures {
             entries: self.entries.entry_count(),
             bytes: self.entries.weighted_size(),
-            budget: self.entries.policy().max_capacity().unwrap_or(u64::MAX),
+            budget: self.budget(),
             evicted: self.metrics.total(Event::EvictedForSpace),
             purged: self.metrics.total(Event::EvictedPurged),
+        }
+    }
+
+    /// Shows everything that is stored and was not purged with its URL: the hash of the key that its
+    /// URL is purged by, its key and the responses there. Walks through all of it: for people only.
+    pub(crate) fn visit(&self, mut visit: impl FnMut(KeyHash, &[u8], &[Arc<StoredResponse>])) {
+        for (hash, entry) in &self.entries {
+            if !entry.responses().is_empty() && self.valid(*hash, &entry.key).is_some() {
+                let of_url = entry.anchor.map_or(*hash, |link| link.key);
+                visit(of_url, &entry.key, entry.responses());
+            }
         }
     }
 

@@ -378,3 +378,22 @@ async fn a_panic_below_frees_the_followers() {
         assert_eq!(client.await.unwrap().unwrap().body(), "x");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_request_waited_for_another_is_no_age_of_its_own_answer() {
+    // RFC 9111 §4.2.3: "the value of the clock at the time of the request that resulted in the
+    // stored response".
+    let (gate, world) = held(|count, _| {
+        let control = if count == 1 { "no-store" } else { "max-age=60" };
+        reply(200, &[("cache-control", control)], "x")
+    });
+    let clients = world.start(2, "/", &[]);
+    settle().await;
+    world.advance(20);
+    gate.add_permits(2);
+    for client in clients {
+        client.await.unwrap().unwrap();
+    }
+    assert_eq!(world.seen().len(), 2);
+    assert_eq!(world.get("/").await.field("age"), "0");
+}

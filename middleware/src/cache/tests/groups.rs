@@ -252,14 +252,20 @@ impl Change {
     fn purge(self, world: &World, purge: Purge) {
         let shared = &world.shared;
         match self {
-            Self::Tag(tag) => shared.purge_tags(&[TAGS[tag]], purge),
-            Self::Prefix => shared.purge_prefixes(None, &["/p"], purge),
+            Self::Tag(tag) => {
+                let _count = shared.purge_tags(&[TAGS[tag]], purge);
+            }
+            Self::Prefix => {
+                let _count = shared.purge_prefixes(None, &["/p"], purge);
+            }
             Self::Url(url) => {
                 let uri = PAGES[url].0.parse().unwrap();
                 shared.purge_uri(Scheme::Http, "example.com", &uri, purge);
             }
             Self::All => drop(shared.purge_all()),
-            Self::Group => shared.purge_groups(Scheme::Http, b"example.com", &["g"], purge),
+            Self::Group => {
+                let _count = shared.purge_groups(Scheme::Http, b"example.com", &["g"], purge);
+            }
         }
     }
 }

@@ -209,10 +209,10 @@ async fn explain_names_the_rule_and_the_change() {
     });
     let explain = |uri: &str, fields: &[(&str, &str)]| {
         let request = world.request("GET", uri, fields);
-        let explained = world.shared.explain(&request, &world.settings);
+        let explained = world.shared.explain(&request, &world.settings, "*");
         serde_json::to_value(explained).unwrap()
     };
-    assert_eq!(explain("/", &[])["because"][0]["rule"], "nothing-stored");
+    assert_eq!(explain("/", &[])["chain"][0]["rule"], "nothing-stored");
     world.get("/").await;
     let hit = explain("/", &[]);
     assert_eq!(
@@ -224,13 +224,13 @@ async fn explain_names_the_rule_and_the_change() {
     world.get("/private").await;
     let private = explain("/private", &[]);
     assert_eq!(private["would"], "forward");
-    assert_eq!(private["because"][1]["rule"], "private");
+    assert_eq!(private["chain"][1]["rule"], "private");
     assert_eq!(
-        private["because"][1]["advice"],
-        "Cache-Control: public, max-age=…"
+        private["chain"][1]["changes"][0]["set"],
+        serde_json::json!([["Cache-Control", "public, max-age=60"]])
     );
     assert_eq!(
-        explain("/", &[("if-match", "\"a\"")])["because"][0]["rule"],
+        explain("/", &[("if-match", "\"a\"")])["chain"][0]["rule"],
         "precondition"
     );
     assert_eq!(

@@ -5,6 +5,8 @@ mod collapsing;
 mod filling;
 mod groups;
 mod invalidation;
+mod news;
 mod reuse;
+mod search;
 mod speed;
 mod validation;

@@ -366,21 +366,28 @@ async fn a_range_of_what_is_stored_is_answered_from_it() {
 }
 
 #[tokio::test]
-async fn a_part_is_not_stored() {
-    let world = World::new(|_, _| {
-        let fields = [
-            ("cache-control", "max-age=60"),
-            ("content-range", "bytes 0-1/9"),
-        ];
-        at_once(reply(206, &fields, "ab"))
-    });
-    let part = world.ask("GET", "/", &[("range", "bytes=0-1")]).await;
-    assert_eq!(part.status, 206);
-    assert!(
-        part.cache_status().ends_with("detail=partial-content"),
-        "{}",
-        part.cache_status()
-    );
+async fn a_part_is_stored_as_a_part_unless_that_is_switched_off() {
+    for partial in [true, false] {
+        let world = World::with(
+            |settings| settings.partial = partial,
+            |_, _| {
+                let fields = [
+                    ("cache-control", "max-age=60"),
+                    ("content-range", "bytes 0-1/9"),
+                ];
+                at_once(reply(206, &fields, "ab"))
+            },
+        );
+        let range = [("range", "bytes=0-1")];
+        let first = world.ask("GET", "/", &range).await;
+        let second = world.ask("GET", "/", &range).await;
+        assert_eq!((first.status, second.status), (206, 206));
+        assert_eq!(second.is_hit(), partial, "{}", second.cache_status());
+        if !partial {
+            let told = first.cache_status();
+            assert!(told.ends_with("detail=partial-content"), "{told}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -366,8 +366,29 @@ async fn a_304_to_a_client_tells_explain_what_stands_against_storing() {
         let world = World::new(move |_, _| at_once(reply(304, fields, "")));
         world.ask("GET", "/", &[("if-none-match", "\"a\"")]).await;
         let asked = world.request("GET", "/", &[]);
-        let told = world.shared.explain(&asked, &world.settings);
-        let rules: Vec<_> = told.because.iter().map(|rule| rule.rule).collect();
+        let told = world.shared.explain(&asked, &world.settings, "*");
+        let rules: Vec<_> = told.chain.iter().filter_map(|step| step.rule).collect();
         assert_eq!(rules, ["nothing-stored", expected]);
+    }
+}
+
+/// RFC 9111 §3.5: "A shared cache MUST NOT use a cached response to a request with an Authorization
+/// header field … unless the response contains a Cache-Control field with a response directive … that
+/// allows it to be stored by a shared cache". That the response is confirmed to somebody else is none.
+#[tokio::test]
+async fn content_of_an_authorized_request_stays_so_whoever_validates_it() {
+    for (later, is_shared) in [("max-age=10", false), ("max-age=10, public", true)] {
+        let world = World::new(move |count, _| match count {
+            1 => at_once(reply(
+                200,
+                &[("cache-control", "max-age=10, public"), ("etag", "\"a\"")],
+                "content",
+            )),
+            _ => at_once(reply(304, &[("cache-control", later)], "")),
+        });
+        world.ask("GET", "/", &[("authorization", "secret")]).await;
+        world.advance(20);
+        world.get("/").await;
+        assert_eq!(world.get("/").await.is_hit(), is_shared, "{later}");
     }
 }

@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderValue, Request};
 use super::*;
 
 const SETTINGS: ContentCodingSettings = ContentCodingSettings {
+    mode: config::mode::Mode::Apply,
     enabled: true,
     codings: Codings {
         br: true,

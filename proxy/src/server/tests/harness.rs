@@ -59,6 +59,7 @@ impl Server {
             clock: Clock::system(),
             metrics: metrics.clone(),
             limits,
+            interim: true,
             signals: signals.clone(),
         };
         let stack = {
@@ -175,6 +176,16 @@ impl Echo {
         self.seen.lock().unwrap().clone()
     }
 
+    /// Blocks until `count` requests have been taken.
+    pub(super) fn wait_until_seen(&self, count: usize) {
+        let begun = Clock::system().now().mono;
+        while self.seen().len() < count {
+            let waited = Clock::system().now().mono - begun;
+            assert!(waited < PATIENCE, "{:?}", self.seen());
+            std::thread::yield_now();
+        }
+    }
+
     /// Blocks until `count` requests wait at the gate.
     pub(super) fn wait_for(&self, count: u32) {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -229,6 +240,22 @@ impl Echo {
                     Ok(Response::new(Body::from("waited")))
                 })
             }
+            // Answers at once, and goes on reading.
+            "/early" => {
+                self.tunnels.spawn(request.into_body().collect());
+                now(Response::new(Body::from(bytes::Bytes::from(vec![
+                    b'x';
+                    LARGE
+                ]))))
+            }
+            // As `/wait`, with hints before.
+            "/hint" => {
+                let client = facts::of_request(&request).interim.clone();
+                client.expect("HTTP/1.1 takes them").send(HINTS);
+                let mut waiting = Request::new(Body::empty());
+                *waiting.uri_mut() = "/wait".parse().expect("a path");
+                self.answer(waiting)
+            }
             "/upgrade" => now(self.upgrade(request)),
             "/read" => ResponseFuture::boxed(async move {
                 let content = request.into_body().collect().await?.to_bytes();
@@ -269,6 +296,8 @@ impl tower::Service<Request> for Echo {
     }
 }
 
+/// What `/hint` says first.
+pub(super) const HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
 /// More than any buffer between us and a client holds.
 pub(super) const LARGE: usize = 32 << 20;
 

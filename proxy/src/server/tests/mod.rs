@@ -5,5 +5,6 @@ mod deadlines;
 mod framing;
 mod harness;
 mod http2;
+mod interim;
 mod listeners;
 mod stop;

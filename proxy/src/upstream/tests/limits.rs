@@ -64,7 +64,9 @@ async fn at_the_limit_another_cores_unused_connection_is_borrowed_and_goes_home(
     settings.connections = 1;
     let fixture = Fixture::with_cores(settings, 2);
     let mut one = fixture.upstream();
-    let mut other = fixture.upstreams.get("app", 1, None, ForwardedHost::Keep);
+    let mut other = fixture
+        .upstreams
+        .get("app", 1, None, &ForwardingSettings::default());
     let serve = async {
         let mut connection = raw.accept().await;
         for _ in 0..3 {

@@ -1,10 +1,17 @@
+use config::forwarding::ForwardedHost;
+
 use super::*;
 
 /// What the upstream sees of `request`, which has no content that comes later.
 async fn sent(request: Request, prefix: Option<&str>, host: ForwardedHost) -> String {
     let raw = Raw::new().await;
     let fixture = Fixture::new(raw.settings());
-    let mut upstream = fixture.upstreams.get("app", 0, prefix.map(Arc::from), host);
+    let forwarding = ForwardingSettings {
+        host,
+        ..ForwardingSettings::default()
+    };
+    let upstreams = &fixture.upstreams;
+    let mut upstream = upstreams.get("app", 0, prefix.map(Arc::from), &forwarding);
     let serve = async { raw.accept().await.serve(OK).await };
     let (answer, head) = tokio::join!(upstream.call(request), serve);
     answer.unwrap();
