@@ -60,7 +60,7 @@ pub(crate) struct Args {
         help_heading = "The load"
     )]
     pub(crate) scenario: String,
-    /// How often each target is measured; below five, little can be told from noise
+    /// How often each target is measured [default: 12, and up to 36 while noise hides what may be there]
     #[arg(long, value_name = "N", help_heading = "The load")]
     pub(crate) rounds: Option<usize>,
     /// How long a round takes

@@ -145,9 +145,9 @@ fn judge(
     Figure::ALL.into_iter().filter_map(one).collect()
 }
 
-/// Where ratios have no meaning: the difference, in shares of the reference's median.
+/// Where ratios have no meaning: the difference, in shares of the reference.
 fn of_zeros(left: &[f64], right: &[f64]) -> (f64, f64) {
-    let base = median(left);
+    let base = centre(left).value;
     let centre = centre(right).above(centre(left));
     let (difference, within) = (centre.value, centre.within());
     if base > 0.0 {

@@ -26,7 +26,7 @@ pub(crate) async fn run(args: &Args) -> Result<Option<Code>> {
     let folders = Folders::make()?;
     let mut session = prepare(args, &folders).await?;
     let machine = Machine::this();
-    let load = Load::of(&session.scenario, session.engine.name());
+    let mut load = Load::of(&session.scenario, session.engine.name());
     // Before anything is measured in vain.
     let baseline = args
         .baseline
@@ -38,6 +38,7 @@ pub(crate) async fn run(args: &Args) -> Result<Option<Code>> {
         found = sampled(&session).await;
     }
     let rounds = session.measure_all().await?;
+    load.rounds = rounds.first().map_or(0, Vec::len);
     if args.other_app.is_none() {
         // Once more: now that all is warm, answers come from caches.
         merge(&mut found, sampled(&session).await);
@@ -171,7 +172,10 @@ pub(crate) async fn prepare(args: &Args, folders: &Folders) -> Result<Session> {
         planned.as_secs().div_ceil(60),
         Load::of(&scenario, engine.name()).words()
     ));
+    // Whoever says how many rounds there are gets as many.
+    let most_rounds = args.rounds.unwrap_or(scenario.rounds * 3);
     Ok(Session {
+        most_rounds,
         scenario,
         engine,
         app: direct.origin.clone(),

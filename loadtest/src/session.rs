@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::ask::{Question, ask, metric};
 use crate::clock;
+use crate::compare;
 use crate::driver::{self, Live};
 use crate::failure::{Failure, Result};
-use crate::figures::{Round, Tick};
+use crate::figures::{Figure, Round, Tick};
 use crate::oha::Oha;
 use crate::origin::Origin;
 use crate::processes;
@@ -63,6 +64,8 @@ pub(crate) struct Session {
     /// The synthetic app, which counts what it is asked.
     pub(crate) counter: Option<Origin>,
     pub(crate) folder: PathBuf,
+    /// Where noise hides what may be there, rounds are added up to this many.
+    pub(crate) most_rounds: usize,
     pub(crate) progress: Progress,
     pub(crate) began: Instant,
 }
@@ -88,7 +91,9 @@ impl Session {
             self.measure(index, self.scenario.warm_up, &what, 0).await?;
         }
         let mut rounds = vec![Vec::new(); count];
-        for number in 0..self.scenario.rounds {
+        let mut number = 0;
+        let mut end = self.scenario.rounds;
+        while number < end {
             for step in 0..count {
                 // There and back, so that no target is always the first.
                 let index = if number % 2 == 0 {
@@ -96,12 +101,7 @@ impl Session {
                 } else {
                     count - 1 - step
                 };
-                let what = format!(
-                    "round {} of {}, {}",
-                    number + 1,
-                    self.scenario.rounds,
-                    self.name(index)
-                );
+                let what = format!("round {} of {end}, {}", number + 1, self.name(index));
                 let seed = number as u64 + 1;
                 let round = self
                     .measure(index, self.scenario.duration, &what, seed)
@@ -110,6 +110,12 @@ impl Session {
                 if let Some(rounds) = rounds.get_mut(index) {
                     rounds.push(round);
                 }
+            }
+            number += 1;
+            if number == end && end < self.most_rounds && is_undecided(&rounds) {
+                end = (end + self.scenario.rounds.div_ceil(2)).min(self.most_rounds);
+                self.progress
+                    .say("There is too much noise to tell; some more rounds.");
             }
         }
         Ok(rounds)
@@ -201,6 +207,26 @@ impl Session {
         }
         counts
     }
+}
+
+/// Whether the latency of a target cannot be told from another's for noise alone.
+///
+/// Asks how wide the noise is, never which way the figures point: whoever stops when he likes what he
+/// sees finds changes that are none.
+fn is_undecided(rounds: &[Vec<Round>]) -> bool {
+    let Some((first, others)) = rounds.split_first() else {
+        return false;
+    };
+    others.iter().any(|other| {
+        let judged = compare::pairs(first, other, 0.0);
+        judged
+            .iter()
+            .filter(|one| one.figure == Figure::P50)
+            .any(|one| {
+                let plain = one.change.ln_1p().abs() > 3.0 * one.noise.ln_1p();
+                one.noise > QUIET && !plain
+            })
+    })
 }
 
 /// Puts what was counted into the round.
@@ -295,6 +321,8 @@ impl Watch {
 
 /// Between two looks at a running round: CPU time is counted in hundredths of a second.
 const TICK: Duration = Duration::from_millis(250);
+/// Noise of the median latency that hides no change of a tenth.
+const QUIET: f64 = 0.06;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Outcomes of requests that the app was not asked for.
 const WITHOUT_THE_APP: [&str; 3] = ["hit", "stale", "collapsed"];
