@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use config::forwarding::ForwardedHost;
 use http::header::HOST;
-use http::{Extensions, Request, StatusCode};
+use http::{Extensions, Request, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use middleware::facts::{self, RequestFacts, UpstreamTiming};
@@ -34,8 +34,8 @@ pub(super) enum Way {
     Upgrade,
 }
 
-/// Forwards `request`: the whole way of a request through this module. Where a connection is there, it
-/// is sent before this returns.
+/// Forwards `request`: the whole way of a request through this module. Where a connection is there, one
+/// of HTTP/1.1 is sent before this returns.
 pub(super) fn forward(lane: &Arc<Lane>, request: middleware::Request, way: Way) -> ResponseFuture {
     if lane.state.gate.is_held() {
         // At start-up only.
@@ -75,6 +75,9 @@ struct Message {
 impl Lane {
     fn exchange(self: &Arc<Self>, request: middleware::Request, way: Way) -> ResponseFuture {
         let started = self.state.clock.mono();
+        // Of HTTP/2, a request is told of before all that came with it is read, and that may end it:
+        // content of a wrong length, or the client's reset. So it is sent when its answer is asked for.
+        let goes_at_once = request.version() < Version::HTTP_2;
         let (message, told) = match self.prepare(request) {
             Ok(prepared) => prepared,
             Err(error) => return ResponseFuture::ready(Err(self.counted(error))),
@@ -86,6 +89,9 @@ impl Lane {
             told,
             timing: UpstreamTiming::default(),
         };
+        if !goes_at_once {
+            return ResponseFuture::boxed(exchange.connect(message, None));
+        }
         let first = self.pick(started, &Tried::default());
         match self.unused(first, self.need(first, way, 0), started) {
             Some(lease) => exchange.send(message, lease),
