@@ -186,6 +186,38 @@ async fn a_rule_fills_its_placeholders_as_written_and_as_decoded() {
     }
 }
 
+/// Whoever may send the request must not choose how much it purges: what stands in a placeholder is one
+/// segment, however it is escaped.
+#[tokio::test]
+async fn what_stands_in_a_placeholder_cannot_climb_out_of_its_prefix() {
+    let rules = rule(
+        "[[invalidate]]\nmatch = 'PUT /users/{id}'\nprefix = ['/users/{id}', '/list/of/{id}/x']",
+    );
+    for target in [
+        "/users/%2F..%2F..%2F..",
+        "/users/..%2F..",
+        "/users/%252e%252e",
+        "/users/%2e%2e%2f%2e%2e",
+        "/users/%2F",
+        "/users/x%2F%252e%252e%2F..",
+        "/users/%3F",
+        "/users/%25%32%65%25%32%65",
+    ] {
+        let world = tagged().route(|settings| settings.invalidate = rules.clone());
+        for other in ["/other", "/users/7", "/list/of"] {
+            world.get(other).await;
+        }
+        world.ask("PUT", target, &[]).await;
+        for other in ["/other", "/users/7", "/list/of"] {
+            assert!(is_kept(&world, other).await, "{target} {other}");
+        }
+    }
+    let world = tagged().route(|settings| settings.invalidate = rules.clone());
+    world.get("/users/@me/a").await;
+    world.ask("PUT", "/users/%40me", &[]).await;
+    assert!(!is_kept(&world, "/users/@me/a").await);
+}
+
 #[tokio::test]
 async fn groups_go_with_what_is_invalidated_and_no_further() {
     let world = World::new(|_, request| {
