@@ -142,6 +142,36 @@ async fn what_has_too_many_tags_is_not_stored() {
     assert!(!is_kept(&world, "/").await);
 }
 
+/// What is put together of parts has the content of all of them, so it has all of their tags.
+#[tokio::test]
+async fn parts_that_are_put_together_are_purged_by_the_tags_of_each() {
+    let ranges = [("bytes=0-1", "bytes 0-1/6"), ("bytes=2-3", "bytes 2-3/6")];
+    for tag in ["first", "second", "both"] {
+        let world = World::new(move |_, request| {
+            let range = request.headers()["range"].to_str().unwrap();
+            let (tags, part) = match range {
+                "bytes=0-1" => ("first both", ranges[0].1),
+                _ => ("second both", ranges[1].1),
+            };
+            let fields = [
+                ("cache-control", "max-age=60"),
+                ("etag", "\"a\""),
+                ("content-range", part),
+                ("surrogate-key", tags),
+            ];
+            at_once(reply(206, &fields, "xx"))
+        });
+        for (range, _) in ranges {
+            world.ask("GET", "/", &[("range", range)]).await;
+        }
+        let fields = [("range", "bytes=0-3")];
+        let whole = world.ask("GET", "/", &fields).await;
+        assert!(whole.is_hit(), "they are put together");
+        world.shared.purge_tags(&[tag], Purge::Hard);
+        assert!(!world.ask("GET", "/", &fields).await.is_hit(), "{tag}");
+    }
+}
+
 #[tokio::test]
 async fn tags_are_weighed() {
     let world = tagged();
