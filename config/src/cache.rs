@@ -181,7 +181,7 @@ impl Default for CacheSettings {
             status_key: false,
             targeted: TargetedSettings::default(),
             invalidate: Arc::default(),
-            ghost: true,
+            ghost: false,
         }
     }
 }

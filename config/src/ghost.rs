@@ -17,7 +17,8 @@ pub(crate) struct WrittenGhost {
 impl Default for WrittenGhost {
     fn default() -> Self {
         Self {
-            enabled: true,
+            // About a quarter of what a request costs that only passes through.
+            enabled: false,
             keys: DEFAULT_KEYS,
         }
     }

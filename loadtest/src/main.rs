@@ -34,6 +34,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::baseline::Baseline;
 use crate::failure::{Code, Failure, Result};
@@ -106,7 +107,7 @@ fn main() -> ExitCode {
                 tokio::select! {
                     done = act(loadtest) => done,
                     // What was started ends as it is dropped.
-                    _ = tokio::signal::ctrl_c() => Err(Failure::unmeasured("Interrupted.")),
+                    () = told_to_end() => Err(Failure::unmeasured("Interrupted.")),
                 }
             });
             runtime.shutdown_background();
@@ -123,6 +124,19 @@ fn main() -> ExitCode {
             eprintln!("{failure}");
             failure.code.into()
         }
+    }
+}
+
+/// Waits for Ctrl-C, or for SIGTERM, which is how CI cancels.
+async fn told_to_end() {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
+    let [Ok(mut interrupt), Ok(mut terminate)] = kinds.map(signal) else {
+        // Without handlers the signals end the process as they always did.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
     }
 }
 

@@ -309,6 +309,31 @@ fn a_killed_app_comes_back_and_a_cache_bridges_the_gap() {
 }
 
 #[test]
+fn a_cancelled_measurement_leaves_nothing_behind() {
+    let folder = Folder::new("cancelled");
+    let mark = folder.0.join("pid");
+    let app = format!("echo $$ > {} && exec sleep 600", mark.display());
+    let mut running = Command::new(env!("CARGO_BIN_EXE_pillion-loadtest"))
+        .args(["--app", &app])
+        .spawn()
+        .expect("the program starts");
+    let pid = loop {
+        match std::fs::read_to_string(&mark) {
+            Ok(pid) if pid.ends_with('\n') => break pid.trim().to_owned(),
+            _ => std::thread::yield_now(),
+        }
+    };
+    let own = rustix::process::Pid::from_child(&running);
+    rustix::process::kill_process(own, rustix::process::Signal::TERM).expect("it runs");
+    let status = running.wait().expect("it ends");
+    assert_eq!(status.code(), Some(3));
+    assert!(
+        !Path::new("/proc").join(pid).exists(),
+        "the app ended with it"
+    );
+}
+
+#[test]
 fn stress_and_soak_tell_what_they_saw() {
     let folder = Folder::new("endure");
     // A promise that even the first rate breaks: the app waits longer.

@@ -10,6 +10,8 @@ use tests::client::request;
 use tests::{Client, Proxy, Seen, Upstream, fetch, reply};
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"";
+/// To be the end of a file, so that a test may go on in `[cache]`.
+const FOLLOWING: &str = "[admin]\naddress = \"127.0.0.1:0\"\n[cache]\nghost = { enabled = true }\n";
 
 /// A file that stays, a page that is another each time, and one by user.
 async fn app() -> Upstream {
@@ -62,7 +64,7 @@ async fn visit(proxy: &Proxy) {
 #[tokio::test]
 async fn what_is_told_comes_true_when_the_rule_is_followed() {
     let upstream = app().await;
-    let off = format!("{ADMIN}\n[cache]\nenabled = false");
+    let off = format!("{FOLLOWING}enabled = false");
     let proxy = Proxy::with(&upstream, &off).await;
     visit(&proxy).await;
     assert_eq!(upstream.count(), 30, "nothing is stored where it is off");
@@ -97,7 +99,7 @@ async fn what_is_told_comes_true_when_the_rule_is_followed() {
 #[tokio::test]
 async fn a_cache_that_is_on_tells_what_has_no_lifetime_and_a_ghost_that_is_off_nothing() {
     let upstream = app().await;
-    let proxy = Proxy::with(&upstream, ADMIN).await;
+    let proxy = Proxy::with(&upstream, FOLLOWING).await;
     visit(&proxy).await;
     let told = json(&proxy).await;
     let files = part(&told, "/assets/*");
@@ -108,8 +110,7 @@ async fn a_cache_that_is_on_tells_what_has_no_lifetime_and_a_ghost_that_is_off_n
     assert_eq!(files["ttl"][3]["hits"], 9);
     assert_eq!(files["as_configured"], Value::Null);
 
-    let none = format!("{ADMIN}\n[cache]\nghost = {{ enabled = false }}");
-    let proxy = Proxy::with(&upstream, &none).await;
+    let proxy = Proxy::with(&upstream, ADMIN).await;
     visit(&proxy).await;
     assert_eq!(json(&proxy).await["routes"], Value::Array(Vec::new()));
     assert!(
@@ -122,7 +123,7 @@ async fn a_cache_that_is_on_tells_what_has_no_lifetime_and_a_ghost_that_is_off_n
 #[tokio::test]
 async fn the_command_prints_it() {
     let upstream = app().await;
-    let proxy = Proxy::with(&upstream, ADMIN).await;
+    let proxy = Proxy::with(&upstream, FOLLOWING).await;
     visit(&proxy).await;
     let admin = proxy.admin.expect("an admin listener").to_string();
     for (flags, wanted) in [

@@ -14,7 +14,7 @@ use crate::units;
 /// What it says.
 pub(crate) struct Sheet {
     pub(crate) title: String,
-    /// "same" or "worse".
+    /// "same", "worse", or what else there is to say in one word.
     pub(crate) verdict: &'static str,
     pub(crate) words: String,
     /// A table of Markdown, and perhaps lines below it.

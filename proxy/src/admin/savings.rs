@@ -30,7 +30,8 @@ impl fmt::Display for Text<'_> {
             return writeln!(
                 f,
                 "Nothing was followed yet. What is stored is not, nor anything where \
-                 cache.ghost.enabled is false."
+                 cache.ghost.enabled is not true: put `[cache]` and `ghost = {{ enabled = true }}` \
+                 into the configuration, and let the app be used for a while."
             );
         }
         for route in routes {

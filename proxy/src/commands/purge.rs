@@ -11,7 +11,13 @@ pub(crate) struct Args {
     #[command(flatten)]
     what: What,
     /// Whose group it is: http://localhost:8080 [default: the first listener]
-    #[arg(long, value_name = "URL", requires = "groups")]
+    // What is not allowed beside --group is not required by clap either, so each is named.
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "groups",
+        conflicts_with_all = ["url", "tags", "prefix", "pattern", "all"]
+    )]
     origin: Option<String>,
     /// Keep it, and validate it before its next use
     #[arg(long)]

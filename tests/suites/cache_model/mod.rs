@@ -162,7 +162,7 @@ const LEAST: [(&str, f64); 11] = [
     ("fresh by a guess", 0.75),
     ("stale while it is validated", 0.6),
     ("stale, which the client accepts", 0.4),
-    ("stale in place of an error", 0.4),
+    ("stale in place of an error", 0.25),
     ("a condition for what is stale", 0.45),
     ("refreshed in the background", 0.6),
     ("shared with another request", 0.5),

@@ -260,7 +260,10 @@ impl Mix {
 
     /// A world in front of the mix's app, whose clock stands still between requests.
     fn world(&self, keys: usize, seed: u64, change: impl FnOnce(&mut CacheSettings)) -> World {
-        let mut settings = CacheSettings::default();
+        let mut settings = CacheSettings {
+            ghost: true,
+            ..CacheSettings::default()
+        };
         change(&mut settings);
         let clock = Clock::standing();
         let shared = SharedCache::hashing_by(

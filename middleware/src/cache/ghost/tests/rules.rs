@@ -1,15 +1,28 @@
 //! What is followed and what is not, one rule at a time.
 
 use bytes::Bytes;
+use config::cache::CacheSettings;
 use http::StatusCode;
 
 use crate::cache::ghost::savings::{RouteSavings, Saved};
 use crate::cache::testing::{World, at_once, read, reply, streamed};
 use crate::{Error, ErrorKind, ResponseFuture};
 
+/// A world whose ghost is on.
+fn following(
+    change: impl FnOnce(&mut CacheSettings),
+    answer: impl Fn(usize, &crate::Request) -> ResponseFuture + Send + Sync + 'static,
+) -> World {
+    let on = |settings: &mut CacheSettings| {
+        settings.ghost = true;
+        change(settings);
+    };
+    World::with(on, answer)
+}
+
 /// In front of a cache that is off.
 fn off(answer: impl Fn(usize, &crate::Request) -> ResponseFuture + Send + Sync + 'static) -> World {
-    World::with(|settings| settings.enabled = false, answer)
+    following(|settings| settings.enabled = false, answer)
 }
 
 fn told(world: &World) -> RouteSavings {
@@ -174,7 +187,7 @@ async fn what_is_purged_while_it_is_fetched_is_not_stored() {
 async fn requests_at_the_same_time_are_one_for_a_plan_that_collapses() {
     for (collapse, hits) in [(true, 2), (false, 0)] {
         let (release, held) = tokio::sync::watch::channel(false);
-        let world = World::with(
+        let world = following(
             |settings| {
                 settings.enabled = false;
                 settings.collapse = collapse;
@@ -231,13 +244,16 @@ async fn failures_are_requests_that_a_copy_would_have_answered() {
 
 #[tokio::test]
 async fn where_the_cache_is_on_only_what_has_no_lifetime_is_followed() {
-    let world = World::new(|_, request| {
-        let lifetime: &[_] = match request.uri().path() {
-            "/with" => &[("cache-control", "max-age=60")],
-            _ => &[],
-        };
-        at_once(reply(200, lifetime, "x"))
-    });
+    let world = following(
+        |_| {},
+        |_, request| {
+            let lifetime: &[_] = match request.uri().path() {
+                "/with" => &[("cache-control", "max-age=60")],
+                _ => &[],
+            };
+            at_once(reply(200, lifetime, "x"))
+        },
+    );
     for path in ["/with", "/with", "/without", "/without", "/without"] {
         world.get(path).await;
     }
@@ -250,7 +266,7 @@ async fn where_the_cache_is_on_only_what_has_no_lifetime_is_followed() {
         saved.rule,
         "[[route]]\nmatch = \"/*\"\ncache = { ttl = \"1s\" }"
     );
-    let world = World::with(
+    let world = following(
         |settings| settings.ghost = false,
         |_, _| at_once(reply(200, &[], "x")),
     );
@@ -265,7 +281,7 @@ async fn rules_are_configuration() {
         ("enabled = false", "enabled = true"),
         ("mode = \"observe\"", "mode = \"apply\""),
     ] {
-        let world = World::with(
+        let world = following(
             |settings| match change {
                 "enabled = false" => settings.enabled = false,
                 _ => settings.mode = config::mode::Mode::Observe,
@@ -294,7 +310,7 @@ async fn rules_are_configuration() {
 
 #[tokio::test]
 async fn what_an_observing_cache_would_do_is_explained() {
-    let world = World::with(
+    let world = following(
         |settings| settings.mode = config::mode::Mode::Observe,
         |_, request| match request.uri().path() {
             "/varies" => at_once(reply(
@@ -323,7 +339,7 @@ async fn what_an_observing_cache_would_do_is_explained() {
     world.get("/varies").await;
     assert_eq!(would("GET", "/varies"), ("unknown", None));
     assert!(world.seen().len() == 2, "nothing is forwarded for it");
-    let on = World::new(|_, _| at_once(reply(200, &[], "x")));
+    let on = following(|_| {}, |_, _| at_once(reply(200, &[], "x")));
     let request = on.request("GET", "/a", &[]);
     assert!(on.shared.observed(&request, &on.settings).is_none());
 }
