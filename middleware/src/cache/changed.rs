@@ -1,7 +1,7 @@
 //! What an unsafe request that worked has changed, and so makes invalid: its URL and those that its
 //! answer names (RFC 9111 §4.4), groups (RFC 9875 §2.2.1, §3), and what the operator's rules say.
 
-use config::invalidate::InvalidateRule;
+use config::invalidate::{InvalidateRule, Template};
 use http::{Method, Uri};
 
 use crate::cache::invalidate::{also_changed, resolve};
@@ -74,17 +74,18 @@ impl Changed {
         for rule in matching {
             let captured = wanted.captured(&rule.pattern);
             let purge = if rule.soft { Purge::Soft } else { Purge::Hard };
-            let spelled = |templates: &[config::invalidate::Template]| -> Vec<String> {
+            let spelled = |templates: &[Template], decode: fn(&str) -> String| -> Vec<String> {
                 let mut names: Vec<String> = templates
                     .iter()
-                    .flat_map(|template| spellings(template, &captured))
+                    .flat_map(|template| spellings(template, &captured, decode))
                     .collect();
                 names.sort_unstable();
                 names.dedup();
                 names
             };
-            purges += shared.purge_tags(&spelled(&rule.tags), purge);
-            purges += shared.purge_prefixes(None, &spelled(&rule.prefixes), purge);
+            purges += shared.purge_tags(&spelled(&rule.tags, decoded), purge);
+            let prefixes = spelled(&rule.prefixes, decoded_in_path);
+            purges += shared.purge_prefixes(None, &prefixes, purge);
         }
         purges
     }
@@ -97,15 +98,16 @@ impl Changed {
 /// What a template says with the placeholders filled in: as the path has them and, where that is
 /// different, as an app has decoded them; it may tag by either.
 fn spellings(
-    template: &config::invalidate::Template,
+    template: &Template,
     captured: &[(&str, &str)],
+    decode: fn(&str) -> String,
 ) -> impl Iterator<Item = String> {
     let value = |name: &str| {
         let found = captured.iter().find(|(known, _)| *known == name);
         found.map_or("", |(_, value)| *value)
     };
     let raw = template.fill(|name| value(name).to_owned());
-    let decoded = template.fill(|name| decoded(value(name)));
+    let decoded = template.fill(|name| decode(value(name)));
     let other = (decoded != raw).then_some(decoded);
     std::iter::once(raw).chain(other)
 }
@@ -124,6 +126,18 @@ fn decoded(segment: &str) -> String {
         rest = after;
     }
     String::from_utf8(bytes).unwrap_or_else(|_| segment.to_owned())
+}
+
+/// The same for a path, where it is one segment still: else whoever asks would choose what is purged,
+/// `%2F..%2F..` all there is.
+fn decoded_in_path(segment: &str) -> String {
+    let plain = decoded(segment);
+    let is_segment = !(plain.contains(['/', '%']) || matches!(plain.as_str(), "." | ".."));
+    if is_segment {
+        plain
+    } else {
+        segment.to_owned()
+    }
 }
 
 fn hex(high: u8, low: u8) -> Option<u8> {

@@ -202,7 +202,8 @@ impl Record {
             .answer
             .as_ref()
             .map_or(0, |answer| answer.fields.0.len());
-        let texts = self.id.len() + self.method.len() + self.url.len() + self.request.0.len();
+        let names = self.id.len() + self.route.len() + self.method.len();
+        let texts = names + self.url.len() + self.request.0.len();
         size_of::<Self>() + RECORD + texts + stored + answer
     }
 }

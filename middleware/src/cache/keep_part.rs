@@ -62,10 +62,14 @@ impl Errand {
             .and_then(|stored| {
                 let parts = stored.parts.as_ref()?;
                 let (parts, pieces) = parts.joined(&stored.body, part, &content, own_body)?;
-                (parts.length() <= most).then_some((stored, parts, pieces))
+                let is_short = parts.length() <= most;
+                // To forget one would be to miss a purge.
+                let is_tagged_little =
+                    head.tags.joined(&stored.tags).count() <= self.settings.tags.count;
+                (is_short && is_tagged_little).then_some((stored, parts, pieces))
             });
         let stored = match joined {
-            Some((old, parts, pieces)) => head.with_fields_of(old).with_parts(parts, pieces),
+            Some((old, parts, pieces)) => head.with_head_of(old).with_parts(parts, pieces),
             None => head.with_parts(part.clone(), own_body(content.to_vec())),
         };
         let stored = Arc::new(stored);

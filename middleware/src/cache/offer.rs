@@ -102,7 +102,7 @@ fn is_same_content(one: &StoredResponse, other: &StoredResponse) -> bool {
     Arc::ptr_eq(&one.body, &other.body) || is_short && bytes(one) == bytes(other)
 }
 
-/// The one of `offered` that a 304 names, if nothing in it speaks of another.
+/// The one of `offered` that a 304 names by its strong tag, if nothing in it speaks of another.
 pub(crate) fn named<'a>(
     offered: &'a [Arc<StoredResponse>],
     not_modified: &HeaderMap,
@@ -113,7 +113,7 @@ pub(crate) fn named<'a>(
     };
     let is_named = |stored: &&Arc<StoredResponse>| {
         let tag = tag(stored).and_then(EntityTag::parse);
-        tag.is_some_and(|tag| tag.is_weakly(own))
+        tag.is_some_and(|tag| tag.is_strongly(own))
     };
     let speaks_of = |stored: &&Arc<StoredResponse>| {
         [CONTENT_TYPE, CONTENT_LANGUAGE].iter().all(|name| {

@@ -11,12 +11,15 @@ use http::StatusCode;
 use http::header::CONTENT_LOCATION;
 use http_body::Body as _;
 
+use crate::cache::advice::Head;
 use crate::cache::changed::Changed;
 use crate::cache::decide::Asked;
 use crate::cache::errand::{Errand, declared_length};
 use crate::cache::freshness::Source;
 use crate::cache::invalidate::has_worked;
+use crate::cache::journal::Done;
 use crate::cache::reason::Reason;
+use crate::cache::recorder::Asking;
 use crate::cache::storable::Storing;
 use crate::cache::stored::StoredResponse;
 use crate::cache::{Cache, passed};
@@ -36,8 +39,16 @@ impl<S: Inner + Clone> Cache<S> {
         let why = (Fwd::Method, Reason::Method);
         let mut errand = self.errand(&request, asked, hash, requested, why, None);
         errand.born = shared.purges().now();
+        let recorder = self.layer.recorder.as_ref();
+        errand.asking = recorder.map(|recorder| Asking::of(recorder, &request, hash));
         self.inner.call(request).map(move |result| {
-            let mut response = result?;
+            let mut response = match result {
+                Ok(response) => response,
+                Err(error) => {
+                    errand.passed_by(None, shared.clock().now());
+                    return Err(error);
+                }
+            };
             let settings = errand.settings.clone();
             errand.take_aside(&mut response, None);
             let has_worked = has_worked(response.status());
@@ -50,6 +61,7 @@ impl<S: Inner + Clone> Cache<S> {
                 false => 0,
             };
             let Some(storing) = storing else {
+                errand.passed_by(Some(&response), now);
                 passed(&mut response, Fwd::Method, None);
                 return Ok(response);
             };
@@ -79,11 +91,33 @@ impl Errand {
         }
     }
 
+    /// Writes down that it was not a matter for the cache: nothing is to be known of it by the key that
+    /// a GET has.
+    fn passed_by(&mut self, answer: Option<&Response>, now: Now) {
+        self.asking = self.asking.take().map(Asking::without_key);
+        let head = answer.map(|answer| Head {
+            length: declared_length(answer.headers()),
+            ..Head::new(answer.status(), answer.headers())
+        });
+        self.record(Done::Bypassed(Reason::Method), head, now);
+    }
+
     /// What becomes of it.
-    fn posted(self, mut answer: Response, storing: Result<Storing, Reason>, now: Now) -> Response {
+    fn posted(
+        mut self,
+        mut answer: Response,
+        storing: Result<Storing, Reason>,
+        now: Now,
+    ) -> Response {
         let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
         match storing {
             Err(reason) => {
+                self.asking = self.asking.take().map(Asking::without_key);
+                let head = Head {
+                    length: declared,
+                    ..Head::new(answer.status(), answer.headers())
+                };
+                self.record(Done::NotStored(Reason::Method, reason), Some(head), now);
                 passed(&mut answer, Fwd::Method, Some(reason));
                 answer
             }

@@ -152,6 +152,11 @@ impl Asking {
         }
     }
 
+    /// The same, not to be found by its key.
+    pub(crate) fn without_key(self) -> Self {
+        Self { key: 0, ..self }
+    }
+
     /// Writes it down; `fields` are the request's.
     pub(crate) fn write(&self, fields: &HeaderMap, became: Became<'_>) {
         let authority = fields.get(http::header::HOST);

@@ -175,9 +175,9 @@ impl StoredResponse {
         }
     }
 
-    /// The same head with what the fields of `old` have beside: those of all parts belong together, and
-    /// the latest are true (RFC 9111 §3.4).
-    pub(crate) fn with_fields_of(&self, old: &Self) -> Self {
+    /// The same head with what that of `old` has beside: the fields of all parts belong together, and
+    /// the latest are true (RFC 9111 §3.4). What is purged by a tag of one part has bytes of it.
+    pub(crate) fn with_head_of(&self, old: &Self) -> Self {
         let mut fields = old.fields.clone();
         for name in self.fields.keys() {
             fields.remove(name);
@@ -190,6 +190,8 @@ impl StoredResponse {
         let with_body = self.with_body(Vec::new());
         Self {
             fields,
+            tags: self.tags.joined(&old.tags),
+            is_authorized: self.is_authorized || old.is_authorized,
             ..with_body
         }
     }

@@ -167,6 +167,21 @@ impl Tags {
         Ok(Self((!found.is_empty()).then(|| found.into())))
     }
 
+    /// These and `others`.
+    pub(crate) fn joined(&self, others: &Self) -> Self {
+        if others.is_empty() {
+            return self.clone();
+        }
+        let mut all: Vec<Tag> = self.iter().chain(others.iter()).collect();
+        all.sort_unstable();
+        all.dedup();
+        Self(Some(all.into()))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.iter().count()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }

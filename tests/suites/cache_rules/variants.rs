@@ -205,7 +205,7 @@ const TAGGED: Fields = &[
 
 #[tokio::test]
 async fn only_what_clearly_names_an_offered_variant_chooses_it() {
-    let rows: [(Fields, usize, &str); 6] = [
+    let rows: [(Fields, usize, &str); 7] = [
         (&[("etag", "\"a\"")], 1, "for a"),
         (
             &[("etag", "\"a\""), ("content-type", "text/plain")],
@@ -213,6 +213,8 @@ async fn only_what_clearly_names_an_offered_variant_chooses_it() {
             "for a",
         ),
         (&[("etag", "\"b\"")], 2, "own"),
+        // A weak tag may be that of several representations.
+        (&[("etag", "W/\"a\"")], 2, "own"),
         (&[], 2, "own"),
         (
             &[("etag", "\"a\""), ("content-type", "text/html")],

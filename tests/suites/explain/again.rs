@@ -12,6 +12,9 @@ async fn world() -> (Upstream, Proxy) {
         let answer = match seen.target.as_str() {
             "/fresh" => answer.header("cache-control", "max-age=60"),
             "/private" => answer.header("cache-control", "private"),
+            "/own" => answer
+                .header("cache-control", "max-age=60")
+                .header("content-location", "/own"),
             _ => answer,
         };
         answer.body("x".repeat(5000))
@@ -104,4 +107,24 @@ async fn what_became_of_a_request_is_told_by_its_name_and_without_its_secrets() 
     let told = ask(&proxy, &format!("/explain?id={id}")).await;
     let told: serde_json::Value = serde_json::from_str(told.text()).expect("JSON");
     assert_eq!(told["done"], "hit");
+}
+
+#[tokio::test]
+async fn whatever_is_forwarded_is_remembered_whatever_its_method() {
+    let (_upstream, proxy) = world().await;
+    for (method, target, expected) in [
+        ("PUT", "/silent", r#"{"bypassed":"method"}"#),
+        ("POST", "/silent", r#"{"bypassed":"method"}"#),
+        ("POST", "/own", r#"{"stored":"method"}"#),
+    ] {
+        let method: Method = method.parse().expect("a method");
+        let asked = request(method.clone(), target, &[], "");
+        let answer = fetch(proxy.address, asked).await;
+        let id = answer.header("x-request-id");
+        let told = ask(&proxy, &format!("/explain?id={id}")).await;
+        assert_eq!(told.status, 200, "{method} {target}");
+        let told: serde_json::Value = serde_json::from_str(told.text()).expect("JSON");
+        let expected: serde_json::Value = serde_json::from_str(expected).expect("JSON");
+        assert_eq!(told["done"], expected, "{method} {target}");
+    }
 }

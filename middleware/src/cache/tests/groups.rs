@@ -142,6 +142,36 @@ async fn what_has_too_many_tags_is_not_stored() {
     assert!(!is_kept(&world, "/").await);
 }
 
+/// What is put together of parts has the content of all of them, so it has all of their tags.
+#[tokio::test]
+async fn parts_that_are_put_together_are_purged_by_the_tags_of_each() {
+    let ranges = [("bytes=0-1", "bytes 0-1/6"), ("bytes=2-3", "bytes 2-3/6")];
+    for tag in ["first", "second", "both"] {
+        let world = World::new(move |_, request| {
+            let range = request.headers()["range"].to_str().unwrap();
+            let (tags, part) = match range {
+                "bytes=0-1" => ("first both", ranges[0].1),
+                _ => ("second both", ranges[1].1),
+            };
+            let fields = [
+                ("cache-control", "max-age=60"),
+                ("etag", "\"a\""),
+                ("content-range", part),
+                ("surrogate-key", tags),
+            ];
+            at_once(reply(206, &fields, "xx"))
+        });
+        for (range, _) in ranges {
+            world.ask("GET", "/", &[("range", range)]).await;
+        }
+        let fields = [("range", "bytes=0-3")];
+        let whole = world.ask("GET", "/", &fields).await;
+        assert!(whole.is_hit(), "they are put together");
+        world.shared.purge_tags(&[tag], Purge::Hard);
+        assert!(!world.ask("GET", "/", &fields).await.is_hit(), "{tag}");
+    }
+}
+
 #[tokio::test]
 async fn tags_are_weighed() {
     let world = tagged();
@@ -184,6 +214,38 @@ async fn a_rule_fills_its_placeholders_as_written_and_as_decoded() {
         assert_eq!(is_kept(&world, "/tagged").await, expected, "{target} {tag}");
         assert_eq!(is_kept(&world, path).await, expected, "{target} {path}");
     }
+}
+
+/// Whoever may send the request must not choose how much it purges: what stands in a placeholder is one
+/// segment, however it is escaped.
+#[tokio::test]
+async fn what_stands_in_a_placeholder_cannot_climb_out_of_its_prefix() {
+    let rules = rule(
+        "[[invalidate]]\nmatch = 'PUT /users/{id}'\nprefix = ['/users/{id}', '/list/of/{id}/x']",
+    );
+    for target in [
+        "/users/%2F..%2F..%2F..",
+        "/users/..%2F..",
+        "/users/%252e%252e",
+        "/users/%2e%2e%2f%2e%2e",
+        "/users/%2F",
+        "/users/x%2F%252e%252e%2F..",
+        "/users/%3F",
+        "/users/%25%32%65%25%32%65",
+    ] {
+        let world = tagged().route(|settings| settings.invalidate = rules.clone());
+        for other in ["/other", "/users/7", "/list/of"] {
+            world.get(other).await;
+        }
+        world.ask("PUT", target, &[]).await;
+        for other in ["/other", "/users/7", "/list/of"] {
+            assert!(is_kept(&world, other).await, "{target} {other}");
+        }
+    }
+    let world = tagged().route(|settings| settings.invalidate = rules.clone());
+    world.get("/users/@me/a").await;
+    world.ask("PUT", "/users/%40me", &[]).await;
+    assert!(!is_kept(&world, "/users/@me/a").await);
 }
 
 #[tokio::test]
