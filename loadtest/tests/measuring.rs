@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 
 /// A folder that goes with the test.
@@ -323,14 +325,19 @@ fn a_cancelled_measurement_leaves_nothing_behind() {
             _ => std::thread::yield_now(),
         }
     };
-    let own = rustix::process::Pid::from_child(&running);
-    rustix::process::kill_process(own, rustix::process::Signal::TERM).expect("it runs");
+    let pid = Pid::from_raw(pid.parse().expect("a number")).expect("a process");
+    let app = pidfd_open(pid, PidfdFlags::empty()).expect("the app runs");
+    let own = Pid::from_child(&running);
+    kill_process(own, Signal::TERM).expect("it runs");
     let status = running.wait().expect("it ends");
     assert_eq!(status.code(), Some(3));
-    assert!(
-        !Path::new("/proc").join(pid).exists(),
-        "the app ended with it"
-    );
+    let mut ended = [PollFd::new(&app, PollFlags::IN)];
+    let patience = Timespec {
+        tv_sec: 20,
+        tv_nsec: 0,
+    };
+    let count = poll(&mut ended, Some(&patience)).expect("a process can be waited for");
+    assert_eq!(count, 1, "the app ends with it");
 }
 
 #[test]

@@ -210,8 +210,10 @@ impl Errand {
         let (store, most) = (self.shared.store(), self.settings.variants);
         if old.key != key.hash {
             // What it says of queries is another thing now.
-            store.remove_one(old);
-            return self.put(freshened, None);
+            return match store.remove_one(old) {
+                true => self.put(freshened, None),
+                false => Err(Reason::Overtaken),
+            };
         }
         if !store.freshen(key, anchor, freshened, old, most) {
             return Err(Reason::Overtaken);

@@ -276,8 +276,9 @@ impl MemoryStore {
         });
     }
 
-    /// Removes one response, if it is still stored.
-    pub(crate) fn remove_one(&self, gone: &Arc<StoredResponse>) {
+    /// Removes one response; `false` if it is not stored any more.
+    pub(crate) fn remove_one(&self, gone: &Arc<StoredResponse>) -> bool {
+        let mut was_there = false;
         self.entries.entry(gone.key).and_compute_with(|old| {
             let Some(old) = old.map(moka::Entry::into_value) else {
                 return Op::Nop;
@@ -287,7 +288,8 @@ impl MemoryStore {
                 .filter(|stored| !Arc::ptr_eq(stored, gone))
                 .cloned()
                 .collect();
-            if left.len() == old.responses().len() {
+            was_there = left.len() < old.responses().len();
+            if !was_there {
                 Op::Nop
             } else if left.is_empty() {
                 Op::Remove
@@ -295,6 +297,7 @@ impl MemoryStore {
                 Op::Put(Arc::new(old.again(Content::Responses(left), old.purged)))
             }
         });
+        was_there
     }
 
     /// Removes what is stored under `key`: how many responses that were, as far as it is known.
