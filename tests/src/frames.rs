@@ -61,12 +61,7 @@ impl Frames {
 
     /// Sends one frame; says whether the other side still takes bytes.
     pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
-        let length = u32::try_from(payload.len()).expect("a frame's length");
-        let mut frame = length.to_be_bytes()[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        self.bytes(&frame).await
+        self.bytes(&frame(kind, flags, stream, payload)).await
     }
 
     /// Sends a header section in one frame.
@@ -86,7 +81,8 @@ impl Frames {
         self.headers(stream, END_STREAM, &fields).await
     }
 
-    async fn bytes(&mut self, bytes: &[u8]) -> bool {
+    /// Sends bytes as they are: several frames in one write arrive together.
+    pub async fn bytes(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).await.is_ok()
     }
 
@@ -115,6 +111,16 @@ impl Frames {
             }
         }
     }
+}
+
+/// One frame's bytes (RFC 9113 §4.1).
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a frame's length");
+    let mut frame = length.to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
 }
 
 /// Fields as literals without indexing and without Huffman coding (RFC 7541 §6.2.2): any bytes go.

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tests::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, RST_STREAM,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, RST_STREAM, frame,
+    literal,
 };
 use tests::raw::read_head;
 use tests::{Proxy, RawUpstream, Seen, Upstream, raw_exchange, reply, within};
@@ -128,8 +129,10 @@ async fn http_2_content_of_another_length_than_declared_is_no_whole_request() {
             PATH,
             ("content-length", declared),
         ];
-        client.headers(1, 0, &fields).await;
-        client.send(DATA, END_STREAM, 1, content.as_bytes()).await;
+        // In one write: were the content late, the upstream would have seen the head, as it should.
+        let head = frame(HEADERS, END_HEADERS, 1, &literal(&fields));
+        let content = frame(DATA, END_STREAM, 1, content.as_bytes());
+        client.bytes(&[head, content].concat()).await;
         client.get(3, "/after").await;
         within("an answer", client.find(HEADERS, 3)).await;
     }
@@ -470,10 +473,8 @@ async fn a_head_without_end_is_given_up() {
     let (upstream, proxy) = echo().await;
     let mut client = Frames::connect(proxy.address, &[]).await;
     let fields = [METHOD, SCHEME, AUTHORITY, PATH];
-    client
-        .send(HEADERS, 0, 1, &tests::frames::literal(&fields))
-        .await;
-    let more = tests::frames::literal(&[("x", &"v".repeat(8 << 10))]);
+    client.send(HEADERS, 0, 1, &literal(&fields)).await;
+    let more = literal(&[("x", &"v".repeat(8 << 10))]);
     let mut sent = 0;
     while sent < 20_000 && client.send(CONTINUATION, 0, 1, &more).await {
         sent += 1;
@@ -481,9 +482,7 @@ async fn a_head_without_end_is_given_up() {
     assert!(sent < 20_000);
     // Empty ones count as well.
     let mut client = Frames::connect(proxy.address, &[]).await;
-    client
-        .send(HEADERS, 0, 1, &tests::frames::literal(&fields))
-        .await;
+    client.send(HEADERS, 0, 1, &literal(&fields)).await;
     let mut sent = 0;
     while sent < 1_000_000 && client.send(CONTINUATION, 0, 1, b"").await {
         sent += 1;
@@ -492,12 +491,7 @@ async fn a_head_without_end_is_given_up() {
     assert_eq!(upstream.count(), 0);
     let mut client = Frames::connect(proxy.address, &[]).await;
     client
-        .send(
-            HEADERS,
-            END_HEADERS | END_STREAM,
-            1,
-            &tests::frames::literal(&fields),
-        )
+        .send(HEADERS, END_HEADERS | END_STREAM, 1, &literal(&fields))
         .await;
     within("an answer", client.find(HEADERS, 1))
         .await
