@@ -1,7 +1,7 @@
 //! What was decided lately, kept so that it can be looked up and judged again: for `explain`.
 //!
 //! Each core writes a journal of its own, of a fixed size. Whatever was forwarded is written down; of
-//! hits, which are many and quick, no more than [`BURST`] in a [`PAUSE`] on each route. Nothing
+//! hits, which are many and quick, no more than `BURST` in a `PAUSE` on each route. Nothing
 //! secret is kept: of fields that no rule reads, and of credentials, their names alone.
 
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! The shared cache (RFC 9111): asks the rules, carries out what they decide.
 //!
 //! What may be stored, how long it is fresh and whether it answers a request are pure functions, one
-//! file each. This file holds the service: it looks a request up, asks [`decide`], and answers,
+//! file each. This file holds the service: it looks a request up, asks `decide`, and answers,
 //! validates, follows another request or forwards. What is done with the upstream's answer is in
 //! `errand` and `keep`, how requests share one in `collapse`, `lead`, `follow` and `fill`, where
 //! responses lie in `store`.

@@ -1,6 +1,6 @@
 //! Why something was or was not stored or reused: one closed set for header, log, metric and `explain`.
 //!
-//! What would flip each is told by [`advice`](super::advice), which, like the tests, does not compile
+//! What would flip each is told by `advice`, which, like the tests, does not compile
 //! until it knows a new one.
 
 use std::borrow::Cow;

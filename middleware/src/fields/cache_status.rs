@@ -30,7 +30,7 @@ pub fn append(fields: &mut HeaderMap, status: &CacheStatus) {
 }
 
 /// Adds the parameter `key` to our member, which is the last line (RFC 9211 §2.7). What is not
-/// printable ASCII is escaped as in a URI, and what is beyond [`LONGEST_KEY`] bytes left out.
+/// printable ASCII is escaped as in a URI, and what is beyond `LONGEST_KEY` bytes left out.
 pub fn add_key(fields: &mut HeaderMap, key: &str) {
     let lines: Vec<HeaderValue> = fields.get_all(CACHE_STATUS).iter().cloned().collect();
     let Some((ours, others)) = lines.split_last() else {

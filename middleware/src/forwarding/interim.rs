@@ -25,7 +25,7 @@ impl Interims {
 
     /// The head that the client gets, its empty line included: every field but those of the
     /// connection and of content, and our `Via`. `None` for what is not passed on: a `100` answers our
-    /// own expectation, a `101` is the tunnel's, and one that is longer than [`LONGEST`].
+    /// own expectation, a `101` is the tunnel's, and one that is longer than `LONGEST`.
     pub fn head(&self, status: StatusCode, fields: &HeaderMap) -> Option<Vec<u8>> {
         if !matches!(status.as_u16(), 102..=199) {
             return None;

@@ -1,7 +1,7 @@
 //! The operator's own listener: health, metrics, and the questions and orders of those who run this.
 //!
 //! It has a thread and a runtime of its own, so that it answers while every core is busy, and never
-//! takes time from one. Who may use it is told by [`auth`].
+//! takes time from one. Who may use it is told by `auth`.
 
 mod auth;
 mod config;

@@ -1,9 +1,9 @@
 //! The app: endpoints, pooled connections, deadlines and safe retries.
 //!
-//! A request's way through here is [`exchange`]: a connection of this core's own pool ([`pool`]) to
-//! one of the endpoints ([`balance`]; HTTP/2: [`multiplex`]), or a new one ([`connect`], [`handshake`]); the target and
-//! framing it is sent with ([`outgoing`], [`upload`]); the answer ([`answer`]), or a failure
-//! ([`failure`]) and whether it may go again ([`retry`]).
+//! A request's way through here is `exchange`: a connection of this core's own pool (`pool`) to
+//! one of the endpoints (`balance`; HTTP/2: `multiplex`), or a new one (`connect`, `handshake`); the target and
+//! framing it is sent with (`outgoing`, `upload`); the answer (`answer`), or a failure
+//! (`failure`) and whether it may go again (`retry`).
 
 mod answer;
 mod balance;

@@ -2,12 +2,12 @@
 //!
 //! Where the cache is off or observes, and where answers come without a lifetime, nothing is stored;
 //! but keys are followed, with hashes of the contents that came for them. The rules are those of the
-//! cache itself ([`storable`], [`decide`]), asked about several plans at once: as configured, and with a
+//! cache itself (`storable`, `decide`), asked about several plans at once: as configured, and with a
 //! `ttl` of 1, 5, 30 or 300 seconds. Since every request is forwarded all the same, each copy that a
 //! plan would have served is compared with what was fetched in its place.
 //!
 //! Nothing that client or upstream see is changed, no content is kept, and what is remembered is
-//! bounded ([`table`]). Requests with credentials or for ranges are counted apart; what comes for the
+//! bounded (`table`). Requests with credentials or for ranges are counted apart; what comes for the
 //! former is stored by no plan, unless the app says that it is for all.
 
 mod busy;
