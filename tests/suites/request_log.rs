@@ -7,9 +7,9 @@ async fn lines(path: &std::path::Path, count: usize) -> Vec<String> {
     let wait = async {
         loop {
             let text = std::fs::read_to_string(path).unwrap_or_default();
-            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            if lines.len() >= count {
-                return lines;
+            // The last line may be there in part.
+            if text.matches('\n').count() >= count {
+                return text.lines().map(str::to_owned).collect::<Vec<_>>();
             }
             tokio::task::yield_now().await;
         }
