@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{DiskSettings, WrittenDisk};
 use crate::ghost::WrittenGhost;
 use crate::invalidate::InvalidateRule;
 use crate::mode::Mode;
@@ -241,6 +242,8 @@ pub(crate) struct WrittenCache {
     targeted: WrittenTargeted,
     /// What the cache may use, all routes together; in `[cache]` only.
     memory: WrittenMemory,
+    /// Keeps on disk what memory has no room for, all routes together; in `[cache]` only.
+    disk: WrittenDisk,
     /// Follows what is not stored, to tell what storing it would save.
     ghost: WrittenGhost,
 }
@@ -324,6 +327,7 @@ impl Default for WrittenCache {
             status_key: settings.status_key,
             targeted: WrittenTargeted::default(),
             memory: WrittenMemory::default(),
+            disk: WrittenDisk::default(),
             ghost: WrittenGhost::default(),
         }
     }
@@ -378,6 +382,11 @@ impl WrittenCache {
     /// What the whole cache may use, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         self.memory.size.0
+    }
+
+    /// The tier on disk; `site` is the table's.
+    pub(crate) fn disk(&self, site: &Site<'_>) -> Option<DiskSettings> {
+        self.disk.check(&site.key("disk"))
     }
 
     /// Keys that are followed, all routes together.

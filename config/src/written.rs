@@ -109,6 +109,7 @@ impl Written {
             request_log: self.request_log.check(&site.key("request_log")),
             respond: Arc::new(self.respond.check(&site.key("respond"))),
             cache_memory: self.cache.memory(),
+            disk: self.cache.disk(&site.key("cache")),
             ghost_keys: self.cache.ghost_keys(),
             upstreams,
             routes,
