@@ -1,3 +1,4 @@
-//! Where stored responses lie. Memory is the first tier and the only one yet.
+//! Where stored responses lie: in memory, and below it as records on disk.
 
+pub(crate) mod disk;
 pub(crate) mod memory;
