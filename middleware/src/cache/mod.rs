@@ -56,10 +56,16 @@ mod keep;
 mod keep_part;
 mod key;
 mod lead;
-#[cfg_attr(not(test), allow(dead_code, reason = "the lower tiers that ask are on their way"))]
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the lower tiers that ask are on their way")
+)]
 mod ledger;
 mod offer;
-#[cfg_attr(not(test), allow(dead_code, reason = "the lower tiers that ask are on their way"))]
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the lower tiers that ask are on their way")
+)]
 mod order;
 mod parts;
 pub mod place;
