@@ -263,7 +263,7 @@ pub(super) fn after_1970(nanos: u64) -> Option<SystemTime> {
 
 pub(super) const MAGIC: [u8; 4] = *b"PILR";
 /// Raised by every change of what is written.
-pub(super) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 1;
 /// Where the checksum lies.
 const SUMMED: usize = 12;
 /// Bytes before the head.

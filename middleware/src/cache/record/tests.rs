@@ -15,6 +15,7 @@ use crate::cache::key::{KeyRules, url_part};
 use crate::cache::parts::Parts;
 use crate::cache::replay::replay_for;
 use crate::cache::storable::{Storing, Terms};
+use crate::cache::store::tier::RecordKey;
 use crate::cache::stored::{Origin, StoredResponse};
 use crate::cache::tags::{NameHash, Tags};
 use crate::cache::testing;
@@ -405,7 +406,7 @@ fn another_format_or_kind_is_a_miss() {
     let (record, now) = record();
     for (place, value, expected) in [
         (0, b'X', Unreadable::Format),
-        (4, head::FORMAT + 1, Unreadable::Format),
+        (4, FORMAT + 1, Unreadable::Format),
         (4, 0, Unreadable::Format),
         (5, 2, Unreadable::Format),
         (6, 1, Unreadable::Format),
@@ -612,7 +613,7 @@ fn it_answers_its_own_key_and_selection_alone() {
     }
     // The index leads there, for who asks alike.
     let (name, index) = encoded.index.unwrap();
-    assert_eq!(name, RecordKey::plain(&key()));
+    assert_eq!(name, RecordKey::of(&key()));
     let lead = |key: &[u8], request: &HeaderMap| match decode(index.clone(), now).unwrap() {
         Record::Index(index) => index.name(key, request),
         Record::Response(_) => panic!("a response"),
