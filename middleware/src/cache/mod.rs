@@ -75,6 +75,12 @@ mod purge;
 mod purge_message;
 mod query;
 pub mod reason;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the tiers that use it are being built"
+)]
+mod record;
 mod recorder;
 pub mod rejudge;
 mod replay;
