@@ -1,4 +1,5 @@
-//! Where stored responses lie: in memory, and below it as records on disk.
+//! Where stored responses lie: in memory, and below that, where they are configured, on disk and in Redis.
 
 pub(crate) mod disk;
 pub(crate) mod memory;
+pub(crate) mod tier;
