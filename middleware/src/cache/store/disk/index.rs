@@ -103,7 +103,6 @@ impl Index {
     }
 
     fn shard(&self, key: Key) -> MutexGuard<'_, HashMap<Key, Place>> {
-        #[expect(clippy::cast_possible_truncation, reason = "six bits are left")]
         let shard = (key >> (128 - SHARDS.ilog2())) as usize;
         lock(&self.shards[shard])
     }

@@ -23,7 +23,7 @@ mod writing;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -72,7 +72,11 @@ struct Shared {
     queue: Queue,
     reads: Reads,
     purges: Purges,
-    /// Until when nothing is read, since a read came too late; milliseconds after `begun`.
+    /// How long a read may take.
+    patience: Duration,
+    /// Reads that came too late, since the last that did not.
+    late: AtomicU32,
+    /// Until when nothing is read, since too many came too late; milliseconds after `begun`.
     rests_until: AtomicU64,
     begun: std::time::Instant,
     clock: Clock,
@@ -129,6 +133,16 @@ impl DiskTier {
         metrics: &Metrics,
         replay: impl FnMut(Replayed) + Send + 'static,
     ) -> Self {
+        Self::open_with(PATIENCE, settings, clock, metrics, replay)
+    }
+
+    fn open_with(
+        patience: Duration,
+        settings: &DiskSettings,
+        clock: Clock,
+        metrics: &Metrics,
+        replay: impl FnMut(Replayed) + Send + 'static,
+    ) -> Self {
         let shared = Arc::new(Shared {
             path: settings.path.clone(),
             size: settings.size,
@@ -140,6 +154,8 @@ impl DiskTier {
             queue: Queue::default(),
             reads: Reads::default(),
             purges: Purges::default(),
+            patience,
+            late: AtomicU32::new(0),
             rests_until: AtomicU64::new(0),
             begun: clock.mono(),
             clock,
@@ -282,11 +298,16 @@ impl Shared {
     }
 
     async fn wait(&self, answer: oneshot::Receiver<Option<Bytes>>) -> Option<Bytes> {
-        if let Ok(answer) = timeout(PATIENCE, answer).await {
+        if let Ok(answer) = timeout(self.patience, answer).await {
+            self.late.store(0, Ordering::Relaxed);
             return answer.ok().flatten();
         }
-        // One that hangs would hold up every request that asks it.
         self.metrics.count(Event::DiskReadLate);
+        if self.late.fetch_add(1, Ordering::Relaxed) + 1 < MOST_LATE {
+            return None;
+        }
+        // One that hangs would hold up every request that asks it.
+        self.late.store(0, Ordering::Relaxed);
         let rested = self.elapsed() + REST.as_millis();
         let rested = u64::try_from(rested).unwrap_or(u64::MAX);
         self.rests_until.store(rested, Ordering::Relaxed);
@@ -418,7 +439,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A read that takes longer is a miss: the upstream would have answered meanwhile.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// After a read that took too long, nothing is read for this long.
+/// Of so many in a row, none was in time: the disk hangs, or has more to do than it can.
+const MOST_LATE: u32 = 8;
+/// Then nothing is read for this long.
 const REST: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

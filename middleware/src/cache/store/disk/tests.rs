@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 use super::*;
@@ -56,7 +55,7 @@ fn begin(path: &Path, size: u64) -> Opened {
     let replayed = Arc::<Mutex<Vec<Replayed>>>::default();
     let metrics = Metrics::new();
     let told = replayed.clone();
-    let tier = DiskTier::open(&settings, Clock::system(), &metrics, move |line| {
+    let tier = DiskTier::open_with(LONG, &settings, Clock::system(), &metrics, move |line| {
         lock(&told).push(line);
     });
     Opened {
@@ -99,6 +98,8 @@ fn replayed(place: u64, content: &'static str) -> Replayed {
 }
 
 const SIZE: u64 = 16 << 20;
+/// However busy the machine of the tests is.
+const LONG: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn what_was_put_is_found_at_once_later_and_after_a_restart() {
