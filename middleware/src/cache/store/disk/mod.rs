@@ -197,10 +197,10 @@ impl DiskTier {
         }
     }
 
-    /// As [`put`](Self::put), but waits for room.
-    pub async fn put_patiently(&self, key: [u8; 16], record: Bytes) {
-        self.0.shared.queue.room(record.len()).await;
-        self.put(key, record);
+    /// As [`put`](Self::put), but waits for room. Whether there is still anybody to write it.
+    pub async fn put_patiently(&self, key: [u8; 16], record: Bytes) -> bool {
+        let key = Key::from_be_bytes(key);
+        self.0.shared.queue.push_patiently(key, record).await
     }
 
     /// Nothing is kept under `key` from now on. Never waits.

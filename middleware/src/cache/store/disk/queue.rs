@@ -36,6 +36,13 @@ struct Waiting {
     is_closed: bool,
 }
 
+impl Waiting {
+    /// However long it is, there is room for it alone.
+    fn has_room(&self, room: usize) -> bool {
+        self.bytes == 0 || self.bytes + room <= MOST_BYTES
+    }
+}
+
 /// Something to do.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -50,7 +57,7 @@ impl Queue {
     pub(super) fn push(&self, key: Key, content: Option<Bytes>) -> bool {
         let mut waiting = self.lock();
         let room = weight(content.as_ref());
-        if waiting.is_closed || waiting.bytes > 0 && waiting.bytes + room > MOST_BYTES {
+        if waiting.is_closed || !waiting.has_room(room) {
             return false;
         }
         waiting.tickets += 1;
@@ -149,10 +156,17 @@ impl Queue {
         self.emptied.notify_waiters();
     }
 
-    /// Waits until there is room for `bytes` more.
-    pub(super) async fn room(&self, bytes: usize) {
-        self.wait(|waiting| waiting.bytes == 0 || waiting.bytes + bytes <= MOST_BYTES)
-            .await;
+    /// As [`push`](Self::push), but waits for room. Whether it is still open.
+    pub(super) async fn push_patiently(&self, key: Key, content: Bytes) -> bool {
+        let room = weight(Some(&content));
+        while !self.push(key, Some(content.clone())) {
+            if self.lock().is_closed {
+                return false;
+            }
+            self.wait(|waiting| waiting.has_room(room) || waiting.is_closed)
+                .await;
+        }
+        true
     }
 
     /// Waits until nothing waits.
