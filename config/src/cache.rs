@@ -11,6 +11,7 @@ use crate::ghost::WrittenGhost;
 use crate::invalidate::InvalidateRule;
 use crate::mode::Mode;
 use crate::names::{CookieName, FieldName, ParameterName};
+use crate::redis::{RedisSettings, WrittenRedis};
 use crate::site::Site;
 use crate::tags::{TagSettings, WrittenTags};
 use crate::targeted::{TargetedSettings, WrittenTargeted};
@@ -243,6 +244,8 @@ pub(crate) struct WrittenCache {
     memory: WrittenMemory,
     /// Follows what is not stored, to tell what storing it would save.
     ghost: WrittenGhost,
+    /// What is shared with other Pillions; in `[cache]` only.
+    redis: WrittenRedis,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -325,6 +328,7 @@ impl Default for WrittenCache {
             targeted: WrittenTargeted::default(),
             memory: WrittenMemory::default(),
             ghost: WrittenGhost::default(),
+            redis: WrittenRedis::default(),
         }
     }
 }
@@ -383,6 +387,11 @@ impl WrittenCache {
     /// Keys that are followed, all routes together.
     pub(crate) fn ghost_keys(&self) -> usize {
         self.ghost.keys
+    }
+
+    /// What is shared with other Pillions.
+    pub(crate) fn redis(&self, site: &Site<'_>) -> Option<RedisSettings> {
+        self.redis.check(&site.key("redis"))
     }
 
     /// The rules; `site` is the table that problems belong to, whose keys may be another's.
