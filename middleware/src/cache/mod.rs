@@ -111,6 +111,7 @@ use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 pub use freshness::Source;
 pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
 pub use shared::{Figures, Purge, SharedCache};
+pub use store::redis::{RedisTier, SetupError};
 
 /// Answers from the store, or forwards.
 #[derive(Clone, Debug)]
