@@ -53,6 +53,8 @@ pub struct StoredResponse {
     pub(crate) received: Now,
     /// How many purges there had been when it was asked for.
     pub(crate) born: Sequence,
+    /// Seconds until the upstream's answer to that had come; 0 where that is not known.
+    pub(crate) took: f32,
     /// What it is purged by, beside its URL.
     pub(crate) tags: Tags,
     /// What it says to us and not to clients.
@@ -81,6 +83,8 @@ struct CodedCopies([OnceLock<Bytes>; 3]);
 pub(crate) struct Origin {
     pub(crate) key: KeyHash,
     pub(crate) born: Sequence,
+    /// See [`StoredResponse::took`].
+    pub(crate) took: f32,
     pub(crate) received: Now,
     pub(crate) is_authorized: bool,
 }
@@ -111,6 +115,7 @@ impl StoredResponse {
         let origin = Origin {
             key: 0,
             born: Sequence::default(),
+            took: 0.0,
             received: now,
             is_authorized: false,
         };
@@ -135,6 +140,7 @@ impl StoredResponse {
             selection: storing.selection,
             received: origin.received,
             born: origin.born,
+            took: origin.took,
             tags: storing.tags,
             is_wide: storing.search.is_some(),
             apart: storing.apart,
