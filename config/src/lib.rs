@@ -23,6 +23,7 @@ pub mod invalidate;
 pub mod limits;
 pub mod listen;
 pub mod mode;
+pub mod outage;
 pub mod redis;
 pub mod request_log;
 pub mod respond;
@@ -31,6 +32,7 @@ pub mod tags;
 pub mod targeted;
 pub mod upstream;
 
+mod collapse;
 mod conform;
 mod document;
 mod expand;
