@@ -2,4 +2,5 @@
 
 pub(crate) mod disk;
 pub(crate) mod memory;
+pub(crate) mod redis;
 pub(crate) mod tier;
