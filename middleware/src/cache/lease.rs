@@ -1,0 +1,543 @@
+//! Leases: of many sidecars that miss the same thing, one fetches it (cross-instance collapsing).
+//!
+//! Within a sidecar requests for the same thing have one leader (`collapse`). Where the tiers below memory
+//! have nothing either, that leader asks Redis for the lease of the thing. Whoever gets it fetches, has
+//! it renewed while that takes, and gives it back together with what it wrote. The others wait, look
+//! again below, and when they have waited long enough they fetch by themselves: waiting is never an
+//! error. An answer that may not be shared leaves a *pass marker* instead, which releases all who wait
+//! at once and tells everybody else not to begin waiting, for as long as a local pass marker would.
+//!
+//! Those who wait ask again and again, at growing intervals of an eighth of the time waited so far:
+//! one small command for each sidecar and thing, some thirty in a wait of a second, which costs less than
+//! telling every sidecar of every fetch, loses nothing when a message is lost, and adds an eighth to
+//! the time of a fetch at most.
+//!
+//! Requests with different credentials never share a lease, as they never share a flight: its name is
+//! made of the flight's key. Markers for requests with cookies are others than those for requests
+//! without. A purge needs nothing here: the winner's answer is compared with purges when it is stored,
+//! and whoever reads it compares again.
+//!
+//! With Redis away there are no leases, and each sidecar collapses its own requests only; while
+//! heartbeats say that there is no other sidecar none is taken, and while that is not yet known one is.
+
+mod pace;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use config::lease::LeaseSettings;
+use redis::Value;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
+
+use self::pace::{FetchTimes, step};
+use crate::cache::collapse::PASS;
+use crate::cache::record::Digest;
+use crate::cache::store::redis::{FailureKind, LuaScript, RedisTier};
+use crate::cache::store::tier::RecordKey;
+use crate::clock::timer_now;
+use crate::metrics::{Event, Metrics};
+
+/// The leases of this sidecar; a handle.
+#[derive(Clone)]
+pub(crate) struct Leases(Arc<Inner>);
+
+struct Inner {
+    redis: RedisTier,
+    settings: LeaseSettings,
+    /// How many sidecars are alive, this one included; `None` while that is not known.
+    instances: Box<dyn Fn() -> Option<usize> + Send + Sync>,
+    /// Where leases are renewed and given back: they outlive the requests that they are for.
+    background: Handle,
+    times: FetchTimes,
+    metrics: Metrics,
+}
+
+/// What a lease is about, as Redis calls it.
+#[derive(Clone, Debug)]
+pub(crate) struct LeaseName {
+    record: String,
+    lease: String,
+    pass: String,
+}
+
+/// A request's waiting for others.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) name: LeaseName,
+    /// When it has waited long enough.
+    until: Instant,
+    since: Instant,
+    /// Whether it has waited at all.
+    pub(crate) has_waited: bool,
+}
+
+/// What a request does next.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// It fetches, for all.
+    Won(Arc<Lease>),
+    /// It fetches, by itself.
+    Alone,
+    /// Somebody else has fetched: it looks below again, and comes back if there is nothing.
+    Again,
+    /// Nothing that comes of this may be shared: it goes by itself, and so do all like it.
+    Pass,
+}
+
+/// The right to fetch for all sidecars. Given back when dropped, if it was not before.
+pub(crate) struct Lease {
+    leases: Leases,
+    name: LeaseName,
+    token: String,
+    since: Instant,
+    renewal: AbortHandle,
+    /// Whether it was given back.
+    is_over: AtomicBool,
+}
+
+/// A record that is written together with the end of a lease.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    pub(crate) name: RecordKey,
+    pub(crate) record: Bytes,
+    pub(crate) ttl: Duration,
+}
+
+impl Leases {
+    pub(crate) fn new(
+        redis: RedisTier,
+        settings: LeaseSettings,
+        instances: impl Fn() -> Option<usize> + Send + Sync + 'static,
+        background: Handle,
+        metrics: &Metrics,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            redis,
+            settings,
+            instances: Box::new(instances),
+            background,
+            times: FetchTimes::default(),
+            metrics: metrics.clone(),
+        }))
+    }
+
+    /// The name of the lease of `flight`, the bytes of a flight's key. `has_cookie` tells requests whose
+    /// pass markers are others.
+    pub(crate) fn name(&self, flight: &[u8], has_cookie: bool) -> LeaseName {
+        let record = Digest::plain(flight).name().to_string();
+        let record = self.0.redis.names().record(&record);
+        // In the record's slot, format and epoch: who cannot read the one does not wait for it.
+        LeaseName {
+            lease: format!("{record}:l"),
+            pass: format!("{record}:{}", if has_cookie { "nc" } else { "n" }),
+            record,
+        }
+    }
+
+    /// Begins to wait, for no longer than `most`.
+    pub(crate) fn waiting(&self, name: LeaseName, most: Duration) -> Waiting {
+        let since = timer_now();
+        Waiting {
+            name,
+            until: since + self.0.settings.wait.min(most),
+            since,
+            has_waited: false,
+        }
+    }
+
+    /// Asks for the lease, or waits for whoever has it. `saw_nothing`: Redis has just said that it has no
+    /// record at all, so that one that is there is news.
+    pub(crate) async fn turn(&self, waiting: &mut Waiting, saw_nothing: bool) -> Turn {
+        if !self.0.settings.enabled {
+            return Turn::Alone;
+        }
+        if (self.0.instances)() == Some(1) {
+            self.count(Event::LeaseSkipped);
+            return Turn::Alone;
+        }
+        let holder = match self.take(&waiting.name, saw_nothing).await {
+            Taken::Won(lease) => return Turn::Won(lease),
+            Taken::Pass => return Turn::Pass,
+            Taken::Written => return Turn::Again,
+            Taken::Failed => return Turn::Alone,
+            Taken::Held(holder) => holder,
+        };
+        waiting.has_waited = true;
+        loop {
+            let now = timer_now();
+            if now >= waiting.until {
+                self.count(Event::LeaseWaitedInVain);
+                return Turn::Alone;
+            }
+            let pause = step(now - waiting.since).min(waiting.until - now);
+            sleep(pause).await;
+            match self.look(&waiting.name).await {
+                Ok(Seen::Pass) => {
+                    self.count(Event::LeasePassed);
+                    return Turn::Pass;
+                }
+                Ok(Seen::Held(token)) if token == holder => {}
+                Ok(Seen::Held(_) | Seen::Nobody) => return Turn::Again,
+                // What is late may come in time next time.
+                Err(FailureKind::Late) => {}
+                Err(_) => {
+                    self.count(Event::LeaseRedisAway);
+                    return Turn::Alone;
+                }
+            }
+        }
+    }
+
+    /// Takes the lease for something that nobody waits for: `None` if somebody has it, or fetching comes
+    /// to nothing that could be shared. `Some(None)` where there are no leases now.
+    pub(crate) async fn try_take(&self, name: &LeaseName) -> Option<Option<Arc<Lease>>> {
+        if !self.0.settings.enabled || (self.0.instances)() == Some(1) {
+            return Some(None);
+        }
+        match self.take(name, false).await {
+            Taken::Won(lease) => Some(Some(lease)),
+            Taken::Failed => Some(None),
+            Taken::Pass | Taken::Written | Taken::Held(_) => None,
+        }
+    }
+
+    /// One who waited has found what it waited for.
+    pub(crate) fn has_found(&self) {
+        self.count(Event::LeaseFound);
+    }
+
+    async fn take(&self, name: &LeaseName, saw_nothing: bool) -> Taken {
+        let token = token();
+        let hold = self.0.times.hold();
+        let keys = [&name.lease, &name.pass, &name.record].map(String::as_bytes);
+        let milliseconds = hold.as_millis().to_string();
+        let expects = if saw_nothing { "1" } else { "0" };
+        let arguments = [
+            token.as_bytes(),
+            milliseconds.as_bytes(),
+            expects.as_bytes(),
+        ];
+        let taken = self.script(&TAKE, &keys, &arguments).await;
+        match taken {
+            Ok(Value::Int(WON)) => {
+                self.count(Event::LeaseWon);
+                Taken::Won(Arc::new(self.lease(name.clone(), token, hold)))
+            }
+            Ok(Value::Int(PASSES)) => {
+                self.count(Event::LeasePassed);
+                Taken::Pass
+            }
+            Ok(Value::Int(WRITTEN)) => Taken::Written,
+            Ok(Value::BulkString(holder)) => Taken::Held(holder),
+            Ok(_) => {
+                self.count(Event::LeaseFailed);
+                Taken::Failed
+            }
+            Err(FailureKind::Away) => {
+                self.count(Event::LeaseRedisAway);
+                Taken::Failed
+            }
+            Err(_) => {
+                self.count(Event::LeaseFailed);
+                Taken::Failed
+            }
+        }
+    }
+
+    async fn look(&self, name: &LeaseName) -> Result<Seen, FailureKind> {
+        let mut command = redis::cmd("MGET");
+        command.arg(&name.pass).arg(&name.lease);
+        let deadline = self.0.redis.deadline();
+        let asked = self
+            .0
+            .redis
+            .command(name.lease.as_bytes(), &command, deadline);
+        let Value::Array(values) = asked.await.map_err(|failure| failure.kind)? else {
+            return Err(FailureKind::Refused);
+        };
+        let mut values = values.into_iter();
+        Ok(match (values.next(), values.next()) {
+            (Some(Value::BulkString(_)), _) => Seen::Pass,
+            (_, Some(Value::BulkString(token))) => Seen::Held(token),
+            _ => Seen::Nobody,
+        })
+    }
+
+    fn lease(&self, name: LeaseName, token: String, hold: Duration) -> Lease {
+        let renewing = renew(self.clone(), name.lease.clone(), token.clone(), hold);
+        Lease {
+            leases: self.clone(),
+            name,
+            token,
+            since: timer_now(),
+            renewal: self.0.background.spawn(renewing).abort_handle(),
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    async fn script(
+        &self,
+        script: &LuaScript,
+        keys: &[&[u8]],
+        arguments: &[&[u8]],
+    ) -> Result<Value, FailureKind> {
+        let deadline = self.0.redis.deadline();
+        let asked = self.0.redis.script(script, keys, arguments, deadline);
+        asked.await.map_err(|failure| failure.kind)
+    }
+
+    fn count(&self, event: Event) {
+        self.0.metrics.count(event);
+    }
+}
+
+/// What came of asking for a lease.
+enum Taken {
+    Won(Arc<Lease>),
+    /// By whom, as their token.
+    Held(Vec<u8>),
+    Pass,
+    /// There is a record by now.
+    Written,
+    Failed,
+}
+
+/// What one who waits sees.
+enum Seen {
+    Held(Vec<u8>),
+    Nobody,
+    Pass,
+}
+
+impl Lease {
+    /// Writes what was fetched and gives the lease back, unless somebody else has it by now: then what
+    /// that one fetches is newer.
+    pub(crate) fn write(self: &Arc<Self>, records: Vec<Written>) {
+        let lease = self.clone();
+        self.leases.0.background.spawn(async move {
+            lease.written(records).await;
+        });
+    }
+
+    async fn written(&self, records: Vec<Written>) {
+        if self.is_over.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.renewal.abort();
+        let leases = &self.leases;
+        leases.0.times.note(self.since.elapsed());
+        let names = leases.0.redis.names();
+        let mut with_lease = None;
+        for written in records {
+            let key = names.record(&written.name.to_string());
+            if key == self.name.record {
+                with_lease = Some(written);
+                continue;
+            }
+            // Of a variant, which its index points at: nobody finds it before that is written.
+            if !self.holds().await {
+                return leases.count(Event::LeaseLost);
+            }
+            let mut command = redis::cmd("SET");
+            command.arg(&key).arg(&written.record[..]);
+            command.arg("PX").arg(milliseconds(written.ttl));
+            let asked = leases
+                .0
+                .redis
+                .command(key.as_bytes(), &command, WRITE_DEADLINE);
+            if asked.await.is_err() {
+                self.give_back().await;
+                return;
+            }
+        }
+        let Some(written) = with_lease else {
+            self.give_back().await;
+            return;
+        };
+        let keys = [&self.name.lease, &self.name.record].map(String::as_bytes);
+        let ttl = milliseconds(written.ttl).to_string();
+        let arguments = [self.token.as_bytes(), &written.record[..], ttl.as_bytes()];
+        let asked = leases
+            .0
+            .redis
+            .script(&WRITE, &keys, &arguments, WRITE_DEADLINE);
+        match asked.await {
+            Ok(Value::Int(1)) => {}
+            Ok(_) => leases.count(Event::LeaseLost),
+            // A full Redis, say: those who wait are not to wait for nothing.
+            Err(_) => self.give_back().await,
+        }
+    }
+
+    /// Tells all sidecars that answers to requests like this one cannot be shared, and gives the lease
+    /// back.
+    pub(crate) fn pass(self: &Arc<Self>) {
+        if self.is_over.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.renewal.abort();
+        self.leases.0.times.note(self.since.elapsed());
+        let lease = self.clone();
+        self.leases.0.background.spawn(async move {
+            let keys = [&lease.name.lease, &lease.name.pass].map(String::as_bytes);
+            let lasts = PASS.as_millis().to_string();
+            let arguments = [lease.token.as_bytes(), lasts.as_bytes()];
+            drop(lease.leases.script(&MARK, &keys, &arguments).await);
+        });
+    }
+
+    /// Whether it is still held; renews it.
+    async fn holds(&self) -> bool {
+        let leases = &self.leases;
+        let hold = leases.0.times.hold();
+        is_renewed(leases, &self.name.lease, &self.token, hold).await != Ok(false)
+    }
+
+    async fn give_back(&self) {
+        give_back(&self.leases, &self.name.lease, &self.token).await;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.renewal.abort();
+        if self.is_over.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (leases, token) = (self.leases.clone(), std::mem::take(&mut self.token));
+        let name = std::mem::take(&mut self.name.lease);
+        let background = self.leases.0.background.clone();
+        background.spawn(async move { give_back(&leases, &name, &token).await });
+    }
+}
+
+async fn give_back(leases: &Leases, name: &str, token: &str) {
+    // If this fails, it ends by itself.
+    drop(
+        leases
+            .script(&GIVE_BACK, &[name.as_bytes()], &[token.as_bytes()])
+            .await,
+    );
+}
+
+/// Renews a lease at a third of its time, until the task is ended, or the lease is somebody else's.
+async fn renew(leases: Leases, name: String, token: String, hold: Duration) {
+    let begun = timer_now();
+    loop {
+        sleep(hold / 3).await;
+        if begun.elapsed() > LONGEST_FETCH {
+            return;
+        }
+        if is_renewed(&leases, &name, &token, hold).await == Ok(false) {
+            return;
+        }
+    }
+}
+
+/// Whether the lease is still that of `token`; if so, it is for another `hold`.
+async fn is_renewed(
+    leases: &Leases,
+    name: &str,
+    token: &str,
+    hold: Duration,
+) -> Result<bool, FailureKind> {
+    let hold = hold.as_millis().to_string();
+    let arguments = [token.as_bytes(), hold.as_bytes()];
+    let renewed = leases
+        .script(&RENEW, &[name.as_bytes()], &arguments)
+        .await?;
+    Ok(renewed == Value::Int(1))
+}
+
+/// Nobody else's: 128 bits of the standard library's keyed hash.
+fn token() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let half = || RandomState::new().hash_one(());
+    format!("{:016x}{:016x}", half(), half())
+}
+
+fn milliseconds(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).map_or(LONGEST_TTL, |ttl| ttl.clamp(1, LONGEST_TTL))
+}
+
+impl fmt::Debug for Leases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leases").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("name", &self.name.lease)
+            .finish_non_exhaustive()
+    }
+}
+
+const WON: i64 = 1;
+const PASSES: i64 = 2;
+const WRITTEN: i64 = 3;
+
+/// Lease, marker and record; token, milliseconds, and whether a record is news. One step, so that
+/// nobody writes and gives back between a miss and this.
+static TAKE: LazyLock<LuaScript> = LazyLock::new(|| {
+    LuaScript::new(
+        "if redis.call('EXISTS', KEYS[2]) == 1 then return 2 end \
+         local holder = redis.call('GET', KEYS[1]) \
+         if holder then return holder end \
+         if ARGV[3] == '1' and redis.call('EXISTS', KEYS[3]) == 1 then return 3 end \
+         redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) \
+         return 1",
+    )
+});
+
+/// Lease; token and milliseconds.
+static RENEW: LazyLock<LuaScript> = LazyLock::new(|| {
+    LuaScript::new(
+        "if redis.call('GET', KEYS[1]) == ARGV[1] \
+         then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end \
+         return 0",
+    )
+});
+
+/// Lease and record; token, content and milliseconds.
+static WRITE: LazyLock<LuaScript> = LazyLock::new(|| {
+    LuaScript::new(
+        "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
+         redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) \
+         redis.call('DEL', KEYS[1]) \
+         return 1",
+    )
+});
+
+/// Lease and marker; token and milliseconds. The marker is true whoever has the lease by now.
+static MARK: LazyLock<LuaScript> = LazyLock::new(|| {
+    LuaScript::new(
+        "redis.call('SET', KEYS[2], '1', 'PX', ARGV[2]) \
+         if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end \
+         return 1",
+    )
+});
+
+/// Lease; token.
+static GIVE_BACK: LazyLock<LuaScript> = LazyLock::new(|| {
+    LuaScript::new(
+        "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end \
+         return 0",
+    )
+});
+
+/// For a record with the end of a lease: nobody waits for it but those who wait for the record.
+const WRITE_DEADLINE: Duration = Duration::from_secs(1);
+/// What takes longer than this is fetched by others too.
+const LONGEST_FETCH: Duration = Duration::from_secs(60);
+/// A year.
+const LONGEST_TTL: u64 = 365 * 24 * 3600 * 1000;
+
+#[cfg(test)]
+mod tests;
