@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use bytes::Bytes;
 use config::redis::{RedisAddress, RedisMode, RedisSettings};
 use tokio::time::timeout;
 
@@ -118,7 +119,7 @@ fn record() -> Written {
 async fn begins_to_wait(leases: &Leases, has_cookie: bool) -> tokio::task::JoinHandle<Turn> {
     let (leases, before) = (leases.clone(), commands(leases).await);
     let asking = leases.clone();
-    let waits = tokio::spawn(async move {
+    let waits = Handle::current().spawn(async move {
         let mut waiting = asking.of_key(has_cookie);
         asking.turn(&mut waiting, true).await
     });
