@@ -39,6 +39,7 @@
 
 mod advice;
 mod apart;
+mod below;
 mod changed;
 mod collapse;
 mod decide;
@@ -76,6 +77,7 @@ mod validate;
 mod vary;
 mod verdicts;
 mod versions;
+mod write_down;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -230,12 +232,9 @@ impl<S: Inner + Clone> Cache<S> {
                 answer(&kept, candidate, &asked, status, &mut request)
             }
             (Decision::GatewayTimeout, kept, _) => {
-                if let Some(recorder) = &self.layer.recorder {
-                    let (is_other, done) = (variants.is_some(), Done::GatewayTimeout);
-                    recorder.answered(&request, hash, kept.as_ref(), is_other, done);
-                }
-                ResponseFuture::ready(Err(Error::client(ErrorKind::OnlyIfCached)
-                    .detail("nothing usable is stored, and the request says only-if-cached")))
+                let why = (Fwd::Miss, Reason::OnlyIfCached);
+                let is_other = variants.is_some();
+                self.only_if_cached(request, asked, hash, now, why, kept, is_other)
             }
             (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept, _) => {
                 let mut errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
@@ -324,6 +323,7 @@ impl<S: Inner + Clone> Cache<S> {
             asked,
             requested,
             born: Sequence::default(),
+            born_at: 0,
             fwd,
             reason,
             stored,
@@ -367,18 +367,6 @@ impl<S: Inner + Clone> Cache<S> {
             Joined::Lead(flight) => self.lead(request, errand, flight),
             Joined::Follow(outcome) => self.follow(request, errand, outcome, attempt),
             Joined::Alone => self.alone(request, errand),
-        }
-    }
-
-    fn alone(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
-        let answer = self.ask(request, &mut errand);
-        answer.map(move |result| errand.finish(result, None))
-    }
-
-    fn lead(&mut self, request: Request, mut errand: Errand, flight: Flight) -> ResponseFuture {
-        match self.ask(request, &mut errand).try_ready() {
-            Ok(result) => ResponseFuture::ready(errand.finish(result, Some(flight))),
-            Err(answer) => ResponseFuture::boxed(Leading::new(answer, errand, flight)),
         }
     }
 
@@ -482,6 +470,7 @@ impl Lookup {
                     stored,
                     is_purged,
                     chosen_by,
+                    is_below: false,
                 };
                 (Some(kept), None)
             }

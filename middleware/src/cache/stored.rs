@@ -53,6 +53,9 @@ pub struct StoredResponse {
     pub(crate) received: Now,
     /// How many purges there had been when it was asked for.
     pub(crate) born: Sequence,
+    /// The same in the order that all sidecars share (the number of a `Place`): the latest purge that had
+    /// been heard of here. 0 where it is not known; then it is for memory alone.
+    pub(crate) place: u64,
     /// What it is purged by, beside its URL.
     pub(crate) tags: Tags,
     /// What it says to us and not to clients.
@@ -70,6 +73,8 @@ pub struct StoredResponse {
     next_validation: AtomicU64,
     /// Whether the upstream has told of other content since, by the answer to a HEAD.
     outdated: AtomicBool,
+    /// Whether it has answered a request since it was stored.
+    used: AtomicBool,
 }
 
 /// One slot for each coding, filled when first needed.
@@ -81,6 +86,7 @@ struct CodedCopies([OnceLock<Bytes>; 3]);
 pub(crate) struct Origin {
     pub(crate) key: KeyHash,
     pub(crate) born: Sequence,
+    pub(crate) place: u64,
     pub(crate) received: Now,
     pub(crate) is_authorized: bool,
 }
@@ -111,6 +117,7 @@ impl StoredResponse {
         let origin = Origin {
             key: 0,
             born: Sequence::default(),
+            place: 0,
             received: now,
             is_authorized: false,
         };
@@ -135,6 +142,7 @@ impl StoredResponse {
             selection: storing.selection,
             received: origin.received,
             born: origin.born,
+            place: origin.place,
             tags: storing.tags,
             is_wide: storing.search.is_some(),
             apart: storing.apart,
@@ -144,6 +152,7 @@ impl StoredResponse {
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
             outdated: AtomicBool::new(false),
+            used: AtomicBool::new(false),
         }
     }
 
@@ -171,6 +180,7 @@ impl StoredResponse {
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
             outdated: AtomicBool::new(false),
+            used: AtomicBool::new(false),
             ..*self
         }
     }
@@ -191,6 +201,7 @@ impl StoredResponse {
         Self {
             fields,
             tags: self.tags.joined(&old.tags),
+            place: self.place.min(old.place),
             is_authorized: self.is_authorized || old.is_authorized,
             ..with_body
         }
@@ -301,6 +312,19 @@ impl StoredResponse {
             is_purged,
             is_outdated: self.outdated.load(Ordering::Relaxed),
         }
+    }
+
+    /// Notes that it answers a request.
+    pub(crate) fn note_use(&self) {
+        // Mostly it did before, and reading costs next to nothing.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it has answered a request since it was stored.
+    pub(crate) fn was_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// It is stale from now on, whatever its lifetime (RFC 9111 §4.3.5).
