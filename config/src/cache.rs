@@ -11,6 +11,7 @@ use crate::ghost::WrittenGhost;
 use crate::invalidate::InvalidateRule;
 use crate::mode::Mode;
 use crate::names::{CookieName, FieldName, ParameterName};
+use crate::outage::{DEFAULT_WEIGHT, OnOutage, OutageSettings, WrittenEarlyRefresh, WrittenOutage};
 use crate::site::Site;
 use crate::tags::{TagSettings, WrittenTags};
 use crate::targeted::{TargetedSettings, WrittenTargeted};
@@ -41,6 +42,12 @@ pub struct CacheSettings {
     pub stale_while_revalidate: Option<Duration>,
     /// RFC 5861 §4 window where the upstream gives none.
     pub stale_if_error: Option<Duration>,
+    /// How early what is fresh and asked for is validated: about so many times what a fetch takes; 0 is never.
+    pub early_refresh: f64,
+    /// What is done while Redis is away.
+    pub on_outage: OnOutage,
+    /// The bounds of that.
+    pub outage: OutageSettings,
     /// How long a collapsed request waits for the other's head before it goes by itself.
     pub collapse_wait: Duration,
     /// Whether requests for the same thing are forwarded once.
@@ -167,6 +174,9 @@ impl Default for CacheSettings {
             force_ttl: None,
             stale_while_revalidate: None,
             stale_if_error: None,
+            early_refresh: DEFAULT_WEIGHT,
+            on_outage: OnOutage::Bypass,
+            outage: OutageSettings::default(),
             collapse_wait: Duration::from_secs(2),
             collapse: true,
             variants: 16,
@@ -206,6 +216,12 @@ pub(crate) struct WrittenCache {
     stale_while_revalidate: PeriodOrNone,
     /// How long a stale response is used where the upstream fails, where it names no time (RFC 5861 §4).
     stale_if_error: PeriodOrNone,
+    /// Validates in the background what is asked for and about to be stale.
+    early_refresh: WrittenEarlyRefresh,
+    /// What is done while Redis is away.
+    on_outage: OnOutage,
+    /// The bounds of that.
+    outage: WrittenOutage,
     /// What a request's `Cookie` means for storing.
     cookies: Cookies,
     /// What an answer's `Set-Cookie` means for storing.
@@ -307,6 +323,9 @@ impl Default for WrittenCache {
             i_know_responses_are_public: false,
             stale_while_revalidate: PeriodOrNone(settings.stale_while_revalidate),
             stale_if_error: PeriodOrNone(settings.stale_if_error),
+            early_refresh: WrittenEarlyRefresh::default(),
+            on_outage: settings.on_outage,
+            outage: WrittenOutage::default(),
             cookies: settings.cookies,
             set_cookie: settings.set_cookie,
             client_directives: settings.client_directives,
@@ -423,6 +442,9 @@ impl WrittenCache {
                 .filter(|_| self.i_know_responses_are_public),
             stale_while_revalidate: self.stale_while_revalidate.0,
             stale_if_error: self.stale_if_error.0,
+            early_refresh: self.early_refresh.check(),
+            on_outage: self.on_outage,
+            outage: self.outage.check(),
             collapse_wait: self.collapse.wait.0,
             collapse: self.collapse.enabled,
             variants: self.variants,

@@ -23,6 +23,7 @@ pub mod invalidate;
 pub mod limits;
 pub mod listen;
 pub mod mode;
+pub mod outage;
 pub mod request_log;
 pub mod respond;
 pub mod route;

@@ -24,7 +24,7 @@ use crate::cache::store::tiers::{Level, Read, Tier, Tiers};
 use crate::cache::stored::StoredResponse;
 use crate::cache::{Cache, answer, hit};
 use crate::clock::Now;
-use crate::facts::CacheOutcome;
+use crate::facts::{CacheOutcome, Fwd};
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 /// What answers a request, found below memory.
@@ -209,6 +209,15 @@ impl Errand {
     }
 }
 
+impl Errand {
+    /// What answers `only-if-cached` where nothing does.
+    fn not_cached(&self) -> Result<Response> {
+        self.record(Done::GatewayTimeout, None, self.requested);
+        Err(Error::client(ErrorKind::OnlyIfCached)
+            .detail("nothing usable is stored, and the request says only-if-cached"))
+    }
+}
+
 impl<S: Inner + Clone> Cache<S> {
     /// Leads, where the tiers below memory are asked first.
     pub(crate) fn lead_below(
@@ -243,17 +252,17 @@ impl<S: Inner + Clone> Cache<S> {
         })
     }
 
-    /// The same for a request that must not be forwarded (RFC 9111 §5.2.1.7).
-    pub(crate) fn only_below(&self, request: Request, mut errand: Errand) -> ResponseFuture {
+    /// Answers a request that must not be forwarded (RFC 9111 §5.2.1.7), and that nothing in memory can
+    /// answer.
+    pub(crate) fn only_if_cached(&self, request: Request, mut errand: Errand) -> ResponseFuture {
+        if !errand.may_look_below() {
+            return ResponseFuture::ready(errand.not_cached());
+        }
         let mut this = self.clone();
         ResponseFuture::boxed(async move {
             match errand.look_below().await {
                 Some(found) => this.answer_below(request, errand, found, None),
-                None => {
-                    let now = errand.shared.clock().now();
-                    errand.record(Done::GatewayTimeout, None, now);
-                    Err(not_cached())
-                }
+                None => errand.not_cached(),
             }
         })
     }
@@ -286,7 +295,8 @@ impl<S: Inner + Clone> Cache<S> {
             Some((reason, _)) => (CacheOutcome::HitStale, Some(reason), Done::Stale(reason)),
         };
         if stale.is_some_and(|(_, validate)| validate) {
-            self.validate_in_background(&request, errand.key.hash, &kept, now);
+            let why = (Fwd::Stale, Reason::Stale);
+            self.validate_in_background(&request, errand.key.hash, &kept, now, why);
         }
         let status = hit(candidate, outcome, detail);
         errand.stored = Some(kept.clone());
@@ -294,12 +304,6 @@ impl<S: Inner + Clone> Cache<S> {
         let answer = answer(&kept, candidate, &errand.asked, status, &mut request);
         answer.try_ready().unwrap_or_else(|_| unreachable!("what is stored is there at once"))
     }
-}
-
-/// The error that answers `only-if-cached`.
-pub(crate) fn not_cached() -> Error {
-    Error::client(ErrorKind::OnlyIfCached)
-        .detail("nothing usable is stored, and the request says only-if-cached")
 }
 
 /// A request that others follow from before it is forwarded. If its own client goes away while others

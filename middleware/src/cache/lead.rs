@@ -74,6 +74,14 @@ impl<S: Inner + Clone> Cache<S> {
         request: Request,
         mut errand: Errand,
     ) -> ResponseFuture {
+        match self.layer.permit(&errand) {
+            Ok(permit) => errand.permit = permit,
+            Err(shed) => return ResponseFuture::ready(errand.shed(shed, None)),
+        }
+        self.unlimited(request, errand)
+    }
+
+    pub(crate) fn unlimited(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
         let answer = self.ask(request, &mut errand);
         answer.map(move |result| errand.finish(result, None))
     }
@@ -96,6 +104,10 @@ impl<S: Inner + Clone> Cache<S> {
         mut errand: Errand,
         flight: Flight,
     ) -> ResponseFuture {
+        match self.layer.permit(&errand) {
+            Ok(permit) => errand.permit = permit,
+            Err(shed) => return ResponseFuture::ready(errand.shed(shed, Some(flight))),
+        }
         match self.ask(request, &mut errand).try_ready() {
             Ok(result) => ResponseFuture::ready(errand.finish(result, Some(flight))),
             Err(answer) => ResponseFuture::boxed(Leading::new(answer, errand, flight)),

@@ -40,9 +40,11 @@
 mod advice;
 mod apart;
 mod below;
+mod background;
 mod changed;
 mod collapse;
 mod decide;
+mod early;
 mod errand;
 pub mod explain;
 mod fill;
@@ -58,7 +60,9 @@ mod keep_part;
 mod key;
 mod lead;
 mod offer;
+pub(crate) mod outage;
 mod parts;
+mod pass;
 mod post;
 mod prepare;
 mod purge;
@@ -80,11 +84,9 @@ mod versions;
 mod write_down;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use config::cache::CacheSettings;
-use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, Method};
 use tower::{Layer, Service};
 
@@ -99,7 +101,8 @@ use crate::cache::ghost::follow::{Following, Passing};
 use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::journal::{Done, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
-use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
+use crate::cache::lead::Leading;
+use crate::cache::outage::InFlight;
 use crate::cache::reason::Reason;
 use crate::cache::recorder::{Asking, PassedBy, Recorder};
 use crate::cache::replay::{annotate, replay_aged, replay_part};
@@ -124,6 +127,8 @@ pub struct CacheLayer {
     recorder: Option<Arc<Recorder>>,
     /// Follows what is not stored; `None` where that is off.
     ghost: Option<Arc<GhostRoute>>,
+    /// What is under way to the app while the shared tier is away.
+    in_flight: Arc<InFlight>,
 }
 
 impl CacheLayer {
@@ -132,10 +137,18 @@ impl CacheLayer {
         Self {
             rules: shared.rules(&settings),
             settings,
+            in_flight: shared.outage().towards(""),
             shared,
             recorder: None,
             ghost: None,
         }
+    }
+
+    /// Tells the upstream's name: `cache.outage.concurrency` is for all routes to it.
+    #[must_use]
+    pub fn towards(self, upstream: &str) -> Self {
+        let in_flight = self.shared.outage().towards(upstream);
+        Self { in_flight, ..self }
     }
 
     /// Tells the route's name, under which what is not stored is followed, if the settings say so.
@@ -216,81 +229,48 @@ impl<S: Inner + Clone> Cache<S> {
         let lookup = shared.find(settings, hash, &self.key, request.headers());
         let found = lookup.found(&mut asked, request.headers(), now);
         let decision = decide(&asked, found, settings, rules);
+        let decision = shared.outage().changes(decision, found, &asked, settings);
         let (kept, variants) = lookup.into_parts();
         match (decision, kept, found) {
             (Decision::Serve, Some(kept), Found::Stored(candidate)) => {
                 self.write_hit(&request, hash, &kept, Done::Hit, now);
-                let status = hit(candidate, CacheOutcome::Hit, kept.chosen_by);
+                let early = self.refresh_early(&request, hash, &kept, candidate, &asked);
+                let status = hit(candidate, CacheOutcome::Hit, early.or(kept.chosen_by));
                 answer(&kept, candidate, &asked, status, &mut request)
             }
             (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
                 self.write_hit(&request, hash, &kept, Done::Stale(reason), now);
                 if validate {
-                    self.validate_in_background(&request, hash, &kept, now);
+                    let why = (Fwd::Stale, reason);
+                    self.validate_in_background(&request, hash, &kept, now, why);
                 }
                 let status = hit(candidate, CacheOutcome::HitStale, Some(reason));
                 answer(&kept, candidate, &asked, status, &mut request)
             }
-            (Decision::GatewayTimeout, kept, _) => {
-                let why = (Fwd::Miss, Reason::OnlyIfCached);
-                let is_other = variants.is_some();
-                self.only_if_cached(request, asked, hash, now, why, kept, is_other)
-            }
-            (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept, _) => {
-                let mut errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+            (decision, kept, _) => {
+                let why = match decision {
+                    Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason) => {
+                        Some((fwd, reason))
+                    }
+                    Decision::GatewayTimeout => None,
+                    Decision::Serve | Decision::ServeStale { .. } => {
+                        unreachable!("only what is stored is served")
+                    }
+                };
+                let only_if_cached = (Fwd::Miss, Reason::OnlyIfCached);
+                let is_forwarded = why.is_some();
+                let why = why.unwrap_or(only_if_cached);
+                let mut errand = self.errand(&request, asked, hash, now, why, kept);
                 let recorder = self.layer.recorder.as_ref();
                 errand.asking = recorder.map(|recorder| Asking::of(recorder, &request, hash));
                 errand.is_other_variant = variants.is_some();
                 errand.variants = variants;
-                self.forward(request, errand, attempt)
-            }
-            (Decision::Serve | Decision::ServeStale { .. }, ..) => {
-                unreachable!("only what is stored is served")
+                match is_forwarded {
+                    true => self.forward(request, errand, attempt),
+                    false => self.only_if_cached(request, errand),
+                }
             }
         }
-    }
-
-    /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
-    /// invalidates what is stored for its URL (RFC 9111 §4.4).
-    fn pass(&mut self, request: Request, now: Now, fwd: Fwd, reason: Reason) -> ResponseFuture {
-        if request.method() == Method::POST && self.layer.settings.is_applied() {
-            return self.post(request);
-        }
-        let followed = Passing::of(&self.layer, &request, now, &mut self.key);
-        let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
-        let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
-        let noted = PassedBy::of(&self.layer, &request, reason);
-        let layer = changed.is_some().then(|| self.layer.clone());
-        let changed = changed.zip(layer);
-        let settings = &self.layer.settings;
-        let strips_tags = settings.tags.strip && !settings.is_observed();
-        let hides_more = settings.targeted.hidden().next().is_some() && !settings.is_observed();
-        let hiding = hides_more.then(|| settings.clone());
-        self.inner.call(request).change(move |result| {
-            if let Some(noted) = noted {
-                noted.ended(result);
-            }
-            if let Some((passing, clock)) = followed {
-                passing.ended(result, clock.now());
-            }
-            let Ok(response) = result else { return };
-            if strips_tags {
-                tags::strip(response.headers_mut());
-            }
-            if let Some(settings) = hiding {
-                drop(Apart::take(
-                    response.headers_mut(),
-                    None,
-                    &settings.targeted,
-                ));
-            }
-            if let Some((changed, layer)) = changed
-                && has_worked(response.status())
-            {
-                changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
-            }
-            passed(response, fwd, (reason != Reason::Method).then_some(reason));
-        })
     }
 
     fn errand(
@@ -308,6 +288,7 @@ impl<S: Inner + Clone> Cache<S> {
             shared,
             recorder: _,
             ghost,
+            in_flight: _,
         } = self.layer.clone();
         asked.is_overriding = overrides(request.headers(), &rules);
         Errand {
@@ -335,6 +316,7 @@ impl<S: Inner + Clone> Cache<S> {
             asking: None,
             is_other_variant: false,
             too_many_tags: HeaderMap::new(),
+            permit: None,
             ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
             apart: Apart::default(),
@@ -356,7 +338,8 @@ impl<S: Inner + Clone> Cache<S> {
         let pass = errand.pass_key(&key);
         errand.pass = Some(pass);
         if flights.is_pass(pass, errand.requested) {
-            return self.alone(request, errand);
+            // It was so before, whatever is away now: what is not shared is nobody's stampede.
+            return self.unlimited(request, errand);
         }
         let joined = if errand.asked.may_lead() {
             flights.join(&key)
@@ -368,38 +351,6 @@ impl<S: Inner + Clone> Cache<S> {
             Joined::Follow(outcome) => self.follow(request, errand, outcome, attempt),
             Joined::Alone => self.alone(request, errand),
         }
-    }
-
-    /// Starts the one validation of what is about to be served stale (RFC 5861 §3).
-    fn validate_in_background(&mut self, model: &Request, hash: KeyHash, kept: &Kept, now: Now) {
-        let CacheLayer { rules, shared, .. } = &self.layer;
-        if !kept.stored.claim_validation(now, BACKGROUND) {
-            return;
-        }
-        let request = validate::background_request(model, &kept.stored, rules);
-        let asked = Asked {
-            has_authorization: request.headers().contains_key(AUTHORIZATION),
-            has_cookie: request.headers().contains_key(COOKIE),
-            ..Asked::default()
-        };
-        let shared = shared.clone();
-        let why = (Fwd::Stale, Reason::Stale);
-        let mut errand = self.errand(&request, asked, hash, now, why, Some(kept.clone()));
-        let Joined::Lead(flight) = shared.flights().join(&errand.flight_key(&[])) else {
-            // Somebody is fetching it anyway; if that comes to nothing, it is tried again soon.
-            kept.stored.put_off_validation(now, PAUSE);
-            return;
-        };
-        shared
-            .counts()
-            .validated_in_background
-            .fetch_add(1, Ordering::Relaxed);
-        let request = errand.prepare(request);
-        let answer = self.inner.call(request);
-        let stored = kept.stored.clone();
-        shared
-            .tasks()
-            .spawn(background(answer, errand, flight, stored));
     }
 }
 
@@ -430,19 +381,6 @@ fn answer(
     spare.clear();
     let response = replay_aged(&kept.stored, asked.is_head, candidate.age, status, spare);
     ResponseFuture::ready(Ok(response))
-}
-
-/// Says on an answer that it was forwarded, and no more.
-fn passed(response: &mut Response, fwd: Fwd, reason: Option<Reason>) {
-    let status = CacheStatus {
-        outcome: CacheOutcome::Fwd(fwd),
-        fwd_status: Some(response.status()),
-        stored: false,
-        collapsed: false,
-        ttl: None,
-        reason,
-    };
-    annotate(response, status);
 }
 
 impl Lookup {

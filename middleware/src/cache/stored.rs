@@ -56,6 +56,8 @@ pub struct StoredResponse {
     /// The same in the order that all sidecars share (the number of a `Place`): the latest purge that had
     /// been heard of here. 0 where it is not known; then it is for memory alone.
     pub(crate) place: u64,
+    /// Seconds until the upstream's answer to that had come; 0 where that is not known.
+    pub(crate) took: f32,
     /// What it is purged by, beside its URL.
     pub(crate) tags: Tags,
     /// What it says to us and not to clients.
@@ -87,6 +89,8 @@ pub(crate) struct Origin {
     pub(crate) key: KeyHash,
     pub(crate) born: Sequence,
     pub(crate) place: u64,
+    /// See [`StoredResponse::took`].
+    pub(crate) took: f32,
     pub(crate) received: Now,
     pub(crate) is_authorized: bool,
 }
@@ -118,6 +122,7 @@ impl StoredResponse {
             key: 0,
             born: Sequence::default(),
             place: 0,
+            took: 0.0,
             received: now,
             is_authorized: false,
         };
@@ -143,6 +148,7 @@ impl StoredResponse {
             received: origin.received,
             born: origin.born,
             place: origin.place,
+            took: origin.took,
             tags: storing.tags,
             is_wide: storing.search.is_some(),
             apart: storing.apart,

@@ -109,7 +109,11 @@ families! {
     CACHE_PURGES: Counter "pillion_cache_purges_total" []
         "Purges asked for by an operator.";
     CACHE_BACKGROUND: Counter "pillion_cache_background_validations_total" ["result"]
-        "Validations made after a stale response was served.";
+        "Validations that no client waited for: after a stale response was served, or before a fresh one gets stale.";
+    CACHE_EARLY: Counter "pillion_cache_early_refreshes_total" []
+        "Background validations begun while the stored response was still fresh.";
+    CACHE_OUTAGE: Counter "pillion_cache_outage_total" ["result"]
+        "Requests treated differently because Redis was away, by what was done: answered stale, let through within the limit, or answered with 503.";
     COLLAPSED: Counter "pillion_collapsed_total" []
         "Requests answered by another request's forwarding.";
     COMPRESS_BYTES: Counter "pillion_compress_bytes_total" ["coding", "dir"]
@@ -231,6 +235,14 @@ closed_set! {
     BackgroundValidated => CACHE_BACKGROUND "result" = "ok";
     /// A validation in the background failed; the stale response stays.
     BackgroundFailed => CACHE_BACKGROUND "result" = "failed";
+    /// A validation in the background began before its time.
+    EarlyRefresh => CACHE_EARLY;
+    /// Redis is away: a stale response was served.
+    OutageStale => CACHE_OUTAGE "result" = "stale";
+    /// Redis is away: a request was forwarded within the limit.
+    OutageLimited => CACHE_OUTAGE "result" = "limited";
+    /// Redis is away: a request over the limit was answered with 503.
+    OutageShed => CACHE_OUTAGE "result" = "shed";
     /// A request was answered by another request's forwarding.
     Collapsed => COLLAPSED;
     /// Bytes given to the Brotli coder.
