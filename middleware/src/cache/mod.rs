@@ -68,6 +68,12 @@ mod prepare;
 mod purge;
 mod query;
 pub mod reason;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the tiers that use it are being built"
+)]
+mod record;
 mod recorder;
 pub mod rejudge;
 mod replay;

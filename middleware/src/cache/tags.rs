@@ -196,6 +196,20 @@ impl Tags {
         groups.map(|tag| tag.hash)
     }
 
+    /// These.
+    pub(crate) fn of(tags: Vec<(Source, NameHash)>) -> Self {
+        let tag = |(source, hash)| Tag { source, hash };
+        let mut tags: Vec<Tag> = tags.into_iter().map(tag).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        Self((!tags.is_empty()).then(|| tags.into()))
+    }
+
+    /// With the field that named each.
+    pub(crate) fn told_apart(&self) -> impl Iterator<Item = (Source, NameHash)> {
+        self.iter().map(|tag| (tag.source, tag.hash))
+    }
+
     fn iter(&self) -> impl Iterator<Item = Tag> {
         self.0.iter().flat_map(|tags| tags.iter().copied())
     }
