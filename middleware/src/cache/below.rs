@@ -16,15 +16,17 @@ use crate::cache::collapse::{Flight, Followers, Outcome};
 use crate::cache::decide::{Candidate, Decision, decide};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::journal::Done;
-use crate::cache::lead::BACKGROUND;
-use crate::cache::order::Below;
+use crate::cache::lead::{BACKGROUND, background};
+use crate::cache::ledger::Below;
+use crate::cache::place::Place;
 use crate::cache::reason::Reason;
 use crate::cache::record::{Filed, Record, RecordKey};
-use crate::cache::store::tiers::{Level, Read, Tier, Tiers};
+use crate::cache::store::tiers::{Read, Tier, Tiers};
 use crate::cache::stored::StoredResponse;
 use crate::cache::{Cache, answer, hit};
 use crate::clock::Now;
 use crate::facts::{CacheOutcome, Fwd};
+use crate::metrics::Event;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 /// What answers a request, found below memory.
@@ -110,7 +112,9 @@ impl Errand {
         // Before the comparison: memory compares with whatever is purged after this, so that nothing
         // comes between.
         let born = shared.purges().now();
-        let standing = shared.standing_below(filed.place, &self.key.bytes, filed.tags().hashes());
+        let (place, tags) = (Place::of_number(filed.place), filed.tags().hashes());
+        let tags: Vec<_> = tags.collect();
+        let standing = shared.standing_below(place, &self.key.bytes, &tags);
         if standing == Below::Gone {
             tiers.note(tier.level, Read::Purged);
             return None;
@@ -153,7 +157,7 @@ impl Errand {
         };
         // Whoever wrote it may have heard of purges that have not come here yet.
         if let Some(latest) = latest
-            && !self.shared.has_heard_of(latest).await
+            && !self.shared.has_heard_of(Place::of_number(latest)).await
         {
             tiers.note(tier.level, Read::Behind);
             return None;
@@ -267,6 +271,34 @@ impl<S: Inner + Clone> Cache<S> {
         })
     }
 
+    /// Looks below memory for what another sidecar has validated meanwhile, and asks the upstream about
+    /// `old` if there is nothing.
+    pub(crate) fn refresh_from_below(
+        &self,
+        request: Request,
+        mut errand: Errand,
+        flight: Flight,
+        old: Arc<StoredResponse>,
+    ) {
+        let (mut this, shared) = (self.clone(), errand.shared.clone());
+        shared.tasks().spawn(async move {
+            match errand.look_below().await {
+                Some(found) if found.stale.is_none() && !found.kept.is_below => {
+                    let (stored, detail) = (&found.kept.stored, found.kept.chosen_by);
+                    let outcome = || Outcome::Found(stored.clone(), detail);
+                    drop(errand.offer(Some(flight), stored, found.now, outcome));
+                    errand.shared.metrics().count(Event::BackgroundValidated);
+                    return;
+                }
+                Some(found) => errand.stored = Some(found.kept),
+                None => {}
+            }
+            let request = errand.prepare(request);
+            let answer = this.inner.call(request);
+            background(answer, errand, flight, old).await;
+        });
+    }
+
     /// Answers with what was found, and lets those who follow have it too.
     fn answer_below(
         &mut self,
@@ -302,7 +334,9 @@ impl<S: Inner + Clone> Cache<S> {
         errand.stored = Some(kept.clone());
         errand.record(done, None, now);
         let answer = answer(&kept, candidate, &errand.asked, status, &mut request);
-        answer.try_ready().unwrap_or_else(|_| unreachable!("what is stored is there at once"))
+        answer
+            .try_ready()
+            .unwrap_or_else(|_| unreachable!("what is stored is there at once"))
     }
 }
 

@@ -20,6 +20,7 @@ use crate::cache::key::{CacheKey, KeyHash, KeyRules};
 use crate::cache::offer;
 use crate::cache::outage::Permit;
 use crate::cache::parts::{self, Parts};
+use crate::cache::place::Place;
 use crate::cache::reason::Reason;
 use crate::cache::recorder::Asking;
 use crate::cache::replay::{annotate, content_for, replay, replay_for};
@@ -46,8 +47,8 @@ pub(crate) struct Errand {
     pub(crate) fields: HeaderMap,
     pub(crate) requested: Now,
     pub(crate) born: Sequence,
-    /// The same in the order that all sidecars share; 0 where there is none.
-    pub(crate) born_at: u64,
+    /// The same in the order that all sidecars share, where there is one.
+    pub(crate) born_at: Option<Place>,
     pub(crate) fwd: Fwd,
     pub(crate) reason: Reason,
     /// What is stored for this request and is not to be used as it is.

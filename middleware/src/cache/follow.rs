@@ -7,7 +7,6 @@ use http::HeaderMap;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::cache::{Cache, hit};
 use crate::cache::collapse::{Failure, Outcome};
 use crate::cache::decide::{Decision, Found, decide};
 use crate::cache::errand::{Errand, is_of_upstream};
@@ -16,6 +15,7 @@ use crate::cache::journal::Done;
 use crate::cache::reason::Reason;
 use crate::cache::replay::{replay, replay_head};
 use crate::cache::stored::StoredResponse;
+use crate::cache::{Cache, hit};
 use crate::clock::Now;
 use crate::facts::{CacheOutcome, CacheStatus};
 use crate::{Body, Error, Inner, Request, Response, ResponseFuture, Result};

@@ -39,8 +39,13 @@
 
 mod advice;
 mod apart;
-mod below;
 mod background;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
+mod below;
 mod changed;
 mod collapse;
 mod decide;
@@ -57,29 +62,68 @@ mod invalidate;
 pub mod journal;
 mod keep;
 mod keep_part;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
 mod key;
 mod lead;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
+mod ledger;
 mod offer;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
+mod order;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
 pub(crate) mod outage;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
 mod parts;
 mod pass;
+pub mod place;
 mod post;
 mod prepare;
 mod purge;
+mod purge_message;
 mod query;
 pub mod reason;
 #[allow(
     dead_code,
-    unused_imports,
-    reason = "the tiers that use it are being built"
+    unused,
+    reason = "the lower tiers that ask are on their way"
 )]
 mod record;
 mod recorder;
 pub mod rejudge;
 mod replay;
 mod search;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
 mod shared;
 mod storable;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
 mod store;
 pub mod stored;
 mod tags;
@@ -87,41 +131,47 @@ mod validate;
 mod vary;
 mod verdicts;
 mod versions;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
 mod write_down;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use config::cache::CacheSettings;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use tower::{Layer, Service};
 
 use crate::cache::apart::Apart;
-use crate::cache::changed::Changed;
-use crate::cache::collapse::{Flight, Joined};
+use crate::cache::collapse::Joined;
 use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
 use crate::cache::ghost::GhostRoute;
-use crate::cache::ghost::follow::{Following, Passing};
-use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
+use crate::cache::ghost::follow::Following;
+use crate::cache::invalidate::Sequence;
 use crate::cache::journal::{Done, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
-use crate::cache::lead::Leading;
 use crate::cache::outage::InFlight;
 use crate::cache::reason::Reason;
-use crate::cache::recorder::{Asking, PassedBy, Recorder};
-use crate::cache::replay::{annotate, replay_aged, replay_part};
+use crate::cache::recorder::{Asking, Recorder};
+use crate::cache::replay::{replay_aged, replay_part};
 use crate::cache::store::memory::{Lookup, Variants};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
 use crate::fields::cache_status;
-use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
+use crate::{Error, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
+pub use order::{From, OrderedBy, PurgeListener, PurgeNews};
 pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
+pub use purge_message::Unreadable;
 pub use shared::{Figures, Purge, SharedCache};
+pub use store::tiers::{Level, Read};
 
 /// Answers from the store, or forwards.
 #[derive(Clone, Debug)]
@@ -239,12 +289,14 @@ impl<S: Inner + Clone> Cache<S> {
         let (kept, variants) = lookup.into_parts();
         match (decision, kept, found) {
             (Decision::Serve, Some(kept), Found::Stored(candidate)) => {
+                kept.stored.note_use();
                 self.write_hit(&request, hash, &kept, Done::Hit, now);
                 let early = self.refresh_early(&request, hash, &kept, candidate, &asked);
                 let status = hit(candidate, CacheOutcome::Hit, early.or(kept.chosen_by));
                 answer(&kept, candidate, &asked, status, &mut request)
             }
             (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
+                kept.stored.note_use();
                 self.write_hit(&request, hash, &kept, Done::Stale(reason), now);
                 if validate {
                     let why = (Fwd::Stale, reason);
@@ -310,7 +362,7 @@ impl<S: Inner + Clone> Cache<S> {
             asked,
             requested,
             born: Sequence::default(),
-            born_at: 0,
+            born_at: None,
             fwd,
             reason,
             stored,

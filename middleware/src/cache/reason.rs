@@ -240,7 +240,7 @@ mod tests {
         for name in names {
             assert!(
                 name.bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'),
                 "{name}"
             );
             assert!(

@@ -15,9 +15,12 @@ use crate::cache::ghost::Ghost;
 use crate::cache::invalidate::{PurgeLog, Sequence};
 use crate::cache::journal::{JOURNALS, Journal, Record};
 use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
+use crate::cache::order::{Order, OrderedBy};
 use crate::cache::outage::Outage;
+use crate::cache::place::Place;
 use crate::cache::search::Searches;
 use crate::cache::store::memory::{Lookup, MemoryStore};
+use crate::cache::store::tiers::{Level, Tiers};
 use crate::cache::stored::StoredResponse;
 use crate::cache::tags::NameHash;
 use crate::cache::verdicts::Verdicts;
@@ -38,6 +41,10 @@ struct Shared {
     flights: Arc<Flights>,
     purges: PurgeLog,
     versions: Versions,
+    /// The order of purges that lower tiers live by; `None` without any.
+    order: Option<Order>,
+    /// What lies below memory; `None` where nothing does.
+    tiers: Option<Tiers>,
     verdicts: Verdicts,
     searches: Searches,
     hasher: KeyHasher,
@@ -103,7 +110,7 @@ pub(crate) struct PurgedBy {
 }
 
 /// What a purge does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Purge {
     /// Removes.
     Hard,
@@ -148,6 +155,8 @@ impl SharedCache {
             flights: Arc::new(Flights::new(clock.now())),
             purges: PurgeLog::new(),
             versions: Versions::new(),
+            order: None,
+            tiers: None,
             verdicts: Verdicts::new(),
             searches: Searches::new(),
             ghost: Ghost::new(keys, clock.now(), hasher.seed()),
@@ -163,6 +172,19 @@ impl SharedCache {
             outage: Outage::default(),
             has_queries: AtomicBool::new(false),
         }))
+    }
+
+    /// The same cache, with an order of purges that lower tiers are judged by. To be called before it is
+    /// shared.
+    ///
+    /// # Panics
+    /// When it is shared already.
+    #[must_use]
+    pub fn ordered(mut self, by: OrderedBy) -> Self {
+        let shared = Arc::get_mut(&mut self.0).expect("nobody else has the cache yet");
+        shared.versions = Versions::stable();
+        shared.order = Some(Order::new(by));
+        self
     }
 
     /// A new journal for one of `cores` cores, which share what journals may hold.
@@ -205,6 +227,11 @@ impl SharedCache {
 
     /// Removes everything and gives its memory back: how many keys that were.
     pub fn purge_all(&self) -> usize {
+        self.purge_everything(Purge::Hard).0.unwrap_or_default()
+    }
+
+    /// The same, of memory alone.
+    pub(crate) fn remove_all(&self) -> usize {
         self.0.purges.note_all();
         self.0.ghost.forget_all();
         self.0.store.remove_all()
@@ -257,17 +284,17 @@ impl SharedCache {
     }
 
     /// The rules that keys are made by now.
-    fn known_rules(&self) -> Vec<Arc<KeyRules>> {
+    pub(crate) fn known_rules(&self) -> Vec<Arc<KeyRules>> {
         let known = self.0.rules.read().unwrap_or_else(PoisonError::into_inner);
         known.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// See [`purge_uri`](Self::purge_uri).
     pub(crate) fn purge_target(&self, target: Target<'_>, purge: Purge) -> usize {
-        self.purge_counted(target, purge).0
+        self.purge_one(target, purge).0
     }
 
-    /// How many responses were purged, and how many purges the log counts for that.
+    /// In memory alone: how many responses were purged, and how many purges the log counts for that.
     pub(crate) fn purge_counted(&self, target: Target<'_>, purge: Purge) -> (usize, usize) {
         let known = self.known_rules();
         let mut key = Vec::new();
@@ -393,6 +420,39 @@ impl SharedCache {
 
     pub(crate) fn versions(&self) -> &Versions {
         &self.0.versions
+    }
+
+    /// The same cache over these tiers. To be called before it is shared.
+    ///
+    /// # Panics
+    /// If it is shared already.
+    #[must_use]
+    pub(crate) fn over(mut self, tiers: Tiers) -> Self {
+        let shared = Arc::get_mut(&mut self.0).expect("nobody else has the cache yet");
+        if tiers.at(Level::Disk).is_some() {
+            shared.store.pass_evicted_to(tiers.writer().clone());
+        }
+        shared.tiers = Some(tiers);
+        self
+    }
+
+    /// What lies below memory.
+    pub(crate) fn tiers(&self) -> Option<&Tiers> {
+        self.0.tiers.as_ref()
+    }
+
+    /// What a record of something that is asked for now is compared with purges by.
+    pub(crate) fn born_at(&self) -> Option<Place> {
+        self.order().map(|_| self.place())
+    }
+
+    /// Waits a little until the purges up to `latest` have taken effect here: whether they have.
+    pub(crate) async fn has_heard_of(&self, latest: Place) -> bool {
+        self.place() >= latest
+    }
+
+    pub(crate) fn order(&self) -> Option<&Order> {
+        self.0.order.as_ref()
     }
 
     pub(crate) fn searches(&self) -> &Searches {

@@ -19,6 +19,7 @@ use crate::cache::freshness::Source;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
 use crate::cache::parts::Parts;
+use crate::cache::place::Place;
 use crate::cache::storable::{Storing, Terms};
 use crate::cache::tags::Tags;
 use crate::cache::vary::Selection;
@@ -55,9 +56,9 @@ pub struct StoredResponse {
     pub(crate) received: Now,
     /// How many purges there had been when it was asked for.
     pub(crate) born: Sequence,
-    /// The same in the order that all sidecars share (the number of a `Place`): the latest purge that had
-    /// been heard of here. 0 where it is not known; then it is for memory alone.
-    pub(crate) place: u64,
+    /// The same in the order that all sidecars share: the latest purge that had been heard of here.
+    /// `None` where there is no such order, or it is not known; then it is for memory alone.
+    pub(crate) place: Option<Place>,
     /// Seconds until the upstream's answer to that had come; 0 where that is not known.
     pub(crate) took: f32,
     /// What it is purged by, beside its URL.
@@ -90,7 +91,7 @@ struct CodedCopies([OnceLock<Bytes>; 3]);
 pub(crate) struct Origin {
     pub(crate) key: KeyHash,
     pub(crate) born: Sequence,
-    pub(crate) place: u64,
+    pub(crate) place: Option<Place>,
     /// See [`StoredResponse::took`].
     pub(crate) took: f32,
     pub(crate) received: Now,
@@ -123,7 +124,7 @@ impl StoredResponse {
         let origin = Origin {
             key: 0,
             born: Sequence::default(),
-            place: 0,
+            place: None,
             took: 0.0,
             received: now,
             is_authorized: false,

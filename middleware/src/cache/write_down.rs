@@ -19,8 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cache::errand::Errand;
 use crate::cache::key::KeyHash;
 use crate::cache::record::{Encoded, RecordKey, encode};
-use crate::cache::store::tiers::{Level, Tiers};
 use crate::cache::storable::Terms;
+use crate::cache::store::tiers::{Level, Tiers};
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
 use crate::metrics::{Event, Metrics};
@@ -132,11 +132,15 @@ impl Tiers {
             return;
         };
         let stored = &write.stored;
+        let Some(place) = stored.place else {
+            return;
+        };
+        let written = encode(stored, &write.key, place.number());
         let Ok(Encoded {
             name,
             record,
             index,
-        }) = encode(stored, &write.key, stored.place)
+        }) = written
         else {
             return;
         };
@@ -181,7 +185,7 @@ impl Errand {
 /// has to be validated before every use is asked about anyway; and what was asked for at a moment that
 /// is not known could not be compared with purges.
 fn is_writable(stored: &StoredResponse) -> bool {
-    stored.parts.is_none() && !stored.is_wide && !stored.terms.no_cache && stored.place > 0
+    stored.parts.is_none() && !stored.is_wide && !stored.terms.no_cache && stored.place.is_some()
 }
 
 /// How long it may be used from now on, stale or not.

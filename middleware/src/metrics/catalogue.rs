@@ -106,6 +106,14 @@ families! {
         "Responses stored now.";
     CACHE_EVICTIONS: Counter "pillion_cache_evictions_total" ["cause"]
         "Stored responses that were removed.";
+    TIER_READS: Counter "pillion_cache_tier_reads_total" ["tier", "result"]
+        "Times that a tier below memory was asked, by what came of it.";
+    TIER_READ_DURATION: Histogram "pillion_cache_tier_read_seconds" ["tier"]
+        "From asking a tier below memory until it answered, or was not waited for any longer.";
+    TIER_BYTES: Counter "pillion_cache_tier_bytes_total" ["tier", "dir"]
+        "Bytes of records read from a tier below memory, and written to it.";
+    TIER_DROPPED: Counter "pillion_cache_tier_dropped_total" ["tier"]
+        "Responses not written to a tier below memory, because too many waited to be written.";
     CACHE_PURGES: Counter "pillion_cache_purges_total" []
         "Purges asked for by an operator.";
     CACHE_BACKGROUND: Counter "pillion_cache_background_validations_total" ["result"]
@@ -223,6 +231,62 @@ closed_set! {
     TunnelBytesOut => TUNNEL_BYTES "dir" = "out";
     /// A response was stored in memory.
     CacheStored => CACHE_STORES "tier" = "memory";
+    /// disk: It answered a request.
+    DiskHit => TIER_READS "tier" = "disk", "result" = "hit";
+    /// disk: It was stale, so the upstream was asked about it.
+    DiskValidated => TIER_READS "tier" = "disk", "result" = "validated";
+    /// disk: Memory had as good.
+    DiskKnown => TIER_READS "tier" = "disk", "result" = "known";
+    /// disk: Nothing was there.
+    DiskMiss => TIER_READS "tier" = "disk", "result" = "miss";
+    /// disk: It was purged since.
+    DiskPurged => TIER_READS "tier" = "disk", "result" = "purged";
+    /// disk: No record that can be used.
+    DiskUnreadable => TIER_READS "tier" = "disk", "result" = "unreadable";
+    /// disk: A purge had not been heard of in time.
+    DiskBehind => TIER_READS "tier" = "disk", "result" = "behind";
+    /// disk: Known to be away, and not asked.
+    DiskAway => TIER_READS "tier" = "disk", "result" = "away";
+    /// disk: No answer in time.
+    DiskLate => TIER_READS "tier" = "disk", "result" = "late";
+    /// disk: An error.
+    DiskFailed => TIER_READS "tier" = "disk", "result" = "failed";
+    /// Bytes read from disk.
+    DiskBytesRead => TIER_BYTES "tier" = "disk", "dir" = "read";
+    /// Bytes written to disk.
+    DiskBytesWritten => TIER_BYTES "tier" = "disk", "dir" = "written";
+    /// A record was handed to disk.
+    DiskWritten => CACHE_STORES "tier" = "disk";
+    /// A record was not written to disk, since too many waited.
+    DiskDropped => TIER_DROPPED "tier" = "disk";
+    /// l2: It answered a request.
+    L2Hit => TIER_READS "tier" = "l2", "result" = "hit";
+    /// l2: It was stale, so the upstream was asked about it.
+    L2Validated => TIER_READS "tier" = "l2", "result" = "validated";
+    /// l2: Memory had as good.
+    L2Known => TIER_READS "tier" = "l2", "result" = "known";
+    /// l2: Nothing was there.
+    L2Miss => TIER_READS "tier" = "l2", "result" = "miss";
+    /// l2: It was purged since.
+    L2Purged => TIER_READS "tier" = "l2", "result" = "purged";
+    /// l2: No record that can be used.
+    L2Unreadable => TIER_READS "tier" = "l2", "result" = "unreadable";
+    /// l2: A purge had not been heard of in time.
+    L2Behind => TIER_READS "tier" = "l2", "result" = "behind";
+    /// l2: Known to be away, and not asked.
+    L2Away => TIER_READS "tier" = "l2", "result" = "away";
+    /// l2: No answer in time.
+    L2Late => TIER_READS "tier" = "l2", "result" = "late";
+    /// l2: An error.
+    L2Failed => TIER_READS "tier" = "l2", "result" = "failed";
+    /// Bytes read from l2.
+    L2BytesRead => TIER_BYTES "tier" = "l2", "dir" = "read";
+    /// Bytes written to l2.
+    L2BytesWritten => TIER_BYTES "tier" = "l2", "dir" = "written";
+    /// A record was handed to l2.
+    L2Written => CACHE_STORES "tier" = "l2";
+    /// A record was not written to l2, since too many waited.
+    L2Dropped => TIER_DROPPED "tier" = "l2";
     /// Room was needed.
     EvictedForSpace => CACHE_EVICTIONS "cause" = "size";
     /// A newer response took its place.

@@ -27,6 +27,7 @@ mod process;
 mod route_label;
 #[cfg(test)]
 mod tests;
+mod tiers;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,7 @@ use self::catalogue::{BUILD_INFO, CONFIG_HASH, FAMILIES};
 use self::exposition::Gathered;
 use self::per_core::Series;
 use self::route_label::RouteNames;
+use self::tiers::TierReads;
 
 /// All metrics of the program. A handle: clones count into the same catalogue.
 #[derive(Clone)]
@@ -78,6 +80,8 @@ struct Catalogue {
     sampled: Mutex<BTreeMap<Sampled, Arc<Sample>>>,
     /// One for each name that was ever asked for; bounded by the configuration.
     upstreams: Mutex<BTreeMap<Arc<str>, UpstreamMetrics>>,
+    /// How long the tiers below memory took.
+    tier_reads: TierReads,
     /// Series that the cores write, appended when a core first needs one.
     series: Mutex<Series>,
     /// Names of routes for the label, with their cap.
@@ -96,6 +100,7 @@ impl Metrics {
             levels: Level::ALL.iter().map(|_| Gauge::default()).collect(),
             sampled: Mutex::default(),
             upstreams: Mutex::default(),
+            tier_reads: TierReads::default(),
             series: Mutex::default(),
             routes: RouteNames::default(),
             config_hash: AtomicU64::new(0),
@@ -185,6 +190,7 @@ impl Metrics {
             upstream.gather(name, &mut gathered);
         }
         lock(&catalogue.series).gather(&catalogue.routes, &mut gathered);
+        catalogue.tier_reads.gather(&mut gathered);
         process::gather(&mut gathered);
         gathered.gauge(
             &BUILD_INFO,

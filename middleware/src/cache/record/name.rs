@@ -2,12 +2,8 @@
 
 use http::{HeaderMap, HeaderName};
 
+pub(crate) use crate::cache::store::tier::RecordKey;
 use crate::cache::vary::Selection;
-
-/// The name that a record lies under in the lower tiers. The same in all processes, unlike a
-/// [`KeyHash`](crate::cache::key::KeyHash).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct RecordKey(pub(crate) [u8; 16]);
 
 /// What a record is of, in 256 bits that cannot be forged: two records have one digest only if they
 /// are of the same key, and chosen by the same values of the same fields.
@@ -18,17 +14,6 @@ impl RecordKey {
     /// Where the record of a response lies that has no `Vary`, or else the index of those that have.
     pub(crate) fn plain(key: &[u8]) -> Self {
         Digest::plain(key).name()
-    }
-
-    /// As Redis has it.
-    pub(crate) fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-impl std::fmt::Debug for RecordKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.hex())
     }
 }
 

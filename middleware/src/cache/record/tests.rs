@@ -123,6 +123,8 @@ impl Sample {
             apart: Apart::of(fields(&self.apart)),
         };
         let origin = Origin {
+            place: None,
+            took: 0.0,
             key: 1,
             born: Sequence::new(3),
             received,

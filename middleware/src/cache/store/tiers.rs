@@ -14,8 +14,10 @@ use tokio::runtime::Handle;
 use crate::cache::reason::Reason;
 use crate::cache::record::{Record, Sealer, decode};
 #[cfg(test)]
+use crate::cache::store::tier::ByteTier;
+#[cfg(test)]
 use crate::cache::store::tier::testing::TestTier;
-use crate::cache::store::tier::{ByteTier, Failed, Got, RecordKey};
+use crate::cache::store::tier::{Failed, Got, RecordKey};
 use crate::cache::write_down::Writer;
 use crate::clock::Clock;
 use crate::metrics::{Event, Metrics};
@@ -87,23 +89,23 @@ impl Tier {
     }
 
     async fn get(&self, name: RecordKey) -> Result<Got, Failed> {
-        match &self.bytes {
+        match self.bytes {
             #[cfg(test)]
-            Bytewise::Test(tier) => tier.get(name).await,
+            Bytewise::Test(ref tier) => tier.get(name).await,
         }
     }
 
     fn put(&self, name: RecordKey, record: Bytes, ttl: Duration) {
-        match &self.bytes {
+        match self.bytes {
             #[cfg(test)]
-            Bytewise::Test(tier) => tier.put(name, record, ttl),
+            Bytewise::Test(ref tier) => tier.put(name, record, ttl),
         }
     }
 
     fn remove(&self, name: RecordKey) {
-        match &self.bytes {
+        match self.bytes {
             #[cfg(test)]
-            Bytewise::Test(tier) => tier.remove(name),
+            Bytewise::Test(ref tier) => tier.remove(name),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::cache::apart::Apart;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
 use crate::cache::parts::Parts;
+use crate::cache::place::Place;
 use crate::cache::storable::Terms;
 use crate::cache::stored::{CodedCopies, StoredResponse, UNSTORED};
 use crate::cache::tags::Tags;
@@ -47,6 +48,7 @@ impl Restored {
         selection: Selection,
         key: KeyHash,
         born: Sequence,
+        place: Place,
     ) -> StoredResponse {
         StoredResponse {
             status: self.status,
@@ -59,6 +61,8 @@ impl Restored {
             selection,
             received: self.received,
             born,
+            place: Some(place),
+            took: 0.0,
             tags: self.tags,
             apart: self.apart,
             valid_at: AtomicU64::new(born.number()),
@@ -67,6 +71,7 @@ impl Restored {
             is_authorized: self.is_authorized,
             next_validation: AtomicU64::new(0),
             outdated: AtomicBool::new(self.is_outdated),
+            used: AtomicBool::new(false),
         }
     }
 }
