@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::collapse::WrittenCollapse;
 use crate::ghost::WrittenGhost;
 use crate::invalidate::InvalidateRule;
 use crate::mode::Mode;
@@ -297,15 +298,6 @@ enum WrittenQuery {
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-struct WrittenCollapse {
-    /// Off forwards every request by itself.
-    enabled: bool,
-    /// How long a request waits for the head of another's answer before it goes by itself.
-    wait: Period,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
 struct WrittenMemory {
     /// Keys, fields, bodies and what it costs to keep them.
     size: Size,
@@ -371,16 +363,6 @@ impl Default for WrittenKey {
             drop: key.drop.into_iter().map(ParameterName).collect(),
             headers: key.headers.into_iter().map(FieldName).collect(),
             cookies: key.cookies.into_iter().map(CookieName).collect(),
-        }
-    }
-}
-
-impl Default for WrittenCollapse {
-    fn default() -> Self {
-        let settings = CacheSettings::default();
-        Self {
-            enabled: settings.collapse,
-            wait: Period(settings.collapse_wait),
         }
     }
 }

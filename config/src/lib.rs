@@ -31,6 +31,7 @@ pub mod tags;
 pub mod targeted;
 pub mod upstream;
 
+mod collapse;
 mod conform;
 mod document;
 mod expand;

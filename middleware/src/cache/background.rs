@@ -1,6 +1,7 @@
 //! Validation that no client waits for: of what was served stale (RFC 5861 §3), or will be stale soon.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE};
 
@@ -11,6 +12,7 @@ use crate::cache::errand::Kept;
 use crate::cache::key::KeyHash;
 use crate::cache::lead::{BACKGROUND, PAUSE, background};
 use crate::cache::reason::Reason;
+use crate::cache::stored::{StoredResponse, millis};
 use crate::cache::validate;
 use crate::clock::Now;
 use crate::facts::Fwd;
@@ -64,5 +66,31 @@ impl<S: Inner + Clone> Cache<S> {
             .tasks()
             .spawn(background(answer, errand, flight, stored));
         true
+    }
+}
+
+impl StoredResponse {
+    /// Whether the caller is the one who may validate it in the background now; if so, nobody else
+    /// is until `pause` has passed.
+    pub(crate) fn claim_validation(&self, now: Now, pause: Duration) -> bool {
+        let now = millis(now.mono.saturating_duration_since(self.received.mono));
+        let next = self.next_validation.load(Ordering::Relaxed);
+        next <= now
+            && self
+                .next_validation
+                .compare_exchange(
+                    next,
+                    now + 1 + millis(pause),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+    }
+
+    /// Lets the next background validation start no sooner than `pause` from now.
+    pub(crate) fn put_off_validation(&self, now: Now, pause: Duration) {
+        let now = millis(now.mono.saturating_duration_since(self.received.mono));
+        self.next_validation
+            .store(now + millis(pause), Ordering::Relaxed);
     }
 }

@@ -20,7 +20,8 @@ use crate::cache::lead::{BACKGROUND, background};
 use crate::cache::ledger::Below;
 use crate::cache::place::Place;
 use crate::cache::reason::Reason;
-use crate::cache::record::{Filed, Record, RecordKey};
+use crate::cache::record::{Filed, Record};
+use crate::cache::store::tier::RecordKey;
 use crate::cache::store::tiers::{Read, Tier, Tiers};
 use crate::cache::stored::StoredResponse;
 use crate::cache::{Cache, answer, hit};
@@ -137,7 +138,7 @@ impl Errand {
     /// The record for this request: what lies under its key, or what the index there points at.
     async fn read_filed(&self, tiers: &Tiers, tier: &Tier) -> Option<Filed> {
         let key = &*self.key.bytes;
-        let (record, mut latest) = tiers.read(tier, RecordKey::plain(key)).await?;
+        let (record, mut latest) = tiers.read(tier, RecordKey::of(key)).await?;
         let filed = match record {
             Record::Response(filed) => Some(filed),
             Record::Index(index) => match index.name(key, &self.fields) {

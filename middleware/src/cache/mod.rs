@@ -54,6 +54,7 @@ mod errand;
 pub mod explain;
 mod fill;
 mod follow;
+mod found;
 mod freshness;
 pub mod ghost;
 mod glob;
@@ -159,7 +160,6 @@ use crate::cache::outage::InFlight;
 use crate::cache::reason::Reason;
 use crate::cache::recorder::{Asking, Recorder};
 use crate::cache::replay::{replay_aged, replay_part};
-use crate::cache::store::memory::{Lookup, Variants};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
@@ -439,41 +439,6 @@ fn answer(
     spare.clear();
     let response = replay_aged(&kept.stored, asked.is_head, candidate.age, status, spare);
     ResponseFuture::ready(Ok(response))
-}
-
-impl Lookup {
-    /// What it means for a request with these fields; see [`StoredResponse::found`].
-    fn found(&self, asked: &mut Asked, request: &HeaderMap, now: Now) -> Found {
-        match self {
-            Self::Nothing => Found::Nothing,
-            Self::OtherVariant(_) => Found::OtherVariant,
-            Self::Stored {
-                stored, is_purged, ..
-            } => stored.found(*is_purged, asked, request, now),
-        }
-    }
-
-    /// What it found for the request, or else for other ones.
-    fn into_parts(self) -> (Option<Kept>, Option<Variants>) {
-        match self {
-            Self::Stored {
-                stored,
-                is_purged,
-                chosen_by,
-                ..
-            } => {
-                let kept = Kept {
-                    stored,
-                    is_purged,
-                    chosen_by,
-                    is_below: false,
-                };
-                (Some(kept), None)
-            }
-            Self::OtherVariant(variants) => (None, Some(variants)),
-            Self::Nothing => (None, None),
-        }
-    }
 }
 
 /// How often a request tries to share another's answer before it goes by itself.

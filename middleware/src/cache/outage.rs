@@ -13,11 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use config::cache::CacheSettings;
 use config::outage::OnOutage;
 
-use crate::cache::CacheLayer;
 use crate::cache::collapse::{Failure, Flight, Outcome};
 use crate::cache::decide::{Asked, Decision, Found};
 use crate::cache::errand::{Errand, tell};
 use crate::cache::reason::Reason;
+use crate::cache::{CacheLayer, SharedCache};
 use crate::facts::CacheStatus;
 use crate::metrics::Event;
 use crate::{Error, ErrorKind, Response, Result};
@@ -45,7 +45,7 @@ pub(crate) struct TooMany;
 
 impl Outage {
     /// Redis has gone away, or come back.
-    pub(crate) fn set_away(&self, is_away: bool) {
+    fn set_away(&self, is_away: bool) {
         self.is_away.store(is_away, Ordering::Relaxed);
     }
 
@@ -89,6 +89,13 @@ impl Outage {
             validate: true,
             reason: Reason::Outage,
         }
+    }
+}
+
+impl SharedCache {
+    /// Redis has gone away, or come back: `cache.on_outage` applies, or no longer does.
+    pub fn tell_outage(&self, is_away: bool) {
+        self.outage().set_away(is_away);
     }
 }
 

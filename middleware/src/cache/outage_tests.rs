@@ -47,7 +47,7 @@ async fn what_is_stale_is_served_while_redis_is_away_and_no_longer_than_the_oper
     });
     world.get("/").await;
     world.advance(20);
-    world.shared.outage().set_away(true);
+    world.shared.tell_outage(true);
     let stale = world.get("/").await;
     assert_eq!(stale.body(), "1");
     assert_eq!(stale.cache_status(), "pillion; hit; ttl=-10; detail=outage");
@@ -58,7 +58,7 @@ async fn what_is_stale_is_served_while_redis_is_away_and_no_longer_than_the_oper
     world.advance(111);
     assert_eq!(world.get("/").await.body(), "3");
     world.advance(20);
-    world.shared.outage().set_away(false);
+    world.shared.tell_outage(false);
     assert_eq!(world.get("/").await.body(), "4");
 }
 
@@ -76,7 +76,7 @@ async fn never_what_the_upstream_or_a_purge_or_the_client_forbids_to_be_stale() 
         });
         world.get("/").await;
         world.advance(20);
-        world.shared.outage().set_away(true);
+        world.shared.tell_outage(true);
         assert_eq!(world.get("/").await.body(), "2", "{control}");
     }
     let fields = &[("cache-control", "max-age=10"), ("etag", "\"a\"")];
@@ -84,7 +84,7 @@ async fn never_what_the_upstream_or_a_purge_or_the_client_forbids_to_be_stale() 
         at_once(reply(200, fields, format!("{count}")))
     });
     world.get("/").await;
-    world.shared.outage().set_away(true);
+    world.shared.tell_outage(true);
     let uri = "/".parse().unwrap();
     world
         .shared
@@ -101,7 +101,7 @@ async fn never_what_the_upstream_or_a_purge_or_the_client_forbids_to_be_stale() 
 #[tokio::test(start_paused = true)]
 async fn with_bypass_everything_is_forwarded_as_ever() {
     let (gate, world) = held(policy(OnOutage::Bypass, 1), |_, _| reply(200, &[], "x"));
-    world.shared.outage().set_away(true);
+    world.shared.tell_outage(true);
     let clients: Vec<_> = (0..20)
         .flat_map(|number| world.start(1, &format!("/{number}"), &[]))
         .collect();
@@ -123,7 +123,7 @@ async fn with_shed_so_many_are_under_way_and_the_others_are_refused_at_once() {
         .collect();
     settle().await;
     assert_eq!(world.seen().len(), 5);
-    world.shared.outage().set_away(true);
+    world.shared.tell_outage(true);
     let clients: Vec<_> = (0..10)
         .flat_map(|number| world.start(2, &format!("/{number}"), &[]))
         .collect();
@@ -167,7 +167,7 @@ async fn what_cannot_be_shared_is_not_shed_since_redis_never_held_it_back() {
     });
     gate.add_permits(1);
     world.get("/").await;
-    world.shared.outage().set_away(true);
+    world.shared.tell_outage(true);
     let clients = world.start(20, "/", &[]);
     settle().await;
     assert_eq!(world.seen().len(), 21);
@@ -184,7 +184,7 @@ async fn with_shed_a_window_for_errors_is_used_before_anybody_is_refused() {
     gate.add_permits(1);
     world.get("/").await;
     world.advance(20);
-    world.shared.outage().set_away(true);
+    world.shared.tell_outage(true);
     let blocking = world.start(1, "/other", &[]);
     settle().await;
     let stale = world.get("/").await;
@@ -209,7 +209,7 @@ async fn validations_in_the_background_wait_for_room() {
         world.get(&format!("/{number}")).await;
     }
     world.advance(20);
-    world.shared.outage().set_away(true);
+    world.shared.tell_outage(true);
     for number in 0..6 {
         assert!(world.get(&format!("/{number}")).await.is_hit());
     }

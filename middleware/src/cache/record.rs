@@ -16,7 +16,7 @@
 //! | | the head, by postcard |
 //! | | content, then its copies in br, zstd and gzip, as far as there are any |
 //!
-//! Where its record lies is told by the cache key ([`RecordKey`]). A response that is chosen by `Vary`
+//! Where its record lies is told by the cache key ([`Digest::name`]). A response that is chosen by `Vary`
 //! lies under the key together with the values that choose it; under the key alone lies an index then,
 //! which says by which fields responses are chosen.
 //!
@@ -34,7 +34,8 @@ mod read;
 mod seal;
 mod write;
 
-pub(crate) use name::{Digest, RecordKey};
+pub(crate) use head::FORMAT;
+pub(crate) use name::Digest;
 pub(crate) use read::{Filed, Index, Record, decode};
 pub(crate) use seal::{BadKey, Sealer};
 pub(crate) use write::{Encoded, Unwritable, encode};

@@ -75,7 +75,7 @@ pub struct StoredResponse {
     pub(crate) is_authorized: bool,
     /// No background validation before this, in milliseconds after `received`; written by whoever
     /// starts one, so that there is exactly one.
-    next_validation: AtomicU64,
+    pub(crate) next_validation: AtomicU64,
     /// Whether the upstream has told of other content since, by the answer to a HEAD.
     outdated: AtomicBool,
     /// Whether it has answered a request since it was stored.
@@ -341,30 +341,6 @@ impl StoredResponse {
         self.outdated.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the caller is the one who may validate it in the background now; if so, nobody else
-    /// is until `pause` has passed.
-    pub(crate) fn claim_validation(&self, now: Now, pause: Duration) -> bool {
-        let now = millis(now.mono.saturating_duration_since(self.received.mono));
-        let next = self.next_validation.load(Ordering::Relaxed);
-        next <= now
-            && self
-                .next_validation
-                .compare_exchange(
-                    next,
-                    now + 1 + millis(pause),
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                )
-                .is_ok()
-    }
-
-    /// Lets the next background validation start no sooner than `pause` from now.
-    pub(crate) fn put_off_validation(&self, now: Now, pause: Duration) {
-        let now = millis(now.mono.saturating_duration_since(self.received.mono));
-        self.next_validation
-            .store(now + millis(pause), Ordering::Relaxed);
-    }
-
     /// Bytes of memory that it holds.
     pub(crate) fn weight(&self) -> usize {
         let body: usize = self
@@ -490,7 +466,7 @@ pub(crate) fn block(bytes: usize) -> usize {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis())
         .unwrap_or(u64::MAX / 2)
         .min(u64::MAX / 2)

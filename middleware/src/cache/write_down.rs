@@ -18,8 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::errand::Errand;
 use crate::cache::key::KeyHash;
-use crate::cache::record::{Encoded, RecordKey, encode};
+use crate::cache::record::{Encoded, encode};
 use crate::cache::storable::Terms;
+use crate::cache::store::tier::RecordKey;
 use crate::cache::store::tiers::{Level, Tiers};
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
@@ -175,7 +176,7 @@ impl Errand {
     /// Takes away what lies below memory for this request: it is not to come back.
     pub(crate) fn forget_below(&self) {
         if let Some(tiers) = self.shared.tiers() {
-            tiers.remove(RecordKey::plain(&self.key.bytes));
+            tiers.remove(RecordKey::of(&self.key.bytes));
         }
     }
 }

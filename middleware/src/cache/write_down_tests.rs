@@ -6,7 +6,11 @@ use crate::cache::testing::{World, at_once, reply};
 use crate::clock::Clock;
 
 fn pages(lines: &'static [(&'static str, &'static str)]) -> World {
-    World::at(Clock::standing(), |_| {}, move |_, _| at_once(reply(200, lines, "content")))
+    World::at(
+        Clock::standing(),
+        |_| {},
+        move |_, _| at_once(reply(200, lines, "content")),
+    )
 }
 
 /// What Redis has after one request, each with the time that it may stay there.

@@ -1,29 +1,21 @@
-//! Where records lie: names of 128 bits, made of cache keys and of what chooses a response under one.
+//! What a record is of, and so where it lies: both are made of the cache key, and of what chooses a
+//! response under it.
 
 use http::{HeaderMap, HeaderName};
 
-pub(crate) use crate::cache::store::tier::RecordKey;
+use crate::cache::store::tier::RecordKey;
 use crate::cache::vary::Selection;
 
-/// What a record is of, in 256 bits that cannot be forged: two records have one digest only if they
-/// are of the same key, and chosen by the same values of the same fields.
+/// 256 bits that cannot be forged: two records have one digest only if they are of the same key, and
+/// chosen by the same values of the same fields. The same in all processes, unlike a
+/// [`KeyHash`](crate::cache::key::KeyHash).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Digest(pub(crate) [u8; 32]);
-
-impl RecordKey {
-    /// Where the record of a response lies that has no `Vary`, or else the index of those that have.
-    pub(crate) fn plain(key: &[u8]) -> Self {
-        Digest::plain(key).name()
-    }
-}
 
 impl Digest {
     /// Of what is stored under `key` for all requests.
     pub(crate) fn plain(key: &[u8]) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[0]);
-        hasher.update(key);
-        Self(hasher.finalize().into())
+        Self(blake3::hash(key).into())
     }
 
     /// Of what is stored under `key` for the requests of `selection`.
@@ -32,7 +24,8 @@ impl Digest {
             return Self::plain(key);
         }
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&[1]);
+        // A key begins with its kind, of which there are few.
+        hasher.update(&[u8::MAX]);
         hasher.update(&(key.len() as u64).to_le_bytes());
         hasher.update(key);
         hasher.update(&selection.written());
@@ -44,6 +37,7 @@ impl Digest {
         Self::selected(key, &Selection::of(names, request))
     }
 
+    /// Where such a record lies.
     pub(crate) fn name(&self) -> RecordKey {
         let first = self.0.first_chunk();
         RecordKey(*first.expect("a digest has 32 bytes"))
@@ -52,6 +46,6 @@ impl Digest {
 
 impl std::fmt::Debug for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.name().fmt(f)
+        write!(f, "{}…", self.name())
     }
 }

@@ -13,7 +13,8 @@ use crate::cache::parts::Parts;
 use crate::cache::place::Place;
 use crate::cache::record::Unreadable;
 use crate::cache::record::head::{self, Field, Head, IndexHead, Kind};
-use crate::cache::record::name::{Digest, RecordKey};
+use crate::cache::record::name::Digest;
+use crate::cache::store::tier::RecordKey;
 use crate::cache::stored::restored::Restored;
 use crate::cache::stored::{SEGMENT, StoredResponse};
 use crate::cache::tags::{NameHash, Tags};
@@ -145,6 +146,7 @@ fn filed(record: &Bytes, end: usize, now: Now) -> Result<Filed, Unreadable> {
             apart: Apart::of(fields(&head.apart)?),
             is_authorized: head.is_authorized,
             is_outdated: head.is_outdated,
+            took: head::seconds(head.took),
         })
     })();
     let response = response.filter(Restored::is_sound);

@@ -27,7 +27,7 @@ use aws_lc_rs::rand;
 use bytes::{Bytes, BytesMut};
 
 use crate::cache::record::Unreadable;
-use crate::cache::record::name::RecordKey;
+use crate::cache::store::tier::RecordKey;
 
 /// Seals and opens records with one key.
 #[derive(Clone)]

@@ -15,6 +15,7 @@ use crate::cache::key::{KeyRules, url_part};
 use crate::cache::parts::Parts;
 use crate::cache::replay::replay_for;
 use crate::cache::storable::{Storing, Terms};
+use crate::cache::store::tier::RecordKey;
 use crate::cache::stored::{Origin, StoredResponse};
 use crate::cache::tags::{NameHash, Tags};
 use crate::cache::testing;
@@ -124,9 +125,9 @@ impl Sample {
         };
         let origin = Origin {
             place: None,
-            took: 0.0,
             key: 1,
             born: Sequence::new(3),
+            took: 0.25,
             received,
             is_authorized: authorized,
         };
@@ -205,6 +206,7 @@ fn assert_same(
 ) {
     assert_eq!(one.selection, other.selection);
     assert_eq!(one.terms, other.terms);
+    assert_eq!(one.took, other.took);
     assert_eq!(one.parts, other.parts);
     assert_eq!(one.is_authorized, other.is_authorized);
     assert_eq!(
@@ -407,7 +409,7 @@ fn another_format_or_kind_is_a_miss() {
     let (record, now) = record();
     for (place, value, expected) in [
         (0, b'X', Unreadable::Format),
-        (4, head::FORMAT + 1, Unreadable::Format),
+        (4, FORMAT + 1, Unreadable::Format),
         (4, 0, Unreadable::Format),
         (5, 2, Unreadable::Format),
         (6, 1, Unreadable::Format),
@@ -614,7 +616,7 @@ fn it_answers_its_own_key_and_selection_alone() {
     }
     // The index leads there, for who asks alike.
     let (name, index) = encoded.index.unwrap();
-    assert_eq!(name, RecordKey::plain(&key()));
+    assert_eq!(name, RecordKey::of(&key()));
     let lead = |key: &[u8], request: &HeaderMap| match decode(index.clone(), now).unwrap() {
         Record::Index(index) => index.name(key, request),
         Record::Response(_) => panic!("a response"),

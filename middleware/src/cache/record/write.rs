@@ -6,7 +6,8 @@ use http::header::SET_COOKIE;
 
 use crate::cache::key;
 use crate::cache::record::head::{self, Field, Head, IndexHead, Kind, Raw, WrittenTerms};
-use crate::cache::record::name::{Digest, RecordKey};
+use crate::cache::record::name::Digest;
+use crate::cache::store::tier::RecordKey;
 use crate::cache::stored::StoredResponse;
 use crate::content_coding::Coding;
 use crate::fields::tags::Source;
@@ -94,6 +95,7 @@ fn head_of<'a>(
         status: stored.status.as_u16(),
         is_authorized: stored.is_authorized,
         is_outdated: stored.is_outdated(),
+        took: head::millis(stored.took),
         terms: WrittenTerms::of(&stored.terms)?,
         names: names.to_vec(),
         fields: fields(&stored.fields),

@@ -10,6 +10,15 @@ use bytes::Bytes;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RecordKey(pub(crate) [u8; 16]);
 
+impl RecordKey {
+    /// Of what lies under the cache key `key`: a response, or the fields by which responses are told apart.
+    pub(crate) fn of(key: &[u8]) -> Self {
+        let hash = blake3::hash(key);
+        let first = hash.as_bytes().first_chunk();
+        Self(*first.expect("a hash has 32 bytes"))
+    }
+}
+
 impl fmt::Display for RecordKey {
     /// 32 hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

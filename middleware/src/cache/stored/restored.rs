@@ -34,6 +34,8 @@ pub(crate) struct Restored {
     pub(crate) apart: Apart,
     pub(crate) is_authorized: bool,
     pub(crate) is_outdated: bool,
+    /// Seconds.
+    pub(crate) took: f32,
 }
 
 impl Restored {
@@ -62,7 +64,7 @@ impl Restored {
             received: self.received,
             born,
             place: Some(place),
-            took: 0.0,
+            took: self.took,
             tags: self.tags,
             apart: self.apart,
             valid_at: AtomicU64::new(born.number()),
