@@ -13,6 +13,7 @@ use crate::invalidate::InvalidateRule;
 use crate::mode::Mode;
 use crate::names::{CookieName, FieldName, ParameterName};
 use crate::outage::{DEFAULT_WEIGHT, OnOutage, OutageSettings, WrittenEarlyRefresh, WrittenOutage};
+use crate::redis::{RedisSettings, WrittenRedis};
 use crate::site::Site;
 use crate::tags::{TagSettings, WrittenTags};
 use crate::targeted::{TargetedSettings, WrittenTargeted};
@@ -260,6 +261,8 @@ pub(crate) struct WrittenCache {
     memory: WrittenMemory,
     /// Follows what is not stored, to tell what storing it would save.
     ghost: WrittenGhost,
+    /// What is shared with other Pillions; in `[cache]` only.
+    redis: WrittenRedis,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -336,6 +339,7 @@ impl Default for WrittenCache {
             targeted: WrittenTargeted::default(),
             memory: WrittenMemory::default(),
             ghost: WrittenGhost::default(),
+            redis: WrittenRedis::default(),
         }
     }
 }
@@ -384,6 +388,11 @@ impl WrittenCache {
     /// Keys that are followed, all routes together.
     pub(crate) fn ghost_keys(&self) -> usize {
         self.ghost.keys
+    }
+
+    /// What is shared with other Pillions.
+    pub(crate) fn redis(&self, site: &Site<'_>) -> Option<RedisSettings> {
+        self.redis.check(&site.key("redis"))
     }
 
     /// The rules; `site` is the table that problems belong to, whose keys may be another's.

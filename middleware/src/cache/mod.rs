@@ -171,6 +171,7 @@ pub use order::{From, OrderedBy, PurgeListener, PurgeNews};
 pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
 pub use purge_message::Unreadable;
 pub use shared::{Figures, Purge, SharedCache};
+pub use store::redis::{RedisTier, SetupError};
 pub use store::tiers::{Level, Read};
 
 /// Answers from the store, or forwards.

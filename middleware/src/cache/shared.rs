@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use config::cache::CacheSettings;
+use config::redis::RedisSettings;
 use http::{HeaderMap, Method, Uri};
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::Request;
@@ -20,7 +22,8 @@ use crate::cache::outage::Outage;
 use crate::cache::place::Place;
 use crate::cache::search::Searches;
 use crate::cache::store::memory::{Lookup, MemoryStore};
-use crate::cache::store::tiers::{Level, Tiers};
+use crate::cache::store::redis::{RedisTier, SetupError};
+use crate::cache::store::tiers::{Level, Tier, Tiers};
 use crate::cache::stored::StoredResponse;
 use crate::cache::tags::NameHash;
 use crate::cache::verdicts::Verdicts;
@@ -422,11 +425,36 @@ impl SharedCache {
         &self.0.versions
     }
 
-    /// The same cache over these tiers. To be called before it is shared.
+    /// The same cache over Redis, as `settings` say; what is done in the background for that runs on
+    /// `background`. To be called before it is shared.
+    ///
+    /// # Errors
+    /// When a file that the settings name does not hold what it should.
     ///
     /// # Panics
     /// If it is shared already.
-    #[must_use]
+    pub fn over_tiers(
+        self,
+        redis: Option<(RedisTier, &RedisSettings)>,
+        background: &Handle,
+    ) -> Result<Self, SetupError> {
+        let by = match redis {
+            Some(_) => OrderedBy::Stream,
+            None => OrderedBy::Clock,
+        };
+        let mut tiers = Vec::new();
+        if let Some((redis, settings)) = redis {
+            tiers.push(Tier::redis(redis, settings)?);
+        }
+        if tiers.is_empty() {
+            return Ok(self);
+        }
+        let (clock, metrics) = (self.clock().clone(), self.metrics().clone());
+        let tiers = Tiers::new(tiers, background, clock, &metrics);
+        Ok(self.ordered(by).over(tiers))
+    }
+
+    /// The same cache over these tiers.
     pub(crate) fn over(mut self, tiers: Tiers) -> Self {
         let shared = Arc::get_mut(&mut self.0).expect("nobody else has the cache yet");
         if tiers.at(Level::Disk).is_some() {
@@ -439,6 +467,13 @@ impl SharedCache {
     /// What lies below memory.
     pub(crate) fn tiers(&self) -> Option<&Tiers> {
         self.0.tiers.as_ref()
+    }
+
+    /// Waits until all that is to be written below memory by now is with its tier.
+    pub async fn written_below(&self) {
+        if let Some(tiers) = self.tiers() {
+            tiers.writer().settle().await;
+        }
     }
 
     /// What a record of something that is asked for now is compared with purges by.

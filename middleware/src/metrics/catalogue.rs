@@ -154,6 +154,20 @@ families! {
         "Requests that waited for a connection, since their limit was reached.";
     UPSTREAM_FAILURES: Counter "pillion_upstream_failures_total" ["upstream", "error"]
         "Requests that the upstream failed, by RFC 9209 error type.";
+    L2_STATE: Gauge "pillion_l2_state" ["state"]
+        "1 for what is true of the Redis behind the cache: up, degraded (a part of a cluster), away, or unknown.";
+    L2_OPERATIONS: Counter "pillion_l2_operations_total" ["operation", "result"]
+        "What was asked of Redis, and how it went; what was not asked because Redis is away does not count.";
+    L2_ERRORS: Counter "pillion_l2_errors_total" ["error"]
+        "Operations, connections and probes of Redis that failed, by kind.";
+    L2_DURATION: Histogram "pillion_l2_duration_seconds" ["operation"]
+        "From asking Redis until its answer, or the end of the wait; for writes, of a whole pipeline.";
+    L2_BYTES: Counter "pillion_l2_bytes_total" ["dir"]
+        "Bytes of records; in is from Redis.";
+    L2_QUEUE: Gauge "pillion_l2_queue_bytes" []
+        "Bytes of records that wait to be written to Redis.";
+    L2_DROPPED: Counter "pillion_l2_writes_dropped_total" ["cause"]
+        "Records not written to Redis: the queue was full, Redis was away, or they are longer than max_record.";
     LOG_LOST: Counter "pillion_request_log_lines_lost_total" []
         "Access lines not written: the writer was behind, or the file failed.";
     BUILD_INFO: Gauge "pillion_build_info" ["version"]

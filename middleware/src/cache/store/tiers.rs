@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use config::redis::RedisSettings;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
 use crate::cache::reason::Reason;
 use crate::cache::record::{Record, Sealer, decode};
-#[cfg(test)]
-use crate::cache::store::tier::ByteTier;
+use crate::cache::store::redis::{RedisTier, SetupError};
 #[cfg(test)]
 use crate::cache::store::tier::testing::TestTier;
-use crate::cache::store::tier::{Failed, Got, RecordKey};
+use crate::cache::store::tier::{ByteTier, Failed, Got, RecordKey};
 use crate::cache::write_down::Writer;
 use crate::clock::Clock;
 use crate::metrics::{Event, Metrics};
@@ -34,7 +34,8 @@ pub enum Level {
 
 /// One tier. An enum rather than a trait object, so that asking takes neither an indirection nor a box.
 #[derive(Debug)]
-pub(crate) enum Bytewise {
+enum Bytewise {
+    Redis(RedisTier),
     #[cfg(test)]
     Test(TestTier),
 }
@@ -79,6 +80,25 @@ impl Level {
 }
 
 impl Tier {
+    /// Redis, where records are sealed if the settings name a key.
+    ///
+    /// # Errors
+    /// When the file of the key cannot be read, or holds none.
+    pub(crate) fn redis(redis: RedisTier, settings: &RedisSettings) -> Result<Self, SetupError> {
+        let wrong = |why: String| SetupError::new("key_file", why);
+        let sealer = settings.key_file.as_ref().map(|path| {
+            let content = std::fs::read(path)
+                .map_err(|error| wrong(format!("{} cannot be read: {error}", path.display())))?;
+            Sealer::of_file(&content, settings.epoch.into())
+                .map_err(|bad| wrong(format!("{} holds {bad}", path.display())))
+        });
+        Ok(Self {
+            level: Level::L2,
+            bytes: Bytewise::Redis(redis),
+            sealer: sealer.transpose()?,
+        })
+    }
+
     #[cfg(test)]
     pub(crate) fn test(tier: TestTier, level: Level) -> Self {
         Self {
@@ -89,23 +109,26 @@ impl Tier {
     }
 
     async fn get(&self, name: RecordKey) -> Result<Got, Failed> {
-        match self.bytes {
+        match &self.bytes {
+            Bytewise::Redis(tier) => tier.get(name).await,
             #[cfg(test)]
-            Bytewise::Test(ref tier) => tier.get(name).await,
+            Bytewise::Test(tier) => tier.get(name).await,
         }
     }
 
     fn put(&self, name: RecordKey, record: Bytes, ttl: Duration) {
-        match self.bytes {
+        match &self.bytes {
+            Bytewise::Redis(tier) => tier.put(name, record, ttl),
             #[cfg(test)]
-            Bytewise::Test(ref tier) => tier.put(name, record, ttl),
+            Bytewise::Test(tier) => tier.put(name, record, ttl),
         }
     }
 
     fn remove(&self, name: RecordKey) {
-        match self.bytes {
+        match &self.bytes {
+            Bytewise::Redis(tier) => tier.remove(name),
             #[cfg(test)]
-            Bytewise::Test(ref tier) => tier.remove(name),
+            Bytewise::Test(tier) => tier.remove(name),
         }
     }
 }
