@@ -80,7 +80,7 @@ async fn a_leader_whose_client_leaves_is_succeeded() {
     let world = numbered().over(&tier, Level::L2);
     let gate = tier.hold();
     let leader = world.send("GET", "/", &[]);
-    let leader = tokio::spawn(leader);
+    let leader = world.shared.tasks().spawn(leader);
     settle().await;
     let follower = world.start(1, "/", &[]);
     settle().await;
@@ -93,7 +93,7 @@ async fn a_leader_whose_client_leaves_is_succeeded() {
     assert_eq!(world.seen().len(), 1);
     // And one whom nobody follows takes nothing with it.
     tier.hold();
-    let alone = tokio::spawn(world.send("GET", "/other", &[]));
+    let alone = world.shared.tasks().spawn(world.send("GET", "/other", &[]));
     settle().await;
     alone.abort();
     assert!(alone.await.is_err());
