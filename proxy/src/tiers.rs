@@ -1,4 +1,4 @@
-//! What lies below memory: Redis, and the thread that works for it in the background.
+//! What lies below memory: disk and Redis, and the thread that works for it in the background.
 //!
 //! Requests ask on their own core. All else (probing, writing, hearing of purges) is done on one
 //! thread of its own, so that it takes nothing from a core's requests and outlives their end.
@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use config::Settings;
-use middleware::cache::{RedisTier, SharedCache};
+use middleware::cache::{DiskTier, OrderedBy, RedisTier, SharedCache};
 use middleware::metrics::Metrics;
 use tokio::runtime::{Builder, Handle};
 use tokio::time::timeout;
@@ -19,6 +19,7 @@ use crate::start_error::StartError;
 /// The tiers below memory that run; a handle.
 #[derive(Clone, Debug)]
 pub struct LowerTiers {
+    disk: Option<DiskTier>,
     redis: Option<RedisTier>,
     /// Ends, with whatever still runs on it, when the last handle goes.
     _background: Arc<Background>,
@@ -60,13 +61,13 @@ impl LowerTiers {
         cache: SharedCache,
         metrics: &Metrics,
     ) -> Result<(SharedCache, Option<Self>), StartError> {
-        if settings.redis.is_none() {
+        if settings.redis.is_none() && settings.disk.is_none() {
             return Ok((cache, None));
         }
         let wrong = |error: Box<dyn std::error::Error + Send + Sync>| {
             StartError::new(
                 "The cache's lower tiers cannot be set up",
-                "Check [cache.redis], and the files that it names",
+                "Check [cache.redis] and [cache.disk], and the files that they name",
             )
             .caused_by(error)
         };
@@ -75,10 +76,22 @@ impl LowerTiers {
         let redis = settings.redis.as_ref();
         let redis = redis.map(|redis| RedisTier::connect(redis, &handle, metrics));
         let redis = redis.transpose().map_err(|error| wrong(error.into()))?;
+        let cache = cache.ordered(match redis {
+            Some(_) => OrderedBy::Stream,
+            None => OrderedBy::Clock,
+        });
+        let disk = settings.disk.as_ref().map(|disk| {
+            let (replaying, clock) = (cache.clone(), cache.clock().clone());
+            DiskTier::open(disk, clock, metrics, move |told| replaying.replay(told))
+        });
+        if let Some(disk) = &disk {
+            cache.journal_purges(disk.clone());
+        }
         let below = redis.clone().zip(settings.redis.as_ref());
-        let cache = cache.over_tiers(below, &handle);
-        let cache = cache.map_err(|error| wrong(error.into()))?;
+        let put = cache.put_over(disk.clone(), below, &handle);
+        put.map_err(|error| wrong(error.into()))?;
         let tiers = Self {
+            disk,
             redis,
             _background: Arc::new(background),
         };
@@ -91,6 +104,9 @@ impl LowerTiers {
             cache.written_below().await;
             if let Some(redis) = &self.redis {
                 redis.close().await;
+            }
+            if let Some(disk) = &self.disk {
+                disk.close().await;
             }
         };
         if timeout(LAST_WRITES, writing).await.is_err() {

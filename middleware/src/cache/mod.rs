@@ -76,6 +76,7 @@ mod lead;
     reason = "the lower tiers that ask are on their way"
 )]
 mod ledger;
+mod lower;
 mod offer;
 #[allow(
     dead_code,
@@ -171,6 +172,7 @@ pub use order::{From, OrderedBy, PurgeListener, PurgeNews};
 pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
 pub use purge_message::Unreadable;
 pub use shared::{Figures, Purge, SharedCache};
+pub use store::disk::{DiskTier, NotRecorded, Replayed, State as DiskState};
 pub use store::redis::{RedisTier, SetupError};
 pub use store::tiers::{Level, Read};
 

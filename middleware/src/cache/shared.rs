@@ -1,13 +1,11 @@
 //! What all routes and cores share: the store, the requests in flight, what was purged and decided lately.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use config::cache::CacheSettings;
-use config::redis::RedisSettings;
 use http::{HeaderMap, Method, Uri};
-use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::Request;
@@ -19,11 +17,9 @@ use crate::cache::journal::{JOURNALS, Journal, Record};
 use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
 use crate::cache::order::{Order, OrderedBy};
 use crate::cache::outage::Outage;
-use crate::cache::place::Place;
 use crate::cache::search::Searches;
 use crate::cache::store::memory::{Lookup, MemoryStore};
-use crate::cache::store::redis::{RedisTier, SetupError};
-use crate::cache::store::tiers::{Level, Tier, Tiers};
+use crate::cache::store::tiers::Tiers;
 use crate::cache::stored::StoredResponse;
 use crate::cache::tags::NameHash;
 use crate::cache::verdicts::Verdicts;
@@ -47,7 +43,7 @@ struct Shared {
     /// The order of purges that lower tiers live by; `None` without any.
     order: Option<Order>,
     /// What lies below memory; `None` where nothing does.
-    tiers: Option<Tiers>,
+    tiers: OnceLock<Tiers>,
     verdicts: Verdicts,
     searches: Searches,
     hasher: KeyHasher,
@@ -159,7 +155,7 @@ impl SharedCache {
             purges: PurgeLog::new(),
             versions: Versions::new(),
             order: None,
-            tiers: None,
+            tiers: OnceLock::new(),
             verdicts: Verdicts::new(),
             searches: Searches::new(),
             ghost: Ghost::new(keys, clock.now(), hasher.seed()),
@@ -425,65 +421,9 @@ impl SharedCache {
         &self.0.versions
     }
 
-    /// The same cache over Redis, as `settings` say; what is done in the background for that runs on
-    /// `background`. To be called before it is shared.
-    ///
-    /// # Errors
-    /// When a file that the settings name does not hold what it should.
-    ///
-    /// # Panics
-    /// If it is shared already.
-    pub fn over_tiers(
-        self,
-        redis: Option<(RedisTier, &RedisSettings)>,
-        background: &Handle,
-    ) -> Result<Self, SetupError> {
-        let by = match redis {
-            Some(_) => OrderedBy::Stream,
-            None => OrderedBy::Clock,
-        };
-        let mut tiers = Vec::new();
-        if let Some((redis, settings)) = redis {
-            tiers.push(Tier::redis(redis, settings)?);
-        }
-        if tiers.is_empty() {
-            return Ok(self);
-        }
-        let (clock, metrics) = (self.clock().clone(), self.metrics().clone());
-        let tiers = Tiers::new(tiers, background, clock, &metrics);
-        Ok(self.ordered(by).over(tiers))
-    }
-
-    /// The same cache over these tiers.
-    pub(crate) fn over(mut self, tiers: Tiers) -> Self {
-        let shared = Arc::get_mut(&mut self.0).expect("nobody else has the cache yet");
-        if tiers.at(Level::Disk).is_some() {
-            shared.store.pass_evicted_to(tiers.writer().clone());
-        }
-        shared.tiers = Some(tiers);
-        self
-    }
-
-    /// What lies below memory.
-    pub(crate) fn tiers(&self) -> Option<&Tiers> {
-        self.0.tiers.as_ref()
-    }
-
-    /// Waits until all that is to be written below memory by now is with its tier.
-    pub async fn written_below(&self) {
-        if let Some(tiers) = self.tiers() {
-            tiers.writer().settle().await;
-        }
-    }
-
-    /// What a record of something that is asked for now is compared with purges by.
-    pub(crate) fn born_at(&self) -> Option<Place> {
-        self.order().map(|_| self.place())
-    }
-
-    /// Waits a little until the purges up to `latest` have taken effect here: whether they have.
-    pub(crate) async fn has_heard_of(&self, latest: Place) -> bool {
-        self.place() >= latest
+    /// Where the tiers below memory are, once there are any.
+    pub(crate) fn place_of_tiers(&self) -> &OnceLock<Tiers> {
+        &self.0.tiers
     }
 
     pub(crate) fn order(&self) -> Option<&Order> {

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tower::{Layer, Service};
 
 use crate::cache::store::tier::testing::TestTier;
-use crate::cache::store::tiers::{Level, Read, Tier, Tiers};
+use crate::cache::store::tiers::{Level, Read, Tier};
 use crate::cache::{Cache, CacheLayer, OrderedBy, SharedCache};
 use crate::clock::{Clock, Now};
 use crate::facts::{Peer, RequestFacts, RequestId, Scheme};
@@ -259,9 +259,9 @@ impl World {
     /// The same over these tiers, with so many bytes of memory.
     pub(crate) fn over_all(&self, tiers: Vec<Tier>, memory: u64) -> Self {
         let (clock, tasks, metrics) = (self.clock.clone(), TaskTracker::new(), Metrics::new());
-        let tiers = Tiers::new(tiers, &Handle::current(), clock.clone(), &metrics);
         let shared = SharedCache::new(memory, clock, tasks, &metrics);
-        let shared = shared.ordered(OrderedBy::Clock).over(tiers);
+        let shared = shared.ordered(OrderedBy::Clock);
+        shared.put_over_all(tiers, &Handle::current());
         let settings = Arc::new(self.settings.clone());
         let layer = CacheLayer::new(settings, shared.clone()).on_route("*");
         Self {

@@ -101,7 +101,7 @@ families! {
     CACHE_STORES: Counter "pillion_cache_stores_total" ["tier"]
         "Responses stored.";
     CACHE_BYTES: Gauge "pillion_cache_bytes" ["tier", "kind"]
-        "Memory of the cache: what it may use (budget) and what it accounts for (accounted).";
+        "What a tier of the cache may use (budget), and what it accounts for (accounted).";
     CACHE_ENTRIES: Gauge "pillion_cache_entries" ["tier"]
         "Responses stored now.";
     CACHE_EVICTIONS: Counter "pillion_cache_evictions_total" ["cause"]
@@ -114,6 +114,16 @@ families! {
         "Bytes of records read from a tier below memory, and written to it.";
     TIER_DROPPED: Counter "pillion_cache_tier_dropped_total" ["tier"]
         "Responses not written to a tier below memory, because too many waited to be written.";
+    DISK_ON: Gauge "pillion_cache_disk_on" []
+        "Whether the disk tier is in use: 0 while it opens, and for good once its disk has failed.";
+    DISK_FAILURES: Counter "pillion_cache_disk_failures_total" []
+        "Times that the disk tier was switched off, since its directory could not be had or its disk failed.";
+    DISK_LOST: Counter "pillion_cache_disk_lost_total" ["cause"]
+        "Records that the disk tier did not keep, or no longer has.";
+    DISK_READS_LOST: Counter "pillion_cache_disk_reads_lost_total" ["cause"]
+        "Reads of the disk tier that were given up, so that a request was not held up.";
+    DISK_PURGES: Counter "pillion_cache_disk_purges_total" []
+        "Purges written to the journal of the disk tier.";
     CACHE_PURGES: Counter "pillion_cache_purges_total" []
         "Purges asked for by an operator.";
     CACHE_BACKGROUND: Counter "pillion_cache_background_validations_total" ["result"]
@@ -246,61 +256,77 @@ closed_set! {
     /// A response was stored in memory.
     CacheStored => CACHE_STORES "tier" = "memory";
     /// disk: It answered a request.
-    DiskHit => TIER_READS "tier" = "disk", "result" = "hit";
+    FromDiskHit => TIER_READS "tier" = "disk", "result" = "hit";
     /// disk: It was stale, so the upstream was asked about it.
-    DiskValidated => TIER_READS "tier" = "disk", "result" = "validated";
+    FromDiskValidated => TIER_READS "tier" = "disk", "result" = "validated";
     /// disk: Memory had as good.
-    DiskKnown => TIER_READS "tier" = "disk", "result" = "known";
+    FromDiskKnown => TIER_READS "tier" = "disk", "result" = "known";
     /// disk: Nothing was there.
-    DiskMiss => TIER_READS "tier" = "disk", "result" = "miss";
+    FromDiskMiss => TIER_READS "tier" = "disk", "result" = "miss";
     /// disk: It was purged since.
-    DiskPurged => TIER_READS "tier" = "disk", "result" = "purged";
+    FromDiskPurged => TIER_READS "tier" = "disk", "result" = "purged";
     /// disk: No record that can be used.
-    DiskUnreadable => TIER_READS "tier" = "disk", "result" = "unreadable";
+    FromDiskUnreadable => TIER_READS "tier" = "disk", "result" = "unreadable";
     /// disk: A purge had not been heard of in time.
-    DiskBehind => TIER_READS "tier" = "disk", "result" = "behind";
+    FromDiskBehind => TIER_READS "tier" = "disk", "result" = "behind";
     /// disk: Known to be away, and not asked.
-    DiskAway => TIER_READS "tier" = "disk", "result" = "away";
+    FromDiskAway => TIER_READS "tier" = "disk", "result" = "away";
     /// disk: No answer in time.
-    DiskLate => TIER_READS "tier" = "disk", "result" = "late";
+    FromDiskLate => TIER_READS "tier" = "disk", "result" = "late";
     /// disk: An error.
-    DiskFailed => TIER_READS "tier" = "disk", "result" = "failed";
+    FromDiskFailed => TIER_READS "tier" = "disk", "result" = "failed";
     /// Bytes read from disk.
     DiskBytesRead => TIER_BYTES "tier" = "disk", "dir" = "read";
     /// Bytes written to disk.
     DiskBytesWritten => TIER_BYTES "tier" = "disk", "dir" = "written";
-    /// A record was handed to disk.
-    DiskWritten => CACHE_STORES "tier" = "disk";
     /// A record was not written to disk, since too many waited.
     DiskDropped => TIER_DROPPED "tier" = "disk";
     /// l2: It answered a request.
-    L2Hit => TIER_READS "tier" = "l2", "result" = "hit";
+    FromL2Hit => TIER_READS "tier" = "l2", "result" = "hit";
     /// l2: It was stale, so the upstream was asked about it.
-    L2Validated => TIER_READS "tier" = "l2", "result" = "validated";
+    FromL2Validated => TIER_READS "tier" = "l2", "result" = "validated";
     /// l2: Memory had as good.
-    L2Known => TIER_READS "tier" = "l2", "result" = "known";
+    FromL2Known => TIER_READS "tier" = "l2", "result" = "known";
     /// l2: Nothing was there.
-    L2Miss => TIER_READS "tier" = "l2", "result" = "miss";
+    FromL2Miss => TIER_READS "tier" = "l2", "result" = "miss";
     /// l2: It was purged since.
-    L2Purged => TIER_READS "tier" = "l2", "result" = "purged";
+    FromL2Purged => TIER_READS "tier" = "l2", "result" = "purged";
     /// l2: No record that can be used.
-    L2Unreadable => TIER_READS "tier" = "l2", "result" = "unreadable";
+    FromL2Unreadable => TIER_READS "tier" = "l2", "result" = "unreadable";
     /// l2: A purge had not been heard of in time.
-    L2Behind => TIER_READS "tier" = "l2", "result" = "behind";
+    FromL2Behind => TIER_READS "tier" = "l2", "result" = "behind";
     /// l2: Known to be away, and not asked.
-    L2Away => TIER_READS "tier" = "l2", "result" = "away";
+    FromL2Away => TIER_READS "tier" = "l2", "result" = "away";
     /// l2: No answer in time.
-    L2Late => TIER_READS "tier" = "l2", "result" = "late";
+    FromL2Late => TIER_READS "tier" = "l2", "result" = "late";
     /// l2: An error.
-    L2Failed => TIER_READS "tier" = "l2", "result" = "failed";
+    FromL2Failed => TIER_READS "tier" = "l2", "result" = "failed";
     /// Bytes read from l2.
     L2BytesRead => TIER_BYTES "tier" = "l2", "dir" = "read";
     /// Bytes written to l2.
     L2BytesWritten => TIER_BYTES "tier" = "l2", "dir" = "written";
-    /// A record was handed to l2.
-    L2Written => CACHE_STORES "tier" = "l2";
+    /// A record was handed to Redis.
+    L2Stored => CACHE_STORES "tier" = "l2";
     /// A record was not written to l2, since too many waited.
     L2Dropped => TIER_DROPPED "tier" = "l2";
+    /// A record was written to disk.
+    DiskStored => CACHE_STORES "tier" = "disk";
+    /// The disk tier went off.
+    DiskFailed => DISK_FAILURES;
+    /// Too much was waiting to be written.
+    DiskQueueFull => DISK_LOST "cause" = "queue";
+    /// A record is longer than the parts of the file.
+    DiskTooLong => DISK_LOST "cause" = "length";
+    /// Its place was needed for newer ones.
+    DiskOverwritten => DISK_LOST "cause" = "size";
+    /// What was read is not what was written.
+    DiskDamaged => DISK_LOST "cause" = "damage";
+    /// Too many reads were waiting.
+    DiskReadsFull => DISK_READS_LOST "cause" = "queue";
+    /// A read took too long.
+    DiskReadLate => DISK_READS_LOST "cause" = "late";
+    /// A purge was written down.
+    DiskPurges => DISK_PURGES;
     /// Room was needed.
     EvictedForSpace => CACHE_EVICTIONS "cause" = "size";
     /// A newer response took its place.
@@ -411,6 +437,14 @@ closed_set! {
     CacheAccounted => CACHE_BYTES "tier" = "memory", "kind" = "accounted";
     /// Responses in the memory tier.
     CacheEntries => CACHE_ENTRIES "tier" = "memory";
+    /// 1 while the disk tier is in use.
+    DiskOn => DISK_ON;
+    /// Bytes that the files of the disk tier may have.
+    DiskBudget => CACHE_BYTES "tier" = "disk", "kind" = "budget";
+    /// Bytes that its records have there.
+    DiskAccounted => CACHE_BYTES "tier" = "disk", "kind" = "accounted";
+    /// Records in it.
+    DiskEntries => CACHE_ENTRIES "tier" = "disk";
 }
 
 impl Event {

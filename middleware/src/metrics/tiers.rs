@@ -47,26 +47,26 @@ impl Event {
     /// A tier below memory was asked.
     pub fn tier(level: Level, read: Read) -> Self {
         match (level, read) {
-            (Level::Disk, Read::Hit) => Self::DiskHit,
-            (Level::Disk, Read::Validated) => Self::DiskValidated,
-            (Level::Disk, Read::Known) => Self::DiskKnown,
-            (Level::Disk, Read::Miss) => Self::DiskMiss,
-            (Level::Disk, Read::Purged) => Self::DiskPurged,
-            (Level::Disk, Read::Unreadable) => Self::DiskUnreadable,
-            (Level::Disk, Read::Behind) => Self::DiskBehind,
-            (Level::Disk, Read::Away) => Self::DiskAway,
-            (Level::Disk, Read::Late) => Self::DiskLate,
-            (Level::Disk, Read::Failed) => Self::DiskFailed,
-            (Level::L2, Read::Hit) => Self::L2Hit,
-            (Level::L2, Read::Validated) => Self::L2Validated,
-            (Level::L2, Read::Known) => Self::L2Known,
-            (Level::L2, Read::Miss) => Self::L2Miss,
-            (Level::L2, Read::Purged) => Self::L2Purged,
-            (Level::L2, Read::Unreadable) => Self::L2Unreadable,
-            (Level::L2, Read::Behind) => Self::L2Behind,
-            (Level::L2, Read::Away) => Self::L2Away,
-            (Level::L2, Read::Late) => Self::L2Late,
-            (Level::L2, Read::Failed) => Self::L2Failed,
+            (Level::Disk, Read::Hit) => Self::FromDiskHit,
+            (Level::Disk, Read::Validated) => Self::FromDiskValidated,
+            (Level::Disk, Read::Known) => Self::FromDiskKnown,
+            (Level::Disk, Read::Miss) => Self::FromDiskMiss,
+            (Level::Disk, Read::Purged) => Self::FromDiskPurged,
+            (Level::Disk, Read::Unreadable) => Self::FromDiskUnreadable,
+            (Level::Disk, Read::Behind) => Self::FromDiskBehind,
+            (Level::Disk, Read::Away) => Self::FromDiskAway,
+            (Level::Disk, Read::Late) => Self::FromDiskLate,
+            (Level::Disk, Read::Failed) => Self::FromDiskFailed,
+            (Level::L2, Read::Hit) => Self::FromL2Hit,
+            (Level::L2, Read::Validated) => Self::FromL2Validated,
+            (Level::L2, Read::Known) => Self::FromL2Known,
+            (Level::L2, Read::Miss) => Self::FromL2Miss,
+            (Level::L2, Read::Purged) => Self::FromL2Purged,
+            (Level::L2, Read::Unreadable) => Self::FromL2Unreadable,
+            (Level::L2, Read::Behind) => Self::FromL2Behind,
+            (Level::L2, Read::Away) => Self::FromL2Away,
+            (Level::L2, Read::Late) => Self::FromL2Late,
+            (Level::L2, Read::Failed) => Self::FromL2Failed,
         }
     }
 
@@ -83,14 +83,6 @@ impl Event {
         match level {
             Level::Disk => Self::DiskBytesWritten,
             Level::L2 => Self::L2BytesWritten,
-        }
-    }
-
-    /// A record went to the tier.
-    pub fn tier_written(level: Level) -> Self {
-        match level {
-            Level::Disk => Self::DiskWritten,
-            Level::L2 => Self::L2Written,
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::cache::reason::Reason;
 use crate::cache::record::{Record, Sealer, decode};
+use crate::cache::store::disk::DiskTier;
 use crate::cache::store::redis::{RedisTier, SetupError};
 #[cfg(test)]
 use crate::cache::store::tier::testing::TestTier;
@@ -35,6 +36,7 @@ pub enum Level {
 /// One tier. An enum rather than a trait object, so that asking takes neither an indirection nor a box.
 #[derive(Debug)]
 enum Bytewise {
+    Disk(DiskTier),
     Redis(RedisTier),
     #[cfg(test)]
     Test(TestTier),
@@ -80,6 +82,14 @@ impl Level {
 }
 
 impl Tier {
+    pub(crate) fn disk(disk: DiskTier) -> Self {
+        Self {
+            level: Level::Disk,
+            bytes: Bytewise::Disk(disk),
+            sealer: None,
+        }
+    }
+
     /// Redis, where records are sealed if the settings name a key.
     ///
     /// # Errors
@@ -110,6 +120,10 @@ impl Tier {
 
     async fn get(&self, name: RecordKey) -> Result<Got, Failed> {
         match &self.bytes {
+            Bytewise::Disk(tier) => Ok(Got {
+                record: tier.get(name.0).await,
+                latest: None,
+            }),
             Bytewise::Redis(tier) => tier.get(name).await,
             #[cfg(test)]
             Bytewise::Test(tier) => tier.get(name).await,
@@ -118,6 +132,7 @@ impl Tier {
 
     fn put(&self, name: RecordKey, record: Bytes, ttl: Duration) {
         match &self.bytes {
+            Bytewise::Disk(tier) => tier.put(name.0, record),
             Bytewise::Redis(tier) => tier.put(name, record, ttl),
             #[cfg(test)]
             Bytewise::Test(tier) => tier.put(name, record, ttl),
@@ -126,6 +141,7 @@ impl Tier {
 
     fn remove(&self, name: RecordKey) {
         match &self.bytes {
+            Bytewise::Disk(tier) => tier.remove(name.0),
             Bytewise::Redis(tier) => tier.remove(name),
             #[cfg(test)]
             Bytewise::Test(tier) => tier.remove(name),
@@ -209,7 +225,10 @@ impl Tiers {
             Some(sealer) => sealer.seal(name, &record),
             None => record,
         };
-        self.0.metrics.count(Event::tier_written(level));
+        if level == Level::L2 {
+            // The disk counts what it has written.
+            self.0.metrics.count(Event::L2Stored);
+        }
         let bytes = record.len() as u64;
         self.0.metrics.add(Event::tier_bytes_written(level), bytes);
         tier.put(name, record, ttl);
