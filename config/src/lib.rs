@@ -29,6 +29,7 @@ pub mod route;
 pub mod tags;
 pub mod targeted;
 pub mod upstream;
+pub mod warm_up;
 
 mod conform;
 mod document;
@@ -78,6 +79,8 @@ pub struct Settings {
     pub cache_memory: u64,
     /// Keys that are followed where nothing is stored, all routes together.
     pub ghost_keys: usize,
+    /// What is fetched when nobody asks; `None` where that is nothing.
+    pub warm_up: Option<Arc<warm_up::WarmUpSettings>>,
     /// By name; at least one.
     pub upstreams: BTreeMap<Arc<str>, Arc<upstream::UpstreamSettings>>,
     /// Most specific first; the last one takes everything.

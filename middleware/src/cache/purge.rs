@@ -62,6 +62,12 @@ impl SharedCache {
     /// # Errors
     /// When a pattern is none.
     pub fn purge(&self, what: &What, purge: Purge) -> Result<Option<usize>, NoPattern> {
+        let count = self.carry_out(what, purge)?;
+        self.tell_order(what);
+        Ok(count)
+    }
+
+    fn carry_out(&self, what: &What, purge: Purge) -> Result<Option<usize>, NoPattern> {
         match what {
             What::All if purge == Purge::Hard => return Ok(Some(self.purge_all())),
             What::All => {

@@ -112,6 +112,10 @@ families! {
         "Validations made after a stale response was served.";
     COLLAPSED: Counter "pillion_collapsed_total" []
         "Requests answered by another request's forwarding.";
+    WARM_UP: Counter "pillion_warm_up_requests_total" ["result"]
+        "Requests made to warm the cache up; fresh ones cost the app nothing.";
+    WARM_UP_WAITING: Gauge "pillion_warm_up_waiting" []
+        "URLs that the running warm-up has still to ask for.";
     COMPRESS_BYTES: Counter "pillion_compress_bytes_total" ["coding", "dir"]
         "Content that went into our coders and came out of them.";
     CODED_COPIES: Counter "pillion_coded_copies_total" ["coding"]
@@ -233,6 +237,14 @@ closed_set! {
     BackgroundFailed => CACHE_BACKGROUND "result" = "failed";
     /// A request was answered by another request's forwarding.
     Collapsed => COLLAPSED;
+    /// A warm-up's answer was stored, or what was stored was confirmed.
+    WarmedStored => WARM_UP "result" = "stored";
+    /// A warm-up asked for what was stored already.
+    WarmedFresh => WARM_UP "result" = "fresh";
+    /// A warm-up's answer may not be stored.
+    WarmedPassed => WARM_UP "result" = "not_stored";
+    /// A warm-up's request failed.
+    WarmedFailed => WARM_UP "result" = "failed";
     /// Bytes given to the Brotli coder.
     BrotliIn => COMPRESS_BYTES "coding" = "br", "dir" = "in";
     /// Bytes that the Brotli coder made.
@@ -321,6 +333,8 @@ closed_set! {
     CacheAccounted => CACHE_BYTES "tier" = "memory", "kind" = "accounted";
     /// Responses in the memory tier.
     CacheEntries => CACHE_ENTRIES "tier" = "memory";
+    /// URLs that a warm-up has still to ask for.
+    WarmUpWaiting => WARM_UP_WAITING;
 }
 
 impl Event {
