@@ -1,5 +1,7 @@
 //! A stored response: the identity representation and its coded copies.
 
+pub(crate) mod restored;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -470,7 +472,7 @@ const SHARED: usize = 32;
 /// One field in a `HeaderMap`: hash, name, value, links.
 const FIELD: usize = size_of::<HeaderName>() + size_of::<HeaderValue>() + 32;
 /// Longer content is kept in pieces of this size, so that it is copied without being held twice.
-const SEGMENT: usize = 1 << 20;
+pub(crate) const SEGMENT: usize = 1 << 20;
 
 /// Fields of one connection or one exchange, which no stored response has (RFC 9111 §3.1): replayed,
 /// they would tell of queries and traces that are long over.
