@@ -23,6 +23,8 @@ pub mod invalidate;
 pub mod limits;
 pub mod listen;
 pub mod mode;
+pub mod outage;
+pub mod redis;
 pub mod request_log;
 pub mod respond;
 pub mod route;
@@ -31,6 +33,7 @@ pub mod targeted;
 pub mod upstream;
 pub mod warm_up;
 
+mod collapse;
 mod conform;
 mod document;
 mod expand;
@@ -42,7 +45,9 @@ mod pattern;
 mod print;
 mod problem;
 mod profile;
+mod redis_url;
 mod schema;
+pub mod secret;
 mod site;
 mod units;
 mod written;
@@ -79,6 +84,8 @@ pub struct Settings {
     pub cache_memory: u64,
     /// Keys that are followed where nothing is stored, all routes together.
     pub ghost_keys: usize,
+    /// What is shared with other Pillions; `None` where nothing is.
+    pub redis: Option<redis::RedisSettings>,
     /// What is fetched when nobody asks; `None` where that is nothing.
     pub warm_up: Option<Arc<warm_up::WarmUpSettings>>,
     /// By name; at least one.

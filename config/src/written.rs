@@ -114,6 +114,7 @@ impl Written {
             respond: Arc::new(self.respond.check(&site.key("respond"))),
             cache_memory: self.cache.memory(),
             ghost_keys: self.cache.ghost_keys(),
+            redis: self.cache.redis(&site.key("cache")),
             warm_up: self.warm_up.check(&site.key("warm_up")).map(Arc::new),
             upstreams,
             routes,

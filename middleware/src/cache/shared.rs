@@ -18,6 +18,7 @@ use crate::cache::invalidate::{PurgeLog, Sequence};
 use crate::cache::journal::{JOURNALS, Journal, Record};
 use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
 use crate::cache::order::{Order, OrderedBy};
+use crate::cache::outage::Outage;
 use crate::cache::purge::What;
 use crate::cache::search::Searches;
 use crate::cache::store::memory::{Lookup, MemoryStore};
@@ -59,6 +60,8 @@ struct Shared {
     metrics: Metrics,
     /// One for each core that writes one.
     journals: Mutex<Vec<Journal>>,
+    /// Whether what the sidecars share is away.
+    outage: Outage,
     /// One for each core that counts its hits.
     hot_tables: Tables,
     /// Hears of every purge that somebody ordered.
@@ -168,6 +171,7 @@ impl SharedCache {
             counts: Counts::default(),
             metrics: metrics.clone(),
             journals: Mutex::default(),
+            outage: Outage::default(),
             hot_tables: Tables::default(),
             orders: broadcast::Sender::new(ORDERS),
             has_queries: AtomicBool::new(false),
@@ -449,6 +453,10 @@ impl SharedCache {
 
     pub(crate) fn verdicts(&self) -> &Verdicts {
         &self.0.verdicts
+    }
+
+    pub(crate) fn outage(&self) -> &Outage {
+        &self.0.outage
     }
 
     pub(crate) fn ghost(&self) -> &Arc<Ghost> {
