@@ -17,6 +17,7 @@ pub mod admin;
 pub mod cache;
 pub mod conditional;
 pub mod content_coding;
+pub mod disk;
 pub mod etag;
 pub mod forwarding;
 pub mod invalidate;
@@ -82,6 +83,8 @@ pub struct Settings {
     pub respond: Arc<respond::RespondSettings>,
     /// What the whole cache may use; its rules are each route's.
     pub cache_memory: u64,
+    /// What is kept on disk; `None` where nothing is.
+    pub disk: Option<disk::DiskSettings>,
     /// Keys that are followed where nothing is stored, all routes together.
     pub ghost_keys: usize,
     /// What is shared with other Pillions; `None` where nothing is.

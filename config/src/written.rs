@@ -113,6 +113,7 @@ impl Written {
             request_log: self.request_log.check(&site.key("request_log")),
             respond: Arc::new(self.respond.check(&site.key("respond"))),
             cache_memory: self.cache.memory(),
+            disk: self.cache.disk.check(&site.key("cache").key("disk")),
             ghost_keys: self.cache.ghost_keys(),
             redis: self.cache.redis(&site.key("cache")),
             warm_up: self.warm_up.check(&site.key("warm_up")).map(Arc::new),

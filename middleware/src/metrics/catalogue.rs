@@ -101,11 +101,21 @@ families! {
     CACHE_STORES: Counter "pillion_cache_stores_total" ["tier"]
         "Responses stored.";
     CACHE_BYTES: Gauge "pillion_cache_bytes" ["tier", "kind"]
-        "Memory of the cache: what it may use (budget) and what it accounts for (accounted).";
+        "What a tier of the cache may use (budget), and what it accounts for (accounted).";
     CACHE_ENTRIES: Gauge "pillion_cache_entries" ["tier"]
         "Responses stored now.";
     CACHE_EVICTIONS: Counter "pillion_cache_evictions_total" ["cause"]
         "Stored responses that were removed.";
+    DISK_ON: Gauge "pillion_cache_disk_on" []
+        "Whether the disk tier is in use: 0 while it opens, and for good once its disk has failed.";
+    DISK_FAILURES: Counter "pillion_cache_disk_failures_total" []
+        "Times that the disk tier was switched off, since its directory could not be had or its disk failed.";
+    DISK_LOST: Counter "pillion_cache_disk_lost_total" ["cause"]
+        "Records that the disk tier did not keep, or no longer has.";
+    DISK_READS_LOST: Counter "pillion_cache_disk_reads_lost_total" ["cause"]
+        "Reads of the disk tier that were given up, so that a request was not held up.";
+    DISK_PURGES: Counter "pillion_cache_disk_purges_total" []
+        "Purges written to the journal of the disk tier.";
     CACHE_PURGES: Counter "pillion_cache_purges_total" []
         "Purges asked for by an operator.";
     CACHE_BACKGROUND: Counter "pillion_cache_background_validations_total" ["result"]
@@ -241,6 +251,24 @@ closed_set! {
     TunnelBytesOut => TUNNEL_BYTES "dir" = "out";
     /// A response was stored in memory.
     CacheStored => CACHE_STORES "tier" = "memory";
+    /// A record was written to disk.
+    DiskStored => CACHE_STORES "tier" = "disk";
+    /// The disk tier went off.
+    DiskFailed => DISK_FAILURES;
+    /// Too much was waiting to be written.
+    DiskQueueFull => DISK_LOST "cause" = "queue";
+    /// A record is longer than the parts of the file.
+    DiskTooLong => DISK_LOST "cause" = "length";
+    /// Its place was needed for newer ones.
+    DiskOverwritten => DISK_LOST "cause" = "size";
+    /// What was read is not what was written.
+    DiskDamaged => DISK_LOST "cause" = "damage";
+    /// Too many reads were waiting.
+    DiskReadsFull => DISK_READS_LOST "cause" = "queue";
+    /// A read took too long.
+    DiskReadLate => DISK_READS_LOST "cause" = "late";
+    /// A purge was written down.
+    DiskPurges => DISK_PURGES;
     /// Room was needed.
     EvictedForSpace => CACHE_EVICTIONS "cause" = "size";
     /// A newer response took its place.
@@ -359,6 +387,14 @@ closed_set! {
     CacheAccounted => CACHE_BYTES "tier" = "memory", "kind" = "accounted";
     /// Responses in the memory tier.
     CacheEntries => CACHE_ENTRIES "tier" = "memory";
+    /// 1 while the disk tier is in use.
+    DiskOn => DISK_ON;
+    /// Bytes that the files of the disk tier may have.
+    DiskBudget => CACHE_BYTES "tier" = "disk", "kind" = "budget";
+    /// Bytes that its records have there.
+    DiskAccounted => CACHE_BYTES "tier" = "disk", "kind" = "accounted";
+    /// Records in it.
+    DiskEntries => CACHE_ENTRIES "tier" = "disk";
     /// URLs that a warm-up has still to ask for.
     WarmUpWaiting => WARM_UP_WAITING;
 }
