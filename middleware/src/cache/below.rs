@@ -16,13 +16,14 @@ use crate::cache::collapse::{Flight, Followers, Outcome};
 use crate::cache::decide::{Candidate, Decision, decide};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::journal::Done;
-use crate::cache::lead::{BACKGROUND, background};
+use crate::cache::lead::{BACKGROUND, PAUSE, background};
+use crate::cache::leasing::Next;
 use crate::cache::ledger::Below;
 use crate::cache::place::Place;
 use crate::cache::reason::Reason;
 use crate::cache::record::{Filed, Record};
 use crate::cache::store::tier::RecordKey;
-use crate::cache::store::tiers::{Read, Tier, Tiers};
+use crate::cache::store::tiers::{Level, Read, Tier, Tiers};
 use crate::cache::stored::StoredResponse;
 use crate::cache::{Cache, answer, hit};
 use crate::clock::Now;
@@ -66,7 +67,11 @@ impl Errand {
     pub(crate) async fn look_below(&mut self) -> Option<FromBelow> {
         let tiers = self.shared.tiers()?.clone();
         for tier in tiers.all() {
-            let Some(kept) = self.read(&tiers, tier).await else {
+            let read = self.read(&tiers, tier).await;
+            if tier.level == Level::L2 {
+                self.leasing.read = Some(read.as_ref().err().copied().unwrap_or(Read::Hit));
+            }
+            let Ok(kept) = read else {
                 continue;
             };
             if !self.is_news(&kept.stored) {
@@ -107,7 +112,7 @@ impl Errand {
     }
 
     /// What `tier` has for this request, as far as it was not purged.
-    async fn read(&self, tiers: &Tiers, tier: &Tier) -> Option<Kept> {
+    async fn read(&self, tiers: &Tiers, tier: &Tier) -> Result<Kept, Read> {
         let filed = self.read_filed(tiers, tier).await?;
         let shared = &self.shared;
         // Before the comparison: memory compares with whatever is purged after this, so that nothing
@@ -118,11 +123,11 @@ impl Errand {
         let standing = shared.standing_below(place, &self.key.bytes, &tags);
         if standing == Below::Gone {
             tiers.note(tier.level, Read::Purged);
-            return None;
+            return Err(Read::Purged);
         }
         let (key, hash) = (&*self.key.bytes, self.key.hash);
         match filed.answering(key, hash, &self.fields, born) {
-            Ok(stored) => Some(Kept {
+            Ok(stored) => Ok(Kept {
                 stored: Arc::new(stored),
                 is_purged: standing != Below::Valid,
                 chosen_by: Some(tier.level.reason()),
@@ -130,19 +135,20 @@ impl Errand {
             }),
             Err(_) => {
                 tiers.note(tier.level, Read::Unreadable);
-                None
+                Err(Read::Unreadable)
             }
         }
     }
 
     /// The record for this request: what lies under its key, or what the index there points at.
-    async fn read_filed(&self, tiers: &Tiers, tier: &Tier) -> Option<Filed> {
+    async fn read_filed(&self, tiers: &Tiers, tier: &Tier) -> Result<Filed, Read> {
         let key = &*self.key.bytes;
         let (record, mut latest) = tiers.read(tier, RecordKey::of(key)).await?;
         let filed = match record {
             Record::Response(filed) => Some(filed),
             Record::Index(index) => match index.name(key, &self.fields) {
-                Ok(name) => match tiers.read(tier, name).await? {
+                // There is something, and not this.
+                Ok(name) => match tiers.read(tier, name).await.map_err(Read::of_variant)? {
                     (Record::Response(filed), at) => {
                         latest = latest.max(at);
                         Some(filed)
@@ -154,16 +160,16 @@ impl Errand {
         };
         let Some(filed) = filed else {
             tiers.note(tier.level, Read::Unreadable);
-            return None;
+            return Err(Read::Unreadable);
         };
         // Whoever wrote it may have heard of purges that have not come here yet.
         if let Some(latest) = latest
             && !self.shared.has_heard_of(Place::of_number(latest)).await
         {
             tiers.note(tier.level, Read::Behind);
-            return None;
+            return Err(Read::Behind);
         }
-        Some(filed)
+        Ok(filed)
     }
 
     /// Whether it came later than what memory has.
@@ -234,9 +240,20 @@ impl<S: Inner + Clone> Cache<S> {
         let mut this = self.clone();
         let (followers, tasks) = (flight.followers(), errand.shared.tasks().clone());
         let leading = ResponseFuture::boxed(async move {
-            match errand.look_below().await {
-                Some(found) => this.answer_below(request, errand, found, Some(flight)),
-                None => this.lead_upstream(request, errand, flight).await,
+            loop {
+                if let Some(found) = errand.look_below().await {
+                    errand.has_found();
+                    return this.answer_below(request, errand, found, Some(flight));
+                }
+                match errand.turn().await {
+                    Next::Look => {}
+                    Next::Fetch => return this.lead_upstream(request, errand, flight).await,
+                    Next::Release => {
+                        flight.tell(Outcome::Alone);
+                        drop(flight);
+                        return this.unlimited(request, errand).await;
+                    }
+                }
             }
         });
         ResponseFuture::boxed(HandedOver {
@@ -294,6 +311,11 @@ impl<S: Inner + Clone> Cache<S> {
                 Some(found) => errand.stored = Some(found.kept),
                 None => {}
             }
+            if !errand.may_validate().await {
+                // Another sidecar is at it; a moment later its answer lies below.
+                old.put_off_validation(errand.shared.clock().now(), PAUSE);
+                return;
+            }
             let request = errand.prepare(request);
             let answer = this.inner.call(request);
             background(answer, errand, flight, old).await;
@@ -320,7 +342,10 @@ impl<S: Inner + Clone> Cache<S> {
             // Others would take it for valid.
             drop(flight);
         } else {
-            let outcome = || Outcome::Found(stored.clone(), detail);
+            let outcome = || match errand.leasing.has_waited() {
+                true => Outcome::Stored(stored.clone()),
+                false => Outcome::Found(stored.clone(), detail),
+            };
             drop(errand.offer(flight, stored, now, outcome));
         }
         let (outcome, detail, done) = match stale {
@@ -331,7 +356,13 @@ impl<S: Inner + Clone> Cache<S> {
             let why = (Fwd::Stale, Reason::Stale);
             self.validate_in_background(&request, errand.key.hash, &kept, now, why);
         }
-        let status = hit(candidate, outcome, detail);
+        let (status, done) = match stale {
+            // What another sidecar has just fetched, for this one too.
+            None if errand.leasing.has_waited() => {
+                (errand.collapsed_by(candidate, detail), Done::Collapsed)
+            }
+            _ => (hit(candidate, outcome, detail), done),
+        };
         errand.stored = Some(kept.clone());
         errand.record(done, None, now);
         let answer = answer(&kept, candidate, &errand.asked, status, &mut request);

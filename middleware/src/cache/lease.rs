@@ -25,8 +25,8 @@ mod pace;
 mod scripts;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use config::lease::LeaseSettings;
@@ -51,12 +51,15 @@ struct Inner {
     redis: RedisTier,
     settings: LeaseSettings,
     /// How many sidecars are alive, this one included; `None` while that is not known.
-    instances: Box<dyn Fn() -> Option<usize> + Send + Sync>,
+    instances: OnceLock<Box<Count>>,
     /// Where leases are renewed and given back: they outlive the requests that they are for.
     background: Handle,
     times: FetchTimes,
     metrics: Metrics,
 }
+
+/// Counts sidecars; `None` while their number is not known.
+type Count = dyn Fn() -> Option<usize> + Send + Sync;
 
 /// What a lease is about, as Redis calls it.
 #[derive(Clone, Debug)]
@@ -82,7 +85,7 @@ pub(crate) struct Waiting {
 pub(crate) enum Turn {
     /// It fetches, for all.
     Won(Arc<Lease>),
-    /// It fetches, by itself.
+    /// It fetches, by itself, for those who follow it in this sidecar.
     Alone,
     /// Somebody else has fetched: it looks below again, and comes back if there is nothing.
     Again,
@@ -94,18 +97,29 @@ impl Leases {
     pub(crate) fn new(
         redis: RedisTier,
         settings: LeaseSettings,
-        instances: impl Fn() -> Option<usize> + Send + Sync + 'static,
         background: Handle,
         metrics: &Metrics,
     ) -> Self {
         Self(Arc::new(Inner {
             redis,
             settings,
-            instances: Box::new(instances),
+            instances: OnceLock::new(),
             background,
             times: FetchTimes::default(),
             metrics: metrics.clone(),
         }))
+    }
+
+    /// Has the sidecars counted by `count`; until then their number is not known.
+    pub(crate) fn count_by(&self, count: impl Fn() -> Option<usize> + Send + Sync + 'static) {
+        // Whoever comes second changes nothing.
+        drop(self.0.instances.set(Box::new(count)));
+    }
+
+    /// Whether there is no other sidecar, as far as is known.
+    fn is_only(&self) -> bool {
+        let count = self.0.instances.get();
+        count.and_then(|count| count()) == Some(1)
     }
 
     /// The name of the lease of `flight`, the bytes of a flight's key. `has_cookie` tells requests whose
@@ -138,7 +152,7 @@ impl Leases {
         if !self.0.settings.enabled {
             return Turn::Alone;
         }
-        if (self.0.instances)() == Some(1) {
+        if self.is_only() {
             self.count(Event::LeaseSkipped);
             return Turn::Alone;
         }
@@ -146,7 +160,7 @@ impl Leases {
             Taken::Won(lease) => return Turn::Won(lease),
             Taken::Pass => return Turn::Pass,
             Taken::Written => return Turn::Again,
-            Taken::Failed => return Turn::Alone,
+            Taken::Apart | Taken::Failed => return Turn::Alone,
             Taken::Held(holder) => holder,
         };
         waiting.has_waited = true;
@@ -163,6 +177,7 @@ impl Leases {
                     self.count(Event::LeasePassed);
                     return Turn::Pass;
                 }
+                Ok(Seen::Apart) => return Turn::Alone,
                 Ok(Seen::Held(token)) if token == holder => {}
                 Ok(Seen::Held(_) | Seen::Nobody) => return Turn::Again,
                 // What is late may come in time next time.
@@ -175,22 +190,27 @@ impl Leases {
         }
     }
 
-    /// Takes the lease for something that nobody waits for: `None` if somebody has it, or fetching comes
-    /// to nothing that could be shared. `Some(None)` where there are no leases now.
+    /// Takes the lease for something that nobody waits for: `None` if somebody has it; `Some(None)` where
+    /// there is none to be had.
     pub(crate) async fn try_take(&self, name: &LeaseName) -> Option<Option<Arc<Lease>>> {
-        if !self.0.settings.enabled || (self.0.instances)() == Some(1) {
+        if !self.0.settings.enabled || self.is_only() {
             return Some(None);
         }
         match self.take(name, false).await {
             Taken::Won(lease) => Some(Some(lease)),
-            Taken::Failed => Some(None),
-            Taken::Pass | Taken::Written | Taken::Held(_) => None,
+            Taken::Failed | Taken::Pass | Taken::Apart => Some(None),
+            Taken::Written | Taken::Held(_) => None,
         }
     }
 
     /// One who waited has found what it waited for.
     pub(crate) fn has_found(&self) {
         self.count(Event::LeaseFound);
+    }
+
+    /// One that would have asked goes without, since Redis has just not answered.
+    pub(crate) fn without_redis(&self) {
+        self.count(Event::LeaseRedisAway);
     }
 
     async fn take(&self, name: &LeaseName, saw_nothing: bool) -> Taken {
@@ -215,6 +235,7 @@ impl Leases {
                 Taken::Pass
             }
             Ok(Value::Int(WRITTEN)) => Taken::Written,
+            Ok(Value::Int(APART)) => Taken::Apart,
             Ok(Value::BulkString(holder)) => Taken::Held(holder),
             Ok(_) => {
                 self.count(Event::LeaseFailed);
@@ -244,6 +265,7 @@ impl Leases {
         };
         let mut values = values.into_iter();
         Ok(match (values.next(), values.next()) {
+            (Some(Value::BulkString(mark)), _) if mark == MARK_APART => Seen::Apart,
             (Some(Value::BulkString(_)), _) => Seen::Pass,
             (_, Some(Value::BulkString(token))) => Seen::Held(token),
             _ => Seen::Nobody,
@@ -284,6 +306,7 @@ enum Taken {
     /// By whom, as their token.
     Held(Vec<u8>),
     Pass,
+    Apart,
     /// There is a record by now.
     Written,
     Failed,
@@ -294,6 +317,7 @@ enum Seen {
     Held(Vec<u8>),
     Nobody,
     Pass,
+    Apart,
 }
 
 /// Nobody else's: 128 bits of the standard library's keyed hash.
@@ -312,6 +336,11 @@ impl fmt::Debug for Leases {
 const WON: i64 = 1;
 const PASSES: i64 = 2;
 const WRITTEN: i64 = 3;
+const APART: i64 = 4;
+
+/// What a marker says: that answers cannot be shared at all, or not below memory.
+const MARK_PASS: &[u8] = b"1";
+const MARK_APART: &[u8] = b"2";
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use config::redis::RedisSettings;
 use tokio::runtime::Handle;
 
+use crate::cache::lease::Leases;
 use crate::cache::order::{PurgeListener, PurgeNews};
 use crate::cache::place::Place;
 use crate::cache::shared::SharedCache;
@@ -25,11 +26,18 @@ impl SharedCache {
         background: &Handle,
     ) -> Result<(), SetupError> {
         let mut tiers: Vec<Tier> = disk.map(Tier::disk).into_iter().collect();
-        if let Some((redis, settings)) = redis {
-            tiers.push(Tier::redis(redis, settings)?);
+        if let Some((redis, settings)) = &redis {
+            tiers.push(Tier::redis(redis.clone(), settings)?);
         }
         if !tiers.is_empty() {
             self.put_over_all(tiers, background);
+        }
+        if let (Some((redis, settings)), Some(tiers)) = (redis, self.tiers()) {
+            background.spawn(self.clone().watch_outages(redis.clone()));
+            let metrics = self.metrics();
+            let leases = Leases::new(redis, settings.lease, background.clone(), metrics);
+            // Whoever comes second finds the first's.
+            drop(tiers.leases().set(leases));
         }
         Ok(())
     }

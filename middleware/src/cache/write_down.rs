@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::errand::Errand;
 use crate::cache::key::KeyHash;
+use crate::cache::lease::{Lease, Written};
 use crate::cache::record::{Encoded, encode};
 use crate::cache::storable::Terms;
 use crate::cache::store::tier::RecordKey;
@@ -58,6 +59,8 @@ struct Write {
     key: Box<[u8]>,
     stored: Arc<StoredResponse>,
     ttl: Duration,
+    /// Given back with it: others wait for this.
+    lease: Option<Arc<Lease>>,
 }
 
 impl Writer {
@@ -96,6 +99,7 @@ impl Writer {
                 key: key.into(),
                 stored: stored.clone(),
                 ttl: MOST_TTL,
+                lease: None,
             });
         }
     }
@@ -143,13 +147,25 @@ impl Tiers {
             index,
         }) = written
         else {
+            if let Some(lease) = &write.lease {
+                lease.apart();
+            }
             return;
         };
-        if let Some((name, index)) = index {
-            // It says nothing about one response, so it may outlive them all.
-            self.put(tier, name, index, write.ttl.max(INDEX_TTL));
+        // It says nothing about one response, so it may outlive them all.
+        let index = index.map(|(name, index)| (name, index, write.ttl.max(INDEX_TTL)));
+        let records = [(name, record, write.ttl)].into_iter().chain(index);
+        match &write.lease {
+            None => records.for_each(|(name, record, ttl)| self.put(tier, name, record, ttl)),
+            Some(lease) => {
+                let sealed = |(name, record, ttl)| Written {
+                    name,
+                    record: self.sealed(tier, name, record),
+                    ttl,
+                };
+                lease.write(records.map(sealed).collect());
+            }
         }
-        self.put(tier, name, record, write.ttl);
     }
 }
 
@@ -160,6 +176,7 @@ impl Errand {
             return;
         };
         if tiers.at(Level::L2).is_none() || !is_writable(stored) {
+            self.keep_apart();
             return;
         }
         let ttl = ttl(stored.terms, stored.age(now), &self.settings);
@@ -169,7 +186,10 @@ impl Errand {
                 key: self.key.bytes.clone(),
                 stored: stored.clone(),
                 ttl,
+                lease: self.leasing.lease().cloned(),
             });
+        } else {
+            self.keep_apart();
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::scripts::{GIVE_BACK, MARK, RENEW, WRITE};
-use super::{LeaseName, Leases};
+use super::{LeaseName, Leases, MARK_APART, MARK_PASS};
 use crate::cache::collapse::PASS;
 use crate::cache::store::redis::FailureKind;
 use crate::cache::store::tier::RecordKey;
@@ -55,6 +55,10 @@ impl Lease {
         let leases = &self.leases;
         leases.0.times.note(self.since.elapsed());
         let names = leases.0.redis.names();
+        let most = leases.0.redis.max_record();
+        if records.iter().any(|written| written.record.len() > most) {
+            return self.tell(MARK_APART).await;
+        }
         let mut with_lease = None;
         for written in records {
             let key = names.record(&written.name.to_string());
@@ -100,6 +104,16 @@ impl Lease {
     /// Tells all sidecars that answers to requests like this one cannot be shared, and gives the lease
     /// back.
     pub(crate) fn pass(self: &Arc<Self>) {
+        self.mark(MARK_PASS);
+    }
+
+    /// Tells all sidecars that the answer lies in none of the tiers that they share, and gives the lease
+    /// back: each fetches by itself.
+    pub(crate) fn apart(self: &Arc<Self>) {
+        self.mark(MARK_APART);
+    }
+
+    fn mark(self: &Arc<Self>, mark: &'static [u8]) {
         if self.is_over.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -107,11 +121,15 @@ impl Lease {
         self.leases.0.times.note(self.since.elapsed());
         let lease = self.clone();
         self.leases.0.background.spawn(async move {
-            let keys = [&lease.name.lease, &lease.name.pass].map(String::as_bytes);
-            let lasts = PASS.as_millis().to_string();
-            let arguments = [lease.token.as_bytes(), lasts.as_bytes()];
-            drop(lease.leases.script(&MARK, &keys, &arguments).await);
+            lease.tell(mark).await;
         });
+    }
+
+    async fn tell(&self, mark: &[u8]) {
+        let keys = [&self.name.lease, &self.name.pass].map(String::as_bytes);
+        let lasts = PASS.as_millis().to_string();
+        let arguments = [self.token.as_bytes(), lasts.as_bytes(), mark];
+        drop(self.leases.script(&MARK, &keys, &arguments).await);
     }
 
     /// Whether it is still held; renews it.

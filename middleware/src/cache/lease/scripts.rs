@@ -8,7 +8,9 @@ use crate::cache::store::redis::LuaScript;
 /// nobody writes and gives back between a miss and this.
 pub(super) static TAKE: LazyLock<LuaScript> = LazyLock::new(|| {
     LuaScript::new(
-        "if redis.call('EXISTS', KEYS[2]) == 1 then return 2 end \
+        "local mark = redis.call('GET', KEYS[2]) \
+         if mark == '2' then return 4 end \
+         if mark then return 2 end \
          local holder = redis.call('GET', KEYS[1]) \
          if holder then return holder end \
          if ARGV[3] == '1' and redis.call('EXISTS', KEYS[3]) == 1 then return 3 end \
@@ -36,10 +38,10 @@ pub(super) static WRITE: LazyLock<LuaScript> = LazyLock::new(|| {
     )
 });
 
-/// Lease and marker; token and milliseconds. The marker is true whoever has the lease by now.
+/// Lease and marker; token, milliseconds and what the marker says. The marker is true whoever has the lease by now.
 pub(super) static MARK: LazyLock<LuaScript> = LazyLock::new(|| {
     LuaScript::new(
-        "redis.call('SET', KEYS[2], '1', 'PX', ARGV[2]) \
+        "redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[2]) \
          if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end \
          return 1",
     )

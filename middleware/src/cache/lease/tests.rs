@@ -70,13 +70,9 @@ impl Server {
             enabled: true,
             wait: Duration::from_secs(10),
         };
-        Leases::new(
-            tier,
-            settings,
-            move || instances,
-            Handle::current(),
-            &metrics,
-        )
+        let leases = Leases::new(tier, settings, Handle::current(), &metrics);
+        leases.count_by(move || instances);
+        leases
     }
 }
 
