@@ -40,6 +40,8 @@ struct Known {
     latest: Place,
     /// Of what was purged up to here, nobody knows all.
     floor: Place,
+    /// Whether all that was purged later is known, as far as it was heard.
+    is_trusted: bool,
     everything: Version,
     names: Names,
     urls: Urls,
@@ -84,16 +86,17 @@ struct Named<'a> {
 }
 
 impl Ledger {
-    /// Without any purge, and trusting what was born at `floor` or later.
-    pub(crate) fn new(floor: Place) -> Self {
-        Self::bounded(floor, MOST_NAMES, MOST_URLS, MOST_QUERY_BYTES)
+    /// Without any purge. Where somebody else has to be heard first, it is not trusted.
+    pub(crate) fn new(is_trusted: bool) -> Self {
+        Self::bounded(is_trusted, MOST_NAMES, MOST_URLS, MOST_QUERY_BYTES)
     }
 
-    fn bounded(floor: Place, names: usize, urls: usize, bytes: usize) -> Self {
+    fn bounded(is_trusted: bool, names: usize, urls: usize, bytes: usize) -> Self {
         Self {
             known: RwLock::new(Known {
                 latest: Place::FIRST,
-                floor,
+                floor: Place::FIRST,
+                is_trusted,
                 everything: Version::default(),
                 names: Names::new(names),
                 urls: Urls::new(urls, bytes),
@@ -131,9 +134,20 @@ impl Ledger {
         self.write().pending.remove(ticket);
     }
 
-    /// What was purged up to `floor` is not known, what was purged later is.
-    pub(crate) fn know_from(&self, floor: Place) {
-        self.write().floor = floor;
+    /// Something may have been purged that is not known, of whatever place.
+    pub(crate) fn distrust(&self) {
+        self.write().is_trusted = false;
+    }
+
+    /// What was purged after `floor` is known.
+    pub(crate) fn trust_from(&self, floor: Place) {
+        let mut known = self.write();
+        known.floor = known.floor.max(floor);
+        known.is_trusted = true;
+    }
+
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.read().is_trusted
     }
 
     /// What was purged up to `floor` is not known for sure.
@@ -157,7 +171,7 @@ impl Ledger {
     ) -> Below {
         let known = self.read();
         let born = subject.born;
-        let of_floor = if born < known.floor {
+        let of_floor = if born < known.floor || !known.is_trusted {
             Below::Suspect
         } else {
             Below::Valid
