@@ -40,6 +40,7 @@
 mod advice;
 mod apart;
 mod background;
+pub mod bus;
 mod changed;
 mod collapse;
 mod decide;

@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Hello,
     /// A purge: a `PurgeMessage` as it is written.
     Purge(Vec<u8>),
+    /// There is one instance less.
+    Bye,
 }
 
 impl Entry {
@@ -134,7 +136,10 @@ mod tests {
         let element = Element::of(&found);
         assert_eq!(element.place, Some(Place::of_number(5 << 20 | 1)));
         let link = element.link.unwrap();
-        assert_eq!((link.own.as_str(), link.before.as_str()), ("5-1 7.3", "1-0 a"));
+        assert_eq!(
+            (link.own.as_str(), link.before.as_str()),
+            ("5-1 7.3", "1-0 a")
+        );
         assert_eq!(element.entry, Ok(entry));
         let planted = StreamId {
             id: "99999999999999999-1".to_owned(),
@@ -147,10 +152,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(instance: u64, ticket: u64, message: Vec<u8>, which in 0..3) {
+        fn what_is_written_is_read(instance: u64, ticket: u64, message: Vec<u8>, which in 0..4) {
             let kind = match which {
                 0 => Kind::Start,
                 1 => Kind::Hello,
+                2 => Kind::Bye,
                 _ => Kind::Purge(message),
             };
             let entry = Entry { instance, ticket, kind };

@@ -45,7 +45,12 @@ async fn wait(bus: &Bus, pause: Duration) {
     let mut state = bus.0.redis.changes();
     let is_away = *state.borrow_and_update() == L2State::Away;
     let back = async {
-        if !is_away || state.wait_for(|state| *state != L2State::Away).await.is_err() {
+        if !is_away
+            || state
+                .wait_for(|state| *state != L2State::Away)
+                .await
+                .is_err()
+        {
             std::future::pending::<()>().await;
         }
     };
@@ -119,7 +124,11 @@ impl Bus {
         let (mut replay, mut own) = (Replay::after(before.cloned()), HashSet::new());
         // What memory has is to be validated, so of purges it need not be told one by one. Those that
         // are new it is told of nevertheless: then it need not ask for what they hit.
-        let in_memory_until = if before.is_none() { Place::LAST } else { applied };
+        let in_memory_until = if before.is_none() {
+            Place::LAST
+        } else {
+            applied
+        };
         let mut from = "-".to_owned();
         loop {
             let elements = read_range(connection, &self.0.scripts.bus, &from).await?;
@@ -147,10 +156,16 @@ impl Bus {
             // given to others. So all are told, at a place after all of that.
             let message = PurgeMessage::anything().write();
             self.say(Kind::Purge(message.to_vec()), applied).await?;
-            return Err(Failure::new(FailureKind::Late, "it has lost its latest elements"));
+            return Err(Failure::new(
+                FailureKind::Late,
+                "it has lost its latest elements",
+            ));
         }
         let horizon = Place::at(shared.clock().now().wall - AGAIN);
-        let again = self.0.outbox.send_again(|ticket| own.contains(&ticket), horizon);
+        let again = self
+            .0
+            .outbox
+            .send_again(|ticket| own.contains(&ticket), horizon);
         if before.is_none() {
             // It has been asked for while nobody heard anything.
             shared.suspect_all();
@@ -185,7 +200,9 @@ impl Bus {
         } else if entry.kind == Kind::Hello && !is_own {
             // It may fetch from now on: this instance is not alone any more.
             let alive = &self.0.alive;
-            drop(alive.compare_exchange(1, 2, Ordering::AcqRel, Ordering::Relaxed));
+            let _was = alive.compare_exchange(1, 2, Ordering::AcqRel, Ordering::Relaxed);
+        } else if entry.kind == Kind::Bye {
+            self.others().remove(&entry.instance);
         }
         shared.heard_up_to(place);
         if shared.is_trusted() {
@@ -209,13 +226,16 @@ impl Bus {
 
     /// Something that was told was not heard, nobody knows what.
     fn missed(&self, why: &str) {
-        warn!(why, "Purges of other instances may have been missed, so everything stored is validated before its next use.");
+        warn!(
+            why,
+            "Purges of other instances may have been missed, so everything stored is validated before its next use."
+        );
         self.0.metrics.count(Event::PurgeGap);
         self.0.shared.distrust();
     }
 
     /// Tells what is no purge of a client or an operator, at a place after `before`.
-    async fn say(&self, kind: Kind, before: Place) -> Result<(), Failure> {
+    pub(super) async fn say(&self, kind: Kind, before: Place) -> Result<(), Failure> {
         let entry = Entry {
             instance: self.0.instance,
             ticket: 0,
@@ -283,18 +303,22 @@ pub(super) async fn tell(bus: Bus) {
             for ticket in outbox.take_given_up() {
                 bus.0.shared.give_up(ticket);
             }
-            warn!("More purges wait for Redis than there is room for; others will validate everything they have instead.");
+            warn!(
+                "More purges wait for Redis than there is room for; others will validate everything they have instead."
+            );
         }
         let parcels = outbox.take();
         if parcels.is_empty() {
             outbox.filled.notified().await;
             continue;
         }
-        match bus.0.scripts.tell(&parcels, bus.0.shared.place().next()).await {
-            Ok(()) => {
-                outbox.note_sent(parcels);
-                pause = FIRST_PAUSE;
-            }
+        match bus
+            .0
+            .scripts
+            .tell(&parcels, bus.0.shared.place().next())
+            .await
+        {
+            Ok(()) => pause = FIRST_PAUSE,
             Err(_) => {
                 outbox.put_back(parcels);
                 wait(&bus, pause).await;
@@ -311,7 +335,7 @@ pub(super) async fn beat(bus: Bus) {
     loop {
         match bus.beat().await {
             Ok(beat) => {
-                bus.remember(&beat);
+                let alive = bus.remember(&beat);
                 let is_caught_up = beat.latest().is_some_and(|latest| latest <= bus.applied());
                 if is_caught_up {
                     let now = bus.since_start().as_millis();
@@ -324,7 +348,7 @@ pub(super) async fn beat(bus: Bus) {
                 let since = *known_since.get_or_insert_with(timer_now);
                 // Those that start together need a while to know of each other.
                 let is_sure = is_caught_up && since.elapsed() > SETTLED;
-                let alive = if is_sure { beat.alive.len().max(1) } else { 0 };
+                let alive = if is_sure { alive } else { 0 };
                 bus.0.alive.store(alive, Ordering::Release);
             }
             Err(_) => {

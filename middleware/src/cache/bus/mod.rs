@@ -18,7 +18,7 @@ mod scripts;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -58,8 +58,9 @@ struct Inner {
     applied: watch::Sender<Place>,
     /// Instances that are alive, or 0 when that is not known. Written by the heartbeat.
     alive: AtomicUsize,
-    /// What the last heartbeat brought back about others.
-    others: Mutex<BTreeMap<u64, Alive>>,
+    /// What heartbeats brought back about others, and when. Who is missing in one has not left for that:
+    /// Redis may have forgotten all of them.
+    others: Mutex<BTreeMap<u64, (Alive, Instant)>>,
     /// Milliseconds from `start` to when this instance knew last that it had missed nothing.
     well_at: AtomicU64,
     start: Instant,
@@ -133,9 +134,18 @@ impl Bus {
             tasks: TaskTracker::new(),
         }));
         let tasks = &bus.0.tasks;
-        tasks.spawn_on(bus.clone().until_ended(follow::follow(bus.clone())), background);
-        tasks.spawn_on(bus.clone().until_ended(follow::tell(bus.clone())), background);
-        tasks.spawn_on(bus.clone().until_ended(follow::beat(bus.clone())), background);
+        tasks.spawn_on(
+            bus.clone().until_ended(follow::follow(bus.clone())),
+            background,
+        );
+        tasks.spawn_on(
+            bus.clone().until_ended(follow::tell(bus.clone())),
+            background,
+        );
+        tasks.spawn_on(
+            bus.clone().until_ended(follow::beat(bus.clone())),
+            background,
+        );
         let of = bus.clone();
         metrics.observe(Sampled::BusLag, move || of.lag().as_secs_f64());
         let of = bus.clone();
@@ -196,7 +206,8 @@ impl Bus {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             self.0.ended.cancel();
-            self.0.scripts.leave().await
+            self.0.scripts.leave().await?;
+            self.say(Kind::Bye, Place::FIRST).await
         };
         drop(timeout(LAST_WORDS, told).await);
         self.0.ended.cancel();
@@ -216,12 +227,22 @@ impl Bus {
         self.0.scripts.beat(&self.0.name, applied).await
     }
 
-    /// Keeps what a heartbeat has brought back.
-    fn remember(&self, beat: &Beat) {
+    /// Keeps what a heartbeat has brought back: how many are alive.
+    fn remember(&self, beat: &Beat) -> usize {
+        let now = self.0.shared.clock().mono();
+        let mut others = self.others();
+        for (instance, alive) in &beat.alive {
+            if *instance != self.0.instance {
+                others.insert(*instance, (alive.clone(), now));
+            }
+        }
+        others.retain(|_, (_, seen)| now.saturating_duration_since(*seen) < LIFE);
+        others.len() + 1
+    }
+
+    fn others(&self) -> MutexGuard<'_, BTreeMap<u64, (Alive, Instant)>> {
         let others = self.0.others.lock();
-        let mut others = others.unwrap_or_else(PoisonError::into_inner);
-        others.clone_from(&beat.alive);
-        others.remove(&self.0.instance);
+        others.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All instances that are known, this one first; whether they have applied all up to `place`.
@@ -230,9 +251,8 @@ impl Bus {
             name: self.0.name.clone(),
             is_acknowledged: Some(true),
         };
-        let others = self.0.others.lock();
-        let others = others.unwrap_or_else(PoisonError::into_inner);
-        let others = others.values().map(|other| InstanceReport {
+        let others = self.others();
+        let others = others.values().map(|(other, _)| InstanceReport {
             name: other.name.clone(),
             is_acknowledged: place.map(|place| other.applied >= place),
         });
@@ -240,6 +260,8 @@ impl Bus {
     }
 }
 
+/// After a heartbeat an instance counts as alive for this long.
+const LIFE: Duration = Duration::from_secs(10);
 /// Between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// For what waits to be told at the end.

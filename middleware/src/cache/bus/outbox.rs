@@ -47,7 +47,11 @@ impl Outbox {
             state.waiting.push_back(parcel);
         }
         if state.waiting.len() > MOST_WAITING || state.bytes > MOST_BYTES {
-            let given_up: Vec<u64> = state.waiting.drain(..).map(|parcel| parcel.ticket).collect();
+            let given_up: Vec<u64> = state
+                .waiting
+                .drain(..)
+                .map(|parcel| parcel.ticket)
+                .collect();
             state.given_up.extend(given_up);
             state.bytes = 0;
         }
@@ -65,43 +69,46 @@ impl Outbox {
         !self.lock().given_up.is_empty()
     }
 
-    /// What is to be sent next, together.
+    /// What is to be sent next, together. From now on it may be heard.
     pub(crate) fn take(&self) -> Vec<Parcel> {
         let mut state = self.lock();
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while let Some(parcel) = state.waiting.pop_front() {
             bytes += parcel.entry.len();
             state.bytes -= parcel.entry.len();
+            state.sent.push_back((parcel.clone(), None));
             taken.push(parcel);
             if taken.len() == MOST_TOGETHER || bytes >= BYTES_TOGETHER {
                 break;
             }
         }
+        while state.sent.len() > MOST_SENT {
+            state.sent.pop_front();
+        }
         taken
     }
 
-    /// Puts what could not be sent back, to be sent first.
+    /// Puts what could not be sent back, to be sent first; but for what was heard nevertheless.
     pub(crate) fn put_back(&self, parcels: Vec<Parcel>) {
         let mut state = self.lock();
-        for parcel in parcels.into_iter().rev() {
+        let heard = |(parcel, place): &(Parcel, Option<Place>)| place.map(|_| parcel.ticket);
+        let heard: Vec<u64> = state.sent.iter().filter_map(heard).collect();
+        state.sent.retain(|(_, place)| place.is_some());
+        let unheard = parcels.into_iter().rev();
+        for parcel in unheard.filter(|parcel| !heard.contains(&parcel.ticket)) {
             state.bytes += parcel.entry.len();
             state.waiting.push_front(parcel);
-        }
-    }
-
-    /// They were sent.
-    pub(crate) fn note_sent(&self, parcels: Vec<Parcel>) {
-        let mut state = self.lock();
-        state.sent.extend(parcels.into_iter().map(|parcel| (parcel, None)));
-        while state.sent.len() > MOST_SENT {
-            state.sent.pop_front();
         }
     }
 
     /// That of `ticket` was heard at `place`.
     pub(crate) fn note_place(&self, ticket: u64, place: Place) {
         let mut state = self.lock();
-        let known = state.sent.iter_mut().rev().find(|(sent, _)| sent.ticket == ticket);
+        let known = state
+            .sent
+            .iter_mut()
+            .rev()
+            .find(|(sent, _)| sent.ticket == ticket);
         if let Some((_, at)) = known {
             *at = Some(place);
         }
@@ -110,7 +117,11 @@ impl Outbox {
     /// Where that of `ticket` is, if it was heard.
     pub(crate) fn place(&self, ticket: u64) -> Option<Place> {
         let state = self.lock();
-        let known = state.sent.iter().rev().find(|(sent, _)| sent.ticket == ticket);
+        let known = state
+            .sent
+            .iter()
+            .rev()
+            .find(|(sent, _)| sent.ticket == ticket);
         known.and_then(|(_, place)| *place)
     }
 
@@ -128,13 +139,13 @@ impl Outbox {
             .map(|(parcel, _)| parcel.clone())
             .collect();
         state.sent.retain(|sent| !is_missing(sent));
-        drop(state);
-        let count = missing.len();
-        if count > 0 {
-            self.put_back(missing);
-            self.filled.notify_one();
+        for parcel in missing.iter().rev() {
+            state.bytes += parcel.entry.len();
+            state.waiting.push_front(parcel.clone());
         }
-        count
+        drop(state);
+        self.filled.notify_one();
+        missing.len()
     }
 
     /// How many wait.
@@ -181,8 +192,14 @@ mod tests {
         assert_eq!(tickets(&taken), [1, 2, 3]);
         outbox.push(parcel(4));
         outbox.put_back(taken);
-        assert_eq!(tickets(&outbox.take()), [1, 2, 3, 4]);
+        let taken = outbox.take();
+        assert_eq!(tickets(&taken), [1, 2, 3, 4]);
         assert_eq!(outbox.lock().bytes, 0);
+        // The answer was lost, and yet it was sent.
+        outbox.note_place(2, Place::FIRST);
+        outbox.put_back(taken);
+        assert_eq!(tickets(&outbox.take()), [1, 3, 4]);
+        assert_eq!(outbox.place(2), Some(Place::FIRST));
     }
 
     #[test]
@@ -207,7 +224,7 @@ mod tests {
     fn what_is_missing_is_sent_again_once() {
         let outbox = Outbox::default();
         (1..=4).for_each(|ticket| outbox.push(parcel(ticket)));
-        outbox.note_sent(outbox.take());
+        outbox.take();
         for (ticket, place) in [(1, 10), (2, 20), (3, 30)] {
             outbox.note_place(ticket, Place::of_number(place));
         }
@@ -218,7 +235,8 @@ mod tests {
         assert_eq!(count, 2);
         let again = outbox.take();
         assert_eq!(tickets(&again), [3, 4]);
-        assert_eq!(outbox.send_again(|_| false, Place::of_number(25)), 0);
+        // Nobody has heard these, so they may be lost again; those are not here any more.
+        assert_eq!(outbox.send_again(|_| false, Place::of_number(25)), 2);
     }
 
     #[test]
@@ -226,7 +244,7 @@ mod tests {
         let outbox = Outbox::default();
         for ticket in 0..3000 {
             outbox.push(parcel(ticket));
-            outbox.note_sent(outbox.take());
+            outbox.take();
         }
         assert_eq!(outbox.lock().sent.len(), MOST_SENT);
         for _ in 0..2000 {

@@ -46,12 +46,19 @@ impl Reader {
         self.position.clone_from(&element.id);
         // What has no link is somebody else's, and in nobody's chain.
         let is_known = element.link.is_some() && element.entry.is_ok() && element.place.is_some();
-        if is_known { Seen::Next } else { Seen::Unreadable }
+        if is_known {
+            Seen::Next
+        } else {
+            Seen::Unreadable
+        }
     }
 
     /// Whether `element` is the last one that was read.
     fn is_at(&self, element: &Element) -> bool {
-        element.link.as_ref().is_some_and(|link| link.own == self.tail)
+        element
+            .link
+            .as_ref()
+            .is_some_and(|link| link.own == self.tail)
     }
 
     /// Whether a bus whose last element is `tail` can have what was read here. If it is behind, it has
@@ -101,7 +108,10 @@ impl Replay {
 
     /// Goes on to `element`; `is_anything` if it tells that anything may have been purged.
     pub(crate) fn take(&mut self, element: &Element, is_anything: bool) {
-        let read = self.before.as_ref().and_then(|before| place_of(&before.tail));
+        let read = self
+            .before
+            .as_ref()
+            .and_then(|before| place_of(&before.tail));
         let is_later = element.place > read;
         let seen = match &mut self.reader {
             None => {
@@ -222,7 +232,9 @@ mod tests {
     fn a_replay_knows_from_where_on_it_is_whole() {
         let floor = |elements: &[Element]| {
             let mut replay = Replay::default();
-            elements.iter().for_each(|element| replay.take(element, false));
+            elements
+                .iter()
+                .for_each(|element| replay.take(element, false));
             let replayed = replay.end()?;
             assert!(!replayed.has_lost);
             Some((replayed.reader.position, replayed.floor.id()))
@@ -231,7 +243,10 @@ mod tests {
         let (a, b) = (element("1-0", "0-5 n"), element("2-0", "1-0 n"));
         assert_eq!(floor(&[]), None);
         assert_eq!(floor(&[a.clone(), b.clone()]), told("2-0", "1-0"));
-        assert_eq!(floor(&[a.clone(), planted("1-5"), b.clone()]), told("2-0", "1-5"));
+        assert_eq!(
+            floor(&[a.clone(), planted("1-5"), b.clone()]),
+            told("2-0", "1-5")
+        );
         assert_eq!(floor(&[a, element("3-0", "2-9 n")]), told("3-0", "3-0"));
         let far = Element {
             place: None,

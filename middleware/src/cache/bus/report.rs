@@ -48,7 +48,7 @@ impl Bus {
                 if let Some(latest) = self.places(tickets) {
                     found.is_told = true;
                     if let Ok(beat) = self.beat().await {
-                        self.remember(&beat);
+                        let _alive = self.remember(&beat);
                         found.instances = self.known(Some(latest));
                         if found.is_complete() {
                             return;

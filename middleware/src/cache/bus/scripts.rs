@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::Value;
 
+use crate::cache::bus::LIFE;
 use crate::cache::bus::element::{Entry, Kind};
 use crate::cache::bus::outbox::Parcel;
 use crate::cache::bus::reader::place_of;
@@ -64,9 +65,14 @@ impl Scripts {
             .collect();
         let each = parcels.iter().zip(&names);
         let each = each.flat_map(|(parcel, name)| [name.as_bytes(), parcel.entry.as_slice()]);
-        self.run(&self.tell, least, longest.unwrap_or_default(), each.collect())
-            .await
-            .map(drop)
+        self.run(
+            &self.tell,
+            least,
+            longest.unwrap_or_default(),
+            each.collect(),
+        )
+        .await
+        .map(drop)
     }
 
     /// Says that this instance is alive and has applied all up to `applied`.
@@ -95,7 +101,9 @@ impl Scripts {
             let mut command = redis::cmd(command);
             command.arg(key).arg(&instance);
             let deadline = DEADLINE;
-            self.redis.command(key.as_bytes(), &command, deadline).await?;
+            self.redis
+                .command(key.as_bytes(), &command, deadline)
+                .await?;
         }
         Ok(())
     }
@@ -117,12 +125,8 @@ impl Scripts {
         let (start, least) = (start.write(), least.id());
         let most = (BYTES_RETAINED / longest.max(1)).clamp(LEAST_RETAINED, MOST_RETAINED);
         let most = most.to_string();
-        let mut arguments: Vec<&[u8]> = vec![
-            name.as_bytes(),
-            &start,
-            least.as_bytes(),
-            most.as_bytes(),
-        ];
+        let mut arguments: Vec<&[u8]> =
+            vec![name.as_bytes(), &start, least.as_bytes(), most.as_bytes()];
         arguments.extend(more);
         self.redis.script(script, &keys, &arguments, DEADLINE).await
     }
@@ -139,7 +143,11 @@ fn read_alive(answer: &Value) -> Option<BTreeMap<u64, Alive>> {
         let (applied, name) = text(state)?.split_once(' ')?;
         let alive = Alive {
             applied: Place::of_number(applied.parse().ok()?),
-            name: name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect(),
+            name: name
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(LONGEST_NAME)
+                .collect(),
         };
         Some((u64::from_str_radix(text(instance)?, 16).ok()?, alive))
     });
@@ -171,7 +179,9 @@ impl Beat {
 
 impl std::fmt::Debug for Scripts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scripts").field("bus", &self.bus).finish_non_exhaustive()
+        f.debug_struct("Scripts")
+            .field("bus", &self.bus)
+            .finish_non_exhaustive()
     }
 }
 
@@ -245,8 +255,6 @@ return {tail, redis.call('HGETALL', KEYS[6])}
 "
 );
 
-/// After a heartbeat an instance counts as alive for this long.
-const LIFE: Duration = Duration::from_secs(10);
 /// For Redis to do one of these.
 const DEADLINE: Duration = Duration::from_millis(500);
 /// Elements that the Stream keeps, about: purges that an instance may miss and catch up with.
