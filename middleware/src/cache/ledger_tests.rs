@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::tables::{MOST_PATTERNS, size_of_query};
 use super::*;
 use crate::cache::key::{KeyRules, Target};
 use crate::cache::versions::Of;
@@ -186,6 +187,24 @@ fn a_purge_that_is_told_twice_changes_nothing() {
         (known.names.queue.0.len(), known.urls.queue.0.len()),
         (1, 1)
     );
+}
+
+#[test]
+fn what_was_forgotten_and_comes_back_is_not_trusted_for_it() {
+    let scene = Scene::over(Ledger::bounded(true, 1, 1, 1 << 10));
+    let (tag, url) = (Act::Tag("t"), Act::Url("/a", None));
+    for (at, act) in [(5, &tag), (5, &url), (10, &tag), (10, &url)] {
+        scene.purge(act, Purge::Hard, at);
+    }
+    scene.purge(&Act::Tag("s"), Purge::Hard, 11);
+    scene.purge(&Act::Url("/b", None), Purge::Hard, 11);
+    for at in [5, 12] {
+        scene.purge(&tag, Purge::Hard, at);
+        scene.purge(&url, Purge::Hard, at);
+        assert_ne!(scene.standing("/x", None, &["t"], 7), Below::Valid);
+        assert_ne!(scene.standing("/a", None, &[], 7), Below::Valid);
+    }
+    assert_eq!(scene.standing("/a", None, &["t"], 12), Below::Valid);
 }
 
 #[test]

@@ -54,6 +54,7 @@ mod freshness;
 pub mod ghost;
 mod glob;
 mod head;
+pub mod hottest;
 mod invalidate;
 pub mod journal;
 mod keep;
@@ -134,6 +135,7 @@ pub use order::{From, OrderedBy, PurgeListener, PurgeNews};
 pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
 pub use purge_message::Unreadable;
 pub use shared::{Figures, Purge, SharedCache};
+pub use store::disk::{DiskTier, NotRecorded, Replayed, State as DiskState};
 pub use store::redis::{RedisTier, SetupError};
 
 /// Answers from the store, or forwards.

@@ -101,11 +101,21 @@ families! {
     CACHE_STORES: Counter "pillion_cache_stores_total" ["tier"]
         "Responses stored.";
     CACHE_BYTES: Gauge "pillion_cache_bytes" ["tier", "kind"]
-        "Memory of the cache: what it may use (budget) and what it accounts for (accounted).";
+        "What a tier of the cache may use (budget), and what it accounts for (accounted).";
     CACHE_ENTRIES: Gauge "pillion_cache_entries" ["tier"]
         "Responses stored now.";
     CACHE_EVICTIONS: Counter "pillion_cache_evictions_total" ["cause"]
         "Stored responses that were removed.";
+    DISK_ON: Gauge "pillion_cache_disk_on" []
+        "Whether the disk tier is in use: 0 while it opens, and for good once its disk has failed.";
+    DISK_FAILURES: Counter "pillion_cache_disk_failures_total" []
+        "Times that the disk tier was switched off, since its directory could not be had or its disk failed.";
+    DISK_LOST: Counter "pillion_cache_disk_lost_total" ["cause"]
+        "Records that the disk tier did not keep, or no longer has.";
+    DISK_READS_LOST: Counter "pillion_cache_disk_reads_lost_total" ["cause"]
+        "Reads of the disk tier that were given up, so that a request was not held up.";
+    DISK_PURGES: Counter "pillion_cache_disk_purges_total" []
+        "Purges written to the journal of the disk tier.";
     CACHE_PURGES: Counter "pillion_cache_purges_total" []
         "Purges asked for by an operator.";
     CACHE_BACKGROUND: Counter "pillion_cache_background_validations_total" ["result"]
@@ -116,6 +126,10 @@ families! {
         "Requests treated differently because Redis was away, by what was done: answered stale, let through within the limit, or answered with 503.";
     COLLAPSED: Counter "pillion_collapsed_total" []
         "Requests answered by another request's forwarding.";
+    WARM_UP: Counter "pillion_warm_up_requests_total" ["result"]
+        "Requests made to warm the cache up; fresh ones cost the app nothing.";
+    WARM_UP_WAITING: Gauge "pillion_warm_up_waiting" []
+        "URLs that the running warm-up has still to ask for.";
     COMPRESS_BYTES: Counter "pillion_compress_bytes_total" ["coding", "dir"]
         "Content that went into our coders and came out of them.";
     CODED_COPIES: Counter "pillion_coded_copies_total" ["coding"]
@@ -245,6 +259,24 @@ closed_set! {
     TunnelBytesOut => TUNNEL_BYTES "dir" = "out";
     /// A response was stored in memory.
     CacheStored => CACHE_STORES "tier" = "memory";
+    /// A record was written to disk.
+    DiskStored => CACHE_STORES "tier" = "disk";
+    /// The disk tier went off.
+    DiskFailed => DISK_FAILURES;
+    /// Too much was waiting to be written.
+    DiskQueueFull => DISK_LOST "cause" = "queue";
+    /// A record is longer than the parts of the file.
+    DiskTooLong => DISK_LOST "cause" = "length";
+    /// Its place was needed for newer ones.
+    DiskOverwritten => DISK_LOST "cause" = "size";
+    /// What was read is not what was written.
+    DiskDamaged => DISK_LOST "cause" = "damage";
+    /// Too many reads were waiting.
+    DiskReadsFull => DISK_READS_LOST "cause" = "queue";
+    /// A read took too long.
+    DiskReadLate => DISK_READS_LOST "cause" = "late";
+    /// A purge was written down.
+    DiskPurges => DISK_PURGES;
     /// Room was needed.
     EvictedForSpace => CACHE_EVICTIONS "cause" = "size";
     /// A newer response took its place.
@@ -273,6 +305,14 @@ closed_set! {
     PurgeGap => BUS_HEARD "what" = "gap";
     /// A request was answered by another request's forwarding.
     Collapsed => COLLAPSED;
+    /// A warm-up's answer was stored, or what was stored was confirmed.
+    WarmedStored => WARM_UP "result" = "stored";
+    /// A warm-up asked for what was stored already.
+    WarmedFresh => WARM_UP "result" = "fresh";
+    /// A warm-up's answer may not be stored.
+    WarmedPassed => WARM_UP "result" = "not_stored";
+    /// A warm-up's request failed.
+    WarmedFailed => WARM_UP "result" = "failed";
     /// Bytes given to the Brotli coder.
     BrotliIn => COMPRESS_BYTES "coding" = "br", "dir" = "in";
     /// Bytes that the Brotli coder made.
@@ -367,6 +407,16 @@ closed_set! {
     BusWaiting => BUS_WAITING;
     /// Instances that are alive.
     BusInstances => BUS_INSTANCES;
+    /// 1 while the disk tier is in use.
+    DiskOn => DISK_ON;
+    /// Bytes that the files of the disk tier may have.
+    DiskBudget => CACHE_BYTES "tier" = "disk", "kind" = "budget";
+    /// Bytes that its records have there.
+    DiskAccounted => CACHE_BYTES "tier" = "disk", "kind" = "accounted";
+    /// Records in it.
+    DiskEntries => CACHE_ENTRIES "tier" = "disk";
+    /// URLs that a warm-up has still to ask for.
+    WarmUpWaiting => WARM_UP_WAITING;
 }
 
 impl Event {
