@@ -98,10 +98,14 @@ impl LowerTiers {
         Ok((cache, Some(tiers)))
     }
 
-    /// Writes what is still to be written, and lets go. To be called when nothing is stored any more.
-    pub(crate) async fn stop(&self, cache: &SharedCache) {
+    /// Writes what is still to be written, and on disk what memory has, and lets go; in the time that is
+    /// `left`. To be called when nothing is stored any more.
+    pub(crate) async fn stop(&self, cache: &SharedCache, left: Duration) {
         let writing = async {
             cache.written_below().await;
+            if let Some(disk) = &self.disk {
+                cache.save_to(disk).await;
+            }
             if let Some(redis) = &self.redis {
                 redis.close().await;
             }
@@ -109,11 +113,11 @@ impl LowerTiers {
                 disk.close().await;
             }
         };
-        if timeout(LAST_WRITES, writing).await.is_err() {
+        if timeout(left.max(LEAST), writing).await.is_err() {
             tracing::info!("The stop does not wait for the cache's lower tiers any longer.");
         }
     }
 }
 
-/// What is still to be written when everything else has ended may take so long.
-const LAST_WRITES: Duration = Duration::from_secs(1);
+/// What is still to be written when everything else has ended may take so long, however late it is.
+const LEAST: Duration = Duration::from_secs(1);

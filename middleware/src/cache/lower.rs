@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::redis::RedisSettings;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::cache::order::{PurgeListener, PurgeNews};
 use crate::cache::place::Place;
@@ -12,6 +13,10 @@ use crate::cache::shared::SharedCache;
 use crate::cache::store::disk::{DiskTier, NotRecorded, Replayed};
 use crate::cache::store::redis::{RedisTier, SetupError};
 use crate::cache::store::tiers::{Level, Tier, Tiers};
+use crate::cache::stored::StoredResponse;
+use crate::cache::versions::Standing;
+use crate::cache::write_down::records;
+use crate::metrics::L2State;
 
 impl SharedCache {
     /// Puts these tiers below memory; once. What they need in the background is done on `background`.
@@ -26,12 +31,45 @@ impl SharedCache {
     ) -> Result<(), SetupError> {
         let mut tiers: Vec<Tier> = disk.map(Tier::disk).into_iter().collect();
         if let Some((redis, settings)) = redis {
+            background.spawn(self.clone().watch(redis.changes()));
             tiers.push(Tier::redis(redis, settings)?);
         }
         if !tiers.is_empty() {
             self.put_over_all(tiers, background);
         }
         Ok(())
+    }
+
+    /// Notes whenever Redis goes away or comes back.
+    async fn watch(self, mut changes: watch::Receiver<L2State>) {
+        loop {
+            let is_away = *changes.borrow_and_update() == L2State::Away;
+            self.outage().set_away(is_away);
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Writes what memory has to `disk`, so that the next start is not a cold one; what was asked for
+    /// more than once first, since the time for it is short. To be called when nothing is stored any more.
+    pub async fn save_to(&self, disk: &DiskTier) {
+        let mut all = Vec::new();
+        self.store().visit(|_, key, responses| {
+            let is_there = |stored: &&Arc<StoredResponse>| {
+                self.versions().standing(stored, key) == Standing::Valid
+            };
+            let kept = responses.iter().filter(is_there);
+            all.extend(kept.map(|stored| (Box::<[u8]>::from(key), stored.clone())));
+        });
+        all.sort_by_key(|(_, stored)| !stored.was_used());
+        for (key, stored) in all {
+            for (name, record) in records(&key, &stored) {
+                if !disk.put_patiently(name.0, record).await {
+                    return;
+                }
+            }
+        }
     }
 
     pub(crate) fn put_over_all(&self, tiers: Vec<Tier>, background: &Handle) {

@@ -118,6 +118,11 @@ impl Tier {
         }
     }
 
+    /// Whether it knows the latest purge: then a record that comes without is not to be judged.
+    pub(crate) fn tells_latest(&self) -> bool {
+        matches!(self.bytes, Bytewise::Redis(_))
+    }
+
     async fn get(&self, name: RecordKey) -> Result<Got, Failed> {
         match &self.bytes {
             Bytewise::Disk(tier) => Ok(Got {
