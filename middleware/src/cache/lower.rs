@@ -44,7 +44,7 @@ impl SharedCache {
     async fn watch(self, mut changes: watch::Receiver<L2State>) {
         loop {
             let is_away = *changes.borrow_and_update() == L2State::Away;
-            self.outage().set_away(is_away);
+            self.tell_outage(is_away);
             if changes.changed().await.is_err() {
                 return;
             }
