@@ -2,11 +2,14 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use config::redis::RedisSettings;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
+use crate::cache::bus::Bus;
 use crate::cache::order::{PurgeListener, PurgeNews};
 use crate::cache::place::Place;
 use crate::cache::shared::SharedCache;
@@ -101,7 +104,23 @@ impl SharedCache {
 
     /// Waits a little until the purges up to `latest` have taken effect here: whether they have.
     pub(crate) async fn has_heard_of(&self, latest: Place) -> bool {
-        self.place() >= latest
+        if self.place() >= latest {
+            return true;
+        }
+        let Some(mut heard) = self.tiers().and_then(Tiers::heard) else {
+            return false;
+        };
+        let reached = heard.wait_for(|place| *place >= latest);
+        timeout(PATIENCE, reached)
+            .await
+            .is_ok_and(|told| told.is_ok())
+    }
+
+    /// Has records from Redis judged by the purges that `bus` hears.
+    pub fn hear_by(&self, bus: &Bus) {
+        if let Some(tiers) = self.tiers() {
+            tiers.hear_by(bus.hearing());
+        }
     }
 
     /// Takes over what the disk's journal tells of an earlier life.
@@ -175,5 +194,8 @@ impl PurgeListener for PurgeJournal {
     }
 }
 
+/// How long a request waits for a purge that Redis knows already and this sidecar does not: it comes within
+/// a millisecond, or something is wrong.
+const PATIENCE: Duration = Duration::from_millis(30);
 /// Purges that somebody may still wait for.
 const MOST_UNSETTLED: usize = 1024;
