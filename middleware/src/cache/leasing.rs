@@ -5,9 +5,7 @@ use std::sync::Arc;
 use crate::cache::SharedCache;
 use crate::cache::errand::Errand;
 use crate::cache::lease::{Lease, LeaseName, Leases, Turn, Waiting};
-use crate::cache::store::redis::RedisTier;
 use crate::cache::store::tiers::Read;
-use crate::metrics::L2State;
 
 /// Of one request.
 #[derive(Debug, Default)]
@@ -130,17 +128,5 @@ impl SharedCache {
     /// Where it is agreed which sidecar fetches; `None` without Redis.
     pub(crate) fn leases(&self) -> Option<&Leases> {
         self.tiers()?.leases().get()
-    }
-
-    /// Has `cache.on_outage` follow what becomes of Redis, until the program ends.
-    pub(crate) async fn watch_outages(self, redis: RedisTier) {
-        let mut states = redis.changes();
-        loop {
-            let state = *states.borrow_and_update();
-            self.tell_outage(state == L2State::Away);
-            if states.changed().await.is_err() {
-                return;
-            }
-        }
     }
 }
