@@ -26,7 +26,7 @@ mod scripts;
 
 use std::fmt;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use config::lease::LeaseSettings;
@@ -52,6 +52,8 @@ struct Inner {
     settings: LeaseSettings,
     /// How many sidecars are alive, this one included; `None` while that is not known.
     instances: OnceLock<Box<Count>>,
+    /// Since when nobody has heard of another sidecar.
+    only_since: Mutex<Option<Instant>>,
     /// Where leases are renewed and given back: they outlive the requests that they are for.
     background: Handle,
     times: FetchTimes,
@@ -104,6 +106,7 @@ impl Leases {
             redis,
             settings,
             instances: OnceLock::new(),
+            only_since: Mutex::default(),
             background,
             times: FetchTimes::default(),
             metrics: metrics.clone(),
@@ -116,10 +119,21 @@ impl Leases {
         drop(self.0.instances.set(Box::new(count)));
     }
 
-    /// Whether there is no other sidecar, as far as is known.
+    /// Whether there has been no other sidecar for a while. Those that start together hear of each other
+    /// within moments, but not before the first requests come.
     fn is_only(&self) -> bool {
-        let count = self.0.instances.get();
-        count.and_then(|count| count()) == Some(1)
+        let count = self.0.instances.get().and_then(|count| count());
+        let mut since = self
+            .0
+            .only_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if count != Some(1) {
+            *since = None;
+            return false;
+        }
+        let now = timer_now();
+        now.duration_since(*since.get_or_insert(now)) >= SETTLED
     }
 
     /// The name of the lease of `flight`, the bytes of a flight's key. `has_cookie` tells requests whose
@@ -341,6 +355,10 @@ const APART: i64 = 4;
 /// What a marker says: that answers cannot be shared at all, or not below memory.
 const MARK_PASS: &[u8] = b"1";
 const MARK_APART: &[u8] = b"2";
+
+/// For so long nobody has been heard of before a sidecar takes itself for the only one; a heartbeat lasts
+/// as long.
+const SETTLED: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;
