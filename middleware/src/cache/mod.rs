@@ -40,16 +40,8 @@
 mod advice;
 mod apart;
 mod background;
-<<<<<<< HEAD
-pub mod bus;
-=======
-#[allow(
-    dead_code,
-    unused,
-    reason = "the lower tiers that ask are on their way"
-)]
 mod below;
->>>>>>> main
+pub mod bus;
 mod changed;
 mod collapse;
 mod decide;
