@@ -13,6 +13,7 @@ mod folder;
 mod frame;
 mod index;
 mod journal;
+mod kept;
 mod opening;
 mod purges;
 mod queue;
@@ -223,6 +224,21 @@ impl DiskTier {
         content: Bytes,
     ) -> impl Future<Output = Result<(), NotRecorded>> + Send + use<> {
         let told = self.0.shared.purges.enter(Line { place, content });
+        async move {
+            match told.await {
+                Ok(true) => Ok(()),
+                _ => Err(NotRecorded),
+            }
+        }
+    }
+
+    /// Resolves when all that was given to [`record_purge`](Self::record_purge) before is written down, or
+    /// when nothing is left that could come back.
+    ///
+    /// # Errors
+    /// When neither can be had.
+    pub fn purges_recorded(&self) -> impl Future<Output = Result<(), NotRecorded>> + Send + use<> {
+        let told = self.0.shared.purges.follow();
         async move {
             match told.await {
                 Ok(true) => Ok(()),
@@ -444,5 +460,7 @@ const MOST_LATE: u32 = 8;
 /// Then nothing is read for this long.
 const REST: Duration = Duration::from_secs(1);
 
+#[cfg(test)]
+mod crash_tests;
 #[cfg(test)]
 mod tests;
