@@ -236,7 +236,8 @@ impl Running {
         };
         let stopped = stop.carry_out().await;
         if let Some(tiers) = &self.shared.tiers {
-            tiers.stop(&self.shared.cache).await;
+            let left = self.settings.drain.saturating_sub(stopped.took);
+            tiers.stop(&self.shared.cache, left).await;
         }
         cores.remove_files();
         self.signals.exit.cancel();

@@ -98,18 +98,25 @@ impl LowerTiers {
         Ok((cache, Some(tiers)))
     }
 
-    /// Writes what is still to be written, and lets go. To be called when nothing is stored any more.
-    pub(crate) async fn stop(&self, cache: &SharedCache) {
+    /// Writes what is still to be written, and what memory has to disk, for `left` and a moment at most.
+    /// To be called when nothing is stored any more.
+    pub(crate) async fn stop(&self, cache: &SharedCache, left: Duration) {
         let writing = async {
             cache.written_below().await;
             if let Some(redis) = &self.redis {
                 redis.close().await;
             }
             if let Some(disk) = &self.disk {
+                match timeout(left, cache.keep_on(disk)).await {
+                    Ok(kept) => tracing::info!(kept, "What memory had is on disk."),
+                    Err(_) => {
+                        tracing::info!("There was no time to write all that memory had to disk.")
+                    }
+                }
                 disk.close().await;
             }
         };
-        if timeout(LAST_WRITES, writing).await.is_err() {
+        if timeout(left + LAST_WRITES, writing).await.is_err() {
             tracing::info!("The stop does not wait for the cache's lower tiers any longer.");
         }
     }

@@ -121,6 +121,7 @@ mod search;
     reason = "the lower tiers that ask are on their way"
 )]
 mod shared;
+mod snapshot;
 mod storable;
 #[allow(
     dead_code,

@@ -310,16 +310,6 @@ impl SharedCache {
         }
     }
 
-    /// Has every record whose upstream was asked before `place` validated before its next use.
-    pub fn distrust_until(&self, place: Place) {
-        if let Some(order) = self.order() {
-            order.ledger.doubt_until(place);
-            if order.by == OrderedBy::Clock {
-                order.raise_applied(place);
-            }
-        }
-    }
-
     fn carry_out(&self, message: &PurgeMessage) {
         let purge = message.purge;
         match &message.what {

@@ -254,18 +254,14 @@ struct Resource {
     answer: Answer,
 }
 
+type LaterReply<'a> = Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
+
 /// How a resource answers.
 enum Answer {
     /// At once.
     Now(fn(&Admin, &Parts, &Bytes) -> Reply),
     /// When something else is done, too.
-    Later(
-        for<'a> fn(
-            &'a Admin,
-            &'a Parts,
-            &'a Bytes,
-        ) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>>,
-    ),
+    Later(for<'a> fn(&'a Admin, &'a Parts, &'a Bytes) -> LaterReply<'a>),
 }
 
 impl Resource {
