@@ -83,7 +83,8 @@ impl Failure {
         match self.kind {
             FailureKind::Away | FailureKind::Late | FailureKind::Connection => {
                 "See whether Redis runs and can be reached; the address is in [cache.redis]. \
-                 A server that wants TLS closes connections without: write `rediss:`."
+                 A server that wants TLS closes connections without it: write `rediss:`. One without \
+                 TLS never answers a handshake: write `redis:`."
             }
             FailureKind::Tls => {
                 "`cache.redis.ca` must hold the root of Redis' certificate, whose name must be the \

@@ -51,6 +51,7 @@ use self::refusals::Refusals;
 use self::topology::Topology;
 use super::tier::{ByteTier, Failed, Got, RecordKey};
 use crate::cache::place::Place;
+use crate::cache::record::FORMAT;
 use crate::clock::timer_now;
 use crate::metrics::{L2Dropped, L2Metrics, L2Operation, L2Result, L2State, Metrics};
 
@@ -103,7 +104,7 @@ impl RedisTier {
             }
             RedisMode::Cluster | RedisMode::Sentinel(_) => Topology::Unknown,
         };
-        let names = Names::new(settings, RECORD_FORMAT);
+        let names = Names::new(settings, FORMAT);
         let metrics = metrics.l2();
         let tier = Self(Arc::new(Shared {
             mode: settings.mode.clone(),
@@ -408,7 +409,5 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Of the form in which records are written; another form has other keys.
-const RECORD_FORMAT: u8 = 1;
 /// For what waits to be written at the end.
 const LAST_WRITES: Duration = Duration::from_secs(1);

@@ -14,10 +14,10 @@ async fn records_come_back_with_the_latest_place_until_their_time_is_up() {
     let got = shared.tier.get(key("a")).await.expect("an answer");
     assert_eq!(got.latest, None, "there was no purge");
     redis
-        .command(&["SET", "{pillion:}latest", "1234567890123456789"])
+        .command(&["SET", "{pillion:}latest", "1700000000000-7"])
         .await;
     let got = shared.tier.get(key("a")).await.expect("an answer");
-    assert_eq!(got.latest, Some(1_234_567_890_123_456_789));
+    assert_eq!(got.latest, Some((1_700_000_000_000 << 20) | 7));
     let name = shared.tier.names().record(&key("a").to_string());
     let ttl = redis.text(&["PTTL", &name]).await;
     let ttl: u64 = ttl.parse().expect("a number");
