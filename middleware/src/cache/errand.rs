@@ -136,11 +136,6 @@ impl Errand {
         key.hash ^ KeyHash::from(self.has_telling_cookie())
     }
 
-    /// Whether it has cookies that may make the answer another one.
-    pub(crate) fn has_telling_cookie(&self) -> bool {
-        self.asked.has_cookie && self.asked.has_credentials(&self.settings, &self.rules)
-    }
-
     /// Does what follows from the upstream's answer. `flight` is there if others may share it.
     pub(crate) fn finish(
         mut self,

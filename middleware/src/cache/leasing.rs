@@ -118,6 +118,11 @@ impl Errand {
         }
     }
 
+    /// Whether it has cookies that may make the answer another one.
+    pub(crate) fn has_telling_cookie(&self) -> bool {
+        self.asked.has_cookie && self.asked.has_credentials(&self.settings, &self.rules)
+    }
+
     fn lease_name(&self, leases: &Leases) -> LeaseName {
         let flight = self.flight_key(&self.leasing.salt);
         leases.name(&flight.bytes, self.has_telling_cookie())
