@@ -19,18 +19,21 @@ pub(super) enum Class {
     Credentials,
     /// Requests at the same time.
     Together,
+    /// Tags, and purges by them, by prefixes and by patterns.
+    Purges,
     /// Everything.
     Wild,
 }
 
 impl Class {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Plain,
         Self::Validation,
         Self::Stale,
         Self::Variants,
         Self::Credentials,
         Self::Together,
+        Self::Purges,
         Self::Wild,
     ];
 
@@ -106,6 +109,22 @@ impl Class {
                 head: 5,
                 ..none
             },
+            Self::Purges => Odds {
+                tick: 20,
+                purges: 25,
+                names: 70,
+                held: 25,
+                tag: 60,
+                confirms: 60,
+                windows: 15,
+                failures: 5,
+                words: 5,
+                head: 5,
+                changes: 4,
+                vary: 10,
+                languages: 15,
+                ..none
+            },
             Self::Wild => Odds {
                 tick: 30,
                 head: 8,
@@ -123,6 +142,7 @@ impl Class {
                 confirms: 50,
                 held: 20,
                 purges: 8,
+                names: 30,
                 odd: 25,
             },
         }
@@ -134,6 +154,8 @@ impl Class {
 struct Odds {
     tick: u8,
     purges: u8,
+    /// The upstream's `Surrogate-Key` and its like.
+    names: u8,
     head: u8,
     /// Unsafe methods.
     changes: u8,
@@ -199,6 +221,27 @@ pub(super) enum Purged {
     Hard(usize),
     Soft(usize),
     All,
+    /// By a name that many have; `true` is soft.
+    Named(Name, bool),
+}
+
+/// What many may have: places in [`NAMES`], [`PREFIXES`] and [`PATTERNS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    Tag(usize),
+    Prefix(usize),
+    Pattern(usize),
+}
+
+impl Name {
+    /// The URLs that it is about by themselves; none where that is for the answers to say.
+    pub(super) fn urls(self) -> Option<&'static [usize]> {
+        match self {
+            Self::Tag(_) => None,
+            Self::Prefix(index) => Some(PREFIXES[index].1),
+            Self::Pattern(index) => Some(PATTERNS[index].1),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -298,6 +341,8 @@ pub(super) struct Reply {
     pub(super) location: Option<(bool, usize)>,
     /// `Content-Language`, a place in [`TONGUES`].
     pub(super) language: Option<usize>,
+    /// What it says it belongs to, places in [`NAMES`].
+    pub(super) names: Option<Vec<usize>>,
     pub(super) body: Content,
 }
 
@@ -364,7 +409,23 @@ pub(super) enum Content {
 }
 
 pub(super) const URLS: [&str; 3] = ["/a", "/a?q=1", "/b"];
-/// What clients write, and what they mean by it.
+/// One begins another, and one is another in capitals.
+pub(super) const NAMES: [&str; 4] = ["page", "page:1", "PAGE", "all"];
+/// Of paths, and the places in [`URLS`] of what lies there.
+pub(super) const PREFIXES: [(&str, &[usize]); 4] = [
+    ("/a", &[0, 1]),
+    ("/b", &[2]),
+    ("/", &[0, 1, 2]),
+    ("/a/b", &[]),
+];
+/// Behind a host, and the same.
+pub(super) const PATTERNS: [(&str, &[usize]); 5] = [
+    ("/a", &[0]),
+    ("/a*", &[0, 1]),
+    ("*q=1", &[1]),
+    ("/*", &[0, 1, 2]),
+    ("/c*", &[]),
+];
 /// What clients write, what they mean by it, and which of [`TONGUES`] they like best.
 pub(super) const LANGUAGES: [(&str, u8, usize); 6] = [
     ("de", 0, 0),
@@ -416,6 +477,15 @@ impl Step {
         let leave = choices.maybe(odds.held / 6, |choices| choices.below(4));
         let purge = choices.maybe(odds.purges, |choices| match choices.below(8) {
             0 => Purged::All,
+            kind @ 4..8 if odds.names > 0 => {
+                let soft = choices.below(2) == 1;
+                let name = match kind {
+                    4 | 5 => Name::Tag(choices.below(NAMES.len())),
+                    6 => Name::Prefix(choices.below(PREFIXES.len())),
+                    _ => Name::Pattern(choices.below(PATTERNS.len())),
+                };
+                Purged::Named(name, soft)
+            }
             kind if kind % 2 == 0 => Purged::Hard(choices.below(URLS.len())),
             _ => Purged::Soft(choices.below(URLS.len())),
         });
@@ -562,6 +632,10 @@ impl Reply {
                 (choices.below(2) == 0, choices.below(URLS.len()))
             }),
             language: choices.maybe(odds.vary / 4, |choices| choices.below(TONGUES.len())),
+            names: choices.maybe(odds.names, |choices| {
+                let all = [&[0][..], &[1], &[0, 3], &[2], &[3], &[0, 1, 2], &[]];
+                choices.one_of(&all).to_vec()
+            }),
             body: content.unwrap_or(Content::Whole),
         }
     }
@@ -711,6 +785,10 @@ impl fmt::Display for Reply {
         }
         if let Some(language) = self.language {
             write!(f, ", in {}", TONGUES[language])?;
+        }
+        if let Some(names) = &self.names {
+            let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
+            write!(f, ", tagged {names:?}")?;
         }
         if self.body != Content::Whole {
             write!(f, ", {:?}", self.body)?;

@@ -100,6 +100,8 @@ pub(super) struct Head {
     pub(super) location: Option<(bool, usize)>,
     /// `Content-Language`, a place in [`TONGUES`](super::history::TONGUES).
     pub(super) language: Option<usize>,
+    /// `Surrogate-Key`, places in [`NAMES`](super::history::NAMES).
+    pub(super) names: Option<Vec<usize>>,
 }
 
 /// What a client got.

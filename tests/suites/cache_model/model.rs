@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::history::{
-    Age, Ask, Class, Directive, FLAVOURS, LANGUAGES, Nominated, Purged, Tag, Word,
+    Age, Ask, Class, Directive, FLAVOURS, LANGUAGES, Name, Nominated, Purged, Tag, Word,
 };
 use super::log::{Changed, Exchange, Head, Log, Moment, Outcome};
 
@@ -18,6 +18,8 @@ pub(super) struct Edition {
     /// The 304s about it, in their order.
     pub(super) updates: Vec<usize>,
     pub(super) head: Head,
+    /// What it belonged to after each of its exchanges.
+    belonged: Vec<Vec<usize>>,
     requested: i64,
     pub(super) received: Moment,
 }
@@ -69,6 +71,7 @@ impl Log {
             let edition = Edition {
                 base: number,
                 updates: Vec::new(),
+                belonged: vec![head.names.clone().unwrap_or_default()],
                 head: self.kept(head.clone()),
                 requested,
                 received,
@@ -84,12 +87,17 @@ impl Log {
                 && self.may_be_stored(edition).is_ok()
                 && self.may_be_shared(edition).is_ok()
         };
-        let updated = self.editions.iter().filter(is_kept).map(|edition| Edition {
-            updates: edition.updates.iter().copied().chain([number]).collect(),
-            head: self.kept(edition.head.updated(head)),
-            requested,
-            received: *received,
-            ..edition.clone()
+        let updated = self.editions.iter().filter(is_kept).map(|edition| {
+            let head = self.kept(edition.head.updated(head));
+            let names = head.names.clone().unwrap_or_default();
+            Edition {
+                updates: edition.updates.iter().copied().chain([number]).collect(),
+                belonged: edition.belonged.iter().cloned().chain([names]).collect(),
+                head,
+                requested,
+                received: *received,
+                ..edition.clone()
+            }
         });
         let mut new: Vec<Edition> = Vec::new();
         for edition in updated {
@@ -122,7 +130,12 @@ impl Log {
                 edition.exchanges().any(|number| self.forbade(number)),
             )
         };
-        credentials(one) == credentials(other)
+        // Where what it belongs to has changed, purges between count.
+        let is_constant = |edition: &Edition| {
+            let mut all = edition.belonged.iter();
+            all.all(|names| *names == edition.belonged[0])
+        };
+        credentials(one) == credentials(other) && is_constant(one) && is_constant(other)
     }
 
     fn asked_for(&self, exchange: usize) -> &Ask {
@@ -274,10 +287,35 @@ impl Log {
                 Changed::Purge(Purged::Hard(purged)) if purged == url && is_older(base) => {
                     return Err("it was purged");
                 }
+                Changed::Purge(Purged::Named(name, false))
+                    if is_older(base) && self.is_named(edition, url, name, change.moment) =>
+                {
+                    return Err("it was purged by a name");
+                }
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Whether `edition` had `name` at `moment`, or was just being asked for and got it then.
+    fn is_named(&self, edition: &Edition, url: usize, name: Name, moment: Moment) -> bool {
+        let tag = match (name.urls(), name) {
+            (Some(urls), _) => return urls.contains(&url),
+            (None, Name::Tag(tag)) => tag,
+            (None, _) => unreachable!("only tags are for the answers to say"),
+        };
+        let received = |number: usize| {
+            let end = self.exchanges[number].end.as_ref();
+            end.is_some_and(|(at, _)| *at < moment)
+        };
+        let stages: Vec<_> = edition.exchanges().zip(&edition.belonged).collect();
+        stages.iter().enumerate().any(|(index, (number, names))| {
+            let is_over = stages[index + 1..]
+                .iter()
+                .any(|(later, _)| received(*later));
+            names.contains(&tag) && self.exchanges[*number].started < moment && !is_over
+        })
     }
 
     /// What the client's own words rule out (RFC 9111 §5.2.1).
@@ -433,7 +471,14 @@ impl Log {
     fn is_softly_purged(&self, edition: &Edition, asker: Asker<'_>) -> bool {
         let started = self.exchanges[edition.last()].started;
         self.changes.iter().any(|change| {
-            let is_soft = change.kind == Changed::Purge(Purged::Soft(asker.ask.url));
+            let url = asker.ask.url;
+            let is_soft = match change.kind {
+                Changed::Purge(Purged::Soft(purged)) => purged == url,
+                Changed::Purge(Purged::Named(name, true)) => {
+                    self.is_named(edition, url, name, change.moment)
+                }
+                _ => false,
+            };
             is_soft && change.moment < asker.started && started < change.moment
         })
     }
@@ -583,6 +628,7 @@ impl Head {
             tag,
             location: self.location,
             language: by.language.or(self.language),
+            names: by.names.clone().or_else(|| self.names.clone()),
         }
     }
 }

@@ -13,7 +13,9 @@ use middleware::{Body, Error, ErrorKind, Request, Response, ResponseFuture, Resu
 use tokio::sync::oneshot;
 use tower::Service;
 
-use super::history::{Age, Content, Directive, Kind, Method, Nominated, Reply, TONGUES, Tag, URLS};
+use super::history::{
+    Age, Content, Directive, Kind, Method, NAMES, Nominated, Reply, TONGUES, Tag, URLS,
+};
 use super::log::{Change, Changed, Exchange, Field, Head, Log, Outcome, content};
 
 /// When the clock of a history begins.
@@ -296,13 +298,19 @@ impl Head {
             set_cookie: reply.set_cookie.then(|| format!("session={number}")),
             location: reply.location,
             language: reply.language,
+            names: reply.names.clone(),
         }
     }
 
     fn written(&self) -> HeaderMap {
         let mut fields = HeaderMap::new();
         let language = self.language.map(|language| TONGUES[language].to_owned());
+        let names = self.names.as_ref().map(|names| {
+            let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
+            names.join(" ")
+        });
         let texts = [
+            ("surrogate-key", names.as_ref()),
             (
                 "cdn-cache-control",
                 self.targeted.as_ref().map(|field| &field.text),

@@ -123,6 +123,9 @@ impl Log {
                 return Err(format!("{name} on several lines"));
             }
         }
+        if fields.contains_key("surrogate-key") {
+            return Err("tags that are for the cache alone".into());
+        }
         let update = number_of(fields, "x-update");
         let Some(serial) = number_of(fields, "x-serial") else {
             return match own {
