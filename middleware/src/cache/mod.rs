@@ -40,6 +40,8 @@
 mod advice;
 mod apart;
 mod background;
+#[doc(hidden)]
+pub mod benched;
 mod changed;
 mod collapse;
 mod decide;
