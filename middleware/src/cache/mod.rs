@@ -41,9 +41,9 @@ mod advice;
 mod apart;
 mod background;
 mod below;
-pub mod bus;
 #[doc(hidden)]
 pub mod benched;
+pub mod bus;
 mod changed;
 mod collapse;
 mod decide;

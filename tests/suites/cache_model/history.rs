@@ -21,12 +21,14 @@ pub(super) enum Class {
     Together,
     /// Tags, and purges by them, by prefixes and by patterns.
     Purges,
+    /// `No-Vary-Search`.
+    Searches,
     /// Everything.
     Wild,
 }
 
 impl Class {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Plain,
         Self::Validation,
         Self::Stale,
@@ -34,6 +36,7 @@ impl Class {
         Self::Credentials,
         Self::Together,
         Self::Purges,
+        Self::Searches,
         Self::Wild,
     ];
 
@@ -125,6 +128,21 @@ impl Class {
                 languages: 15,
                 ..none
             },
+            Self::Searches => Odds {
+                searches: 80,
+                purges: 10,
+                names: 15,
+                held: 15,
+                tag: 50,
+                confirms: 50,
+                changes: 8,
+                words: 5,
+                head: 5,
+                conditions: 8,
+                vary: 6,
+                languages: 10,
+                ..none
+            },
             Self::Wild => Odds {
                 tick: 30,
                 head: 8,
@@ -143,6 +161,7 @@ impl Class {
                 held: 20,
                 purges: 8,
                 names: 30,
+                searches: 15,
                 odd: 25,
             },
         }
@@ -156,6 +175,8 @@ struct Odds {
     purges: u8,
     /// The upstream's `Surrogate-Key` and its like.
     names: u8,
+    /// The upstream's `No-Vary-Search`, and queries that differ in what it names.
+    searches: u8,
     head: u8,
     /// Unsafe methods.
     changes: u8,
@@ -177,6 +198,16 @@ struct Odds {
     confirms: u8,
     /// Values that are wrong, or come from odd clocks; unusual statuses.
     odd: u8,
+}
+
+impl Odds {
+    /// How many of [`URLS`] are asked for.
+    fn urls(self) -> usize {
+        match self.searches {
+            0 => FEW,
+            _ => URLS.len(),
+        }
+    }
 }
 
 /// See the module.
@@ -343,6 +374,8 @@ pub(super) struct Reply {
     pub(super) language: Option<usize>,
     /// What it says it belongs to, places in [`NAMES`].
     pub(super) names: Option<Vec<usize>>,
+    /// `No-Vary-Search`, a place in [`SEARCHES`].
+    pub(super) search: Option<usize>,
     pub(super) body: Content,
 }
 
@@ -408,22 +441,40 @@ pub(super) enum Content {
     Broken,
 }
 
-pub(super) const URLS: [&str; 3] = ["/a", "/a?q=1", "/b"];
+pub(super) const URLS: [&str; 7] = [
+    "/a",
+    "/a?q=1",
+    "/b",
+    "/a?q=1&u=x",
+    "/a?u=y&q=1",
+    "/a?q=2&u=x",
+    "/a?u=x&q=1",
+];
+/// Those that are asked for where no query is like another.
+const FEW: usize = 3;
+/// What `No-Vary-Search` may say, and which of [`URLS`] it then makes one: those of equal numbers.
+pub(super) const SEARCHES: [(&str, [u8; URLS.len()]); 6] = [
+    ("params=(\"u\")", [0, 1, 2, 1, 1, 3, 1]),
+    ("key-order", [0, 1, 2, 3, 4, 5, 3]),
+    ("params", [0, 0, 2, 0, 0, 0, 0]),
+    ("params, except=(\"q\")", [0, 1, 2, 1, 1, 3, 1]),
+    ("params=(\"u\" \"q\")", [0, 0, 2, 0, 0, 0, 0]),
+    // Malformed.
+    ("params=(\"u\"), except=(\"q\")", [0, 1, 2, 3, 4, 5, 6]),
+];
 /// One begins another, and one is another in capitals.
 pub(super) const NAMES: [&str; 4] = ["page", "page:1", "PAGE", "all"];
 /// Of paths, and the places in [`URLS`] of what lies there.
-pub(super) const PREFIXES: [(&str, &[usize]); 4] = [
-    ("/a", &[0, 1]),
-    ("/b", &[2]),
-    ("/", &[0, 1, 2]),
-    ("/a/b", &[]),
-];
+pub(super) const PREFIXES: [(&str, &[usize]); 4] =
+    [("/a", &IN_A), ("/b", &[2]), ("/", &ALL), ("/a/b", &[])];
+const IN_A: [usize; 6] = [0, 1, 3, 4, 5, 6];
+const ALL: [usize; 7] = [0, 1, 2, 3, 4, 5, 6];
 /// Behind a host, and the same.
 pub(super) const PATTERNS: [(&str, &[usize]); 5] = [
     ("/a", &[0]),
-    ("/a*", &[0, 1]),
-    ("*q=1", &[1]),
-    ("/*", &[0, 1, 2]),
+    ("/a*", &IN_A),
+    ("*q=1", &[1, 4, 6]),
+    ("/*", &ALL),
     ("/c*", &[]),
 ];
 /// What clients write, what they mean by it, and which of [`TONGUES`] they like best.
@@ -486,8 +537,8 @@ impl Step {
                 };
                 Purged::Named(name, soft)
             }
-            kind if kind % 2 == 0 => Purged::Hard(choices.below(URLS.len())),
-            _ => Purged::Soft(choices.below(URLS.len())),
+            kind if kind % 2 == 0 => Purged::Hard(choices.below(odds.urls())),
+            _ => Purged::Soft(choices.below(odds.urls())),
         });
         match (tick, release, leave, purge) {
             (Some(tick), ..) => Self::Tick(tick),
@@ -501,7 +552,8 @@ impl Step {
 
 impl Ask {
     fn of(choices: &mut Choices<'_>, odds: Odds, rules: Rules) -> Self {
-        let url = choices.maybe(35, |choices| choices.below(URLS.len()));
+        let often = if odds.searches > 50 { 80 } else { 35 };
+        let url = choices.maybe(often, |choices| choices.below(odds.urls()));
         let head = choices.chance(odds.head);
         let change = choices.maybe(odds.changes, |choices| {
             choices.one_of(&[Method::Post, Method::Put, Method::Delete])
@@ -629,13 +681,14 @@ impl Reply {
             }),
             set_cookie: choices.chance(odds.credentials / 2),
             location: choices.maybe(odds.changes * 3, |choices| {
-                (choices.below(2) == 0, choices.below(URLS.len()))
+                (choices.below(2) == 0, choices.below(odds.urls()))
             }),
             language: choices.maybe(odds.vary / 4, |choices| choices.below(TONGUES.len())),
             names: choices.maybe(odds.names, |choices| {
                 let all = [&[0][..], &[1], &[0, 3], &[2], &[3], &[0, 1, 2], &[]];
                 choices.one_of(&all).to_vec()
             }),
+            search: choices.maybe(odds.searches, |choices| choices.below(SEARCHES.len())),
             body: content.unwrap_or(Content::Whole),
         }
     }
@@ -789,6 +842,9 @@ impl fmt::Display for Reply {
         if let Some(names) = &self.names {
             let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
             write!(f, ", tagged {names:?}")?;
+        }
+        if let Some(search) = self.search {
+            write!(f, ", no-vary-search {:?}", SEARCHES[search].0)?;
         }
         if self.body != Content::Whole {
             write!(f, ", {:?}", self.body)?;

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tower::Service;
 
 use super::history::{
-    Age, Content, Directive, Kind, Method, NAMES, Nominated, Reply, TONGUES, Tag, URLS,
+    Age, Content, Directive, Kind, Method, NAMES, Nominated, Reply, SEARCHES, TONGUES, Tag, URLS,
 };
 use super::log::{Change, Changed, Exchange, Field, Head, Log, Outcome, content};
 
@@ -196,7 +196,8 @@ fn confirmed(log: &Log, number: usize) -> Option<usize> {
         let answers = log.exchanges.iter().enumerate().rev();
         answers.filter_map(|(number, exchange)| {
             let (_, head, _) = log.answer_of(number)?;
-            (log.ask_of(exchange).url == url).then_some((number, head))
+            let other = log.ask_of(exchange).url;
+            head.makes_one(other, url).then_some((number, head))
         })
     };
     let text = |name: &str| Some(exchange.fields.get(name)?.to_str().ok()?.to_owned());
@@ -299,6 +300,7 @@ impl Head {
             location: reply.location,
             language: reply.language,
             names: reply.names.clone(),
+            search: reply.search,
         }
     }
 
@@ -309,8 +311,10 @@ impl Head {
             let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
             names.join(" ")
         });
+        let search = self.search.map(|search| SEARCHES[search].0.to_owned());
         let texts = [
             ("surrogate-key", names.as_ref()),
+            ("no-vary-search", search.as_ref()),
             (
                 "cdn-cache-control",
                 self.targeted.as_ref().map(|field| &field.text),
