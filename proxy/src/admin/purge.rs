@@ -1,22 +1,27 @@
 //! `POST /purge`: forget what is stored.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
 use http::uri::Authority;
+use middleware::cache::bus::{InstanceReport, Report};
 use middleware::cache::{MOST_SEGMENTS, MOST_SHOWN, Purge, Rehearsal, What};
 use middleware::metrics::Event;
 use serde::Deserialize;
 use serde_json::json;
-use tracing::info;
+use tokio::time::timeout;
+use tracing::{info, warn};
 
 use super::question::Target;
 use super::reply::{self, Reply};
 use super::{Admin, query};
+use crate::tiers::LowerTiers;
 
-/// Purges what is asked for and says how many stored responses that were, where it is known; or says
-/// what it would purge.
-pub(super) fn purge(admin: &Admin, head: &Parts, content: &Bytes) -> Reply {
+/// Purges what is asked for and says how many stored responses that were, where it is known, and which
+/// instances have done so; or says what it would purge.
+pub(super) async fn purge(admin: &Admin, head: &Parts, content: &Bytes) -> Reply {
     let wants_text = reply::wants_text(&head.headers);
     let order = match Order::read(head.uri.query(), content, &admin.authority) {
         Ok(order) => order,
@@ -29,11 +34,25 @@ pub(super) fn purge(admin: &Admin, head: &Parts, content: &Bytes) -> Reply {
             Err(error) => reply::problem(StatusCode::BAD_REQUEST, &error.to_string()),
         };
     }
-    match cache.purge(&order.what, order.purge) {
-        Ok(count) => {
+    match cache.purge_noted(&order.what, order.purge) {
+        Ok((count, tickets)) => {
             admin.shared.metrics.count(Event::Purge);
-            info!(what = order.named, soft = order.is_soft(), count, "Purged.");
-            order.done(count, wants_text)
+            // What is said to be purged stays so after a crash.
+            if timeout(SETTLED, cache.settled()).await.is_err() {
+                warn!(
+                    what = order.named,
+                    "The disk is slow: a crash now may bring back what was purged."
+                );
+            }
+            let bus = admin.shared.tiers.as_ref().and_then(LowerTiers::bus);
+            let report = match bus {
+                Some(bus) => Some(bus.report(&tickets, ACKNOWLEDGED).await),
+                None => None,
+            };
+            let everywhere = report.as_ref().is_none_or(Report::is_complete);
+            let (what, soft) = (&order.named, order.is_soft());
+            info!(what, soft, count, everywhere, "Purged.");
+            order.done(count, report.as_ref(), wants_text)
         }
         Err(error) => reply::problem(StatusCode::BAD_REQUEST, &error.to_string()),
     }
@@ -93,21 +112,36 @@ impl Order {
         self.purge == Purge::Soft
     }
 
-    fn done(&self, count: Option<usize>, wants_text: bool) -> Reply {
+    fn done(&self, count: Option<usize>, report: Option<&Report>, wants_text: bool) -> Reply {
+        // 202: it is done here, and elsewhere it is not known to be (RFC 9110 §15.3.3).
+        let status = match report.is_none_or(Report::is_complete) {
+            true => StatusCode::OK,
+            false => StatusCode::ACCEPTED,
+        };
         if wants_text {
             let named = &self.named;
-            return reply::text(match (count, self.is_soft()) {
+            let mut text = match (count, self.is_soft()) {
                 (Some(count), _) => format!("Purged {named}: {}.\n", stored(count)),
                 (None, false) => format!("Purged {named}: whatever has it is not used again.\n"),
                 (None, true) => {
                     format!("Purged {named}: whatever has it is validated at its next use.\n")
                 }
-            });
+            };
+            if let Some(report) = report {
+                text.push_str(&told(report));
+            }
+            let mut reply = reply::text(text);
+            *reply.status_mut() = status;
+            return reply;
         }
-        reply::json(
-            StatusCode::OK,
-            &json!({ "purged": self.named, "soft": self.is_soft(), "responses": count }),
-        )
+        let mut told = json!({ "purged": self.named, "soft": self.is_soft(), "responses": count });
+        if let (Some(report), Some(told)) = (report, told.as_object_mut()) {
+            let each = report.instances.iter();
+            let each = each.map(|it| json!({ "instance": it.name, "state": state(it) }));
+            told.insert("instances".to_owned(), each.collect());
+            told.insert("unreachable".to_owned(), (!report.is_told).into());
+        }
+        reply::json(status, &told)
     }
 
     fn rehearsed(&self, found: &Rehearsal, wants_text: bool) -> Reply {
@@ -131,6 +165,29 @@ impl Order {
             text.push_str("  and perhaps more\n");
         }
         reply::text(text)
+    }
+}
+
+/// Which instances have done it, for people.
+fn told(report: &Report) -> String {
+    let mut text = String::new();
+    for (index, instance) in report.instances.iter().enumerate() {
+        let this = if index == 0 { " (this one)" } else { "" };
+        text.push_str(&format!("  {}{this}: {}\n", instance.name, state(instance)));
+    }
+    if !report.is_told {
+        text.push_str(
+            "Redis is unreachable: others may still use what was purged, until it is back and they are told.\n",
+        );
+    }
+    text
+}
+
+fn state(instance: &InstanceReport) -> &'static str {
+    match instance.is_acknowledged {
+        Some(true) => "acknowledged",
+        Some(false) => "not yet",
+        None => "unknown",
     }
 }
 
@@ -266,6 +323,10 @@ fn prefix_of(text: &str, authority: &Authority) -> Result<(What, String), String
     Ok((what, format!("prefix {text}")))
 }
 
+/// For all instances to say that they have done it.
+const ACKNOWLEDGED: Duration = Duration::from_secs(1);
+/// For the disk's journal.
+const SETTLED: Duration = Duration::from_secs(2);
 const USAGE: &str = "Write ?url=http://localhost:8080/page, ?tag=…, ?group=…&origin=http://localhost:8080, \
     ?prefix=/api/users, ?pattern=/shop/*, or ?all, with &soft to validate before the next use and &dry_run to only \
     be told; or the same as JSON: {\"url\": \"…\"}, {\"tags\": [\"…\"]}, {\"groups\": [\"…\"]}.";
