@@ -10,6 +10,7 @@ mod health;
 mod log_level;
 mod metrics;
 mod purge;
+mod purged;
 mod query;
 pub(crate) mod question;
 mod reply;
@@ -227,10 +228,13 @@ impl Admin {
         }
         let content = timeout(BODY_TIME, Limited::new(body, BODY_SIZE).collect()).await;
         match content {
-            Ok(Ok(content)) => match resource.answer {
-                Answer::AtOnce(answer) => answer(self, &head, &content.to_bytes()),
-                Answer::Later(answer) => answer(self, &head, &content.to_bytes()).await,
-            },
+            Ok(Ok(content)) => {
+                let content = content.to_bytes();
+                match resource.answer {
+                    Answer::Now(answer) => answer(self, &head, &content),
+                    Answer::Later(answer) => answer(self, &head, &content).await,
+                }
+            }
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 let detail = format!("At most {BODY_SIZE} bytes are taken.");
                 reply::problem(StatusCode::PAYLOAD_TOO_LARGE, &detail)
@@ -251,15 +255,15 @@ struct Resource {
     answer: Answer,
 }
 
-/// How a resource answers.
-#[derive(Clone, Copy)]
-enum Answer {
-    AtOnce(fn(&Admin, &Parts, &Bytes) -> Reply),
-    /// After it has waited for something.
-    Later(for<'a> fn(&'a Admin, &'a Parts, &'a Bytes) -> Waiting<'a>),
-}
+type LaterReply<'a> = Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
 
-type Waiting<'a> = Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
+/// How a resource answers.
+enum Answer {
+    /// At once.
+    Now(fn(&Admin, &Parts, &Bytes) -> Reply),
+    /// When something else is done, too.
+    Later(for<'a> fn(&'a Admin, &'a Parts, &'a Bytes) -> LaterReply<'a>),
+}
 
 impl Resource {
     fn takes(&self, method: &Method) -> bool {
@@ -290,56 +294,56 @@ const RESOURCES: &[Resource] = &[
         methods: "GET, HEAD",
         access: Access::Operator,
         purpose: "this list",
-        answer: Answer::AtOnce(index),
+        answer: Answer::Now(index),
     },
     Resource {
         path: "/healthz",
         methods: "GET, HEAD",
         access: Access::Probe,
         purpose: "whether the process is alive",
-        answer: Answer::AtOnce(health::alive),
+        answer: Answer::Now(health::alive),
     },
     Resource {
         path: "/readyz",
         methods: "GET, HEAD",
         access: Access::Probe,
         purpose: "whether requests should be sent here; 503 if not",
-        answer: Answer::AtOnce(health::ready),
+        answer: Answer::Now(health::ready),
     },
     Resource {
         path: "/metrics",
         methods: "GET, HEAD",
         access: Access::Operator,
         purpose: "for Prometheus, as classic text or OpenMetrics",
-        answer: Answer::AtOnce(metrics::scrape),
+        answer: Answer::Now(metrics::scrape),
     },
     Resource {
         path: "/config",
         methods: "GET, HEAD",
         access: Access::Operator,
         purpose: "the effective configuration",
-        answer: Answer::AtOnce(config::show),
+        answer: Answer::Now(config::show),
     },
     Resource {
         path: "/explain",
         methods: "GET, HEAD",
         access: Access::Operator,
         purpose: "?method=&url=&header=Name: value (repeatable): what would become of a request, and why; ?id=: what became of one",
-        answer: Answer::AtOnce(explain::explain),
+        answer: Answer::Now(explain::explain),
     },
     Resource {
         path: "/explain/recent",
         methods: "GET, HEAD",
         access: Access::Operator,
         purpose: "the latest decisions, secrets left out, for judging them again",
-        answer: Answer::AtOnce(explain::recent),
+        answer: Answer::Now(explain::recent),
     },
     Resource {
         path: "/explain/savings",
         methods: "GET, HEAD",
         access: Access::Operator,
         purpose: "what a cache would save where nothing is stored, at which risk, and the TOML for it",
-        answer: Answer::AtOnce(savings::savings),
+        answer: Answer::Now(savings::savings),
     },
     Resource {
         path: "/purge",
@@ -353,7 +357,7 @@ const RESOURCES: &[Resource] = &[
         methods: "GET, HEAD, PUT",
         access: Access::Operator,
         purpose: "the log's filter, as in RUST_LOG; PUT replaces it",
-        answer: Answer::AtOnce(log_level::log_level),
+        answer: Answer::Now(log_level::log_level),
     },
 ];
 

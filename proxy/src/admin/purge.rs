@@ -6,21 +6,20 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
 use http::uri::Authority;
-use middleware::cache::bus::{InstanceReport, Report};
 use middleware::cache::{MOST_SEGMENTS, MOST_SHOWN, Purge, Rehearsal, What};
 use middleware::metrics::Event;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::info;
 
+use super::purged::{Purged, stored};
 use super::question::Target;
 use super::reply::{self, Reply};
 use super::{Admin, query};
 use crate::tiers::LowerTiers;
 
 /// Purges what is asked for and says how many stored responses that were, where it is known, and which
-/// instances have done so; or says what it would purge.
+/// instances have done so; or says what it would purge. Answers when the purge does not get lost any more.
 pub(super) async fn purge(admin: &Admin, head: &Parts, content: &Bytes) -> Reply {
     let wants_text = reply::wants_text(&head.headers);
     let order = match Order::read(head.uri.query(), content, &admin.authority) {
@@ -37,22 +36,31 @@ pub(super) async fn purge(admin: &Admin, head: &Parts, content: &Bytes) -> Reply
     match cache.purge_noted(&order.what, order.purge) {
         Ok((count, tickets)) => {
             admin.shared.metrics.count(Event::Purge);
-            // What is said to be purged stays so after a crash.
-            if timeout(SETTLED, cache.settled()).await.is_err() {
-                warn!(
-                    what = order.named,
-                    "The disk is slow: a crash now may bring back what was purged."
-                );
-            }
             let bus = admin.shared.tiers.as_ref().and_then(LowerTiers::bus);
-            let report = match bus {
-                Some(bus) => Some(bus.report(&tickets, ACKNOWLEDGED).await),
-                None => None,
+            let report = async {
+                match bus {
+                    Some(bus) => Some(bus.report(&tickets, ACKNOWLEDGED).await),
+                    None => None,
+                }
             };
-            let everywhere = report.as_ref().is_none_or(Report::is_complete);
-            let (what, soft) = (&order.named, order.is_soft());
-            info!(what, soft, count, everywhere, "Purged.");
-            order.done(count, report.as_ref(), wants_text)
+            let (is_recorded, report) = tokio::join!(cache.settled(), report);
+            let purged = Purged {
+                named: &order.named,
+                is_soft: order.is_soft(),
+                count,
+                is_recorded,
+                report,
+            };
+            let everywhere = purged.is_everywhere();
+            info!(
+                what = purged.named,
+                soft = purged.is_soft,
+                count,
+                recorded = is_recorded,
+                everywhere,
+                "Purged."
+            );
+            purged.reply(wants_text)
         }
         Err(error) => reply::problem(StatusCode::BAD_REQUEST, &error.to_string()),
     }
@@ -112,38 +120,6 @@ impl Order {
         self.purge == Purge::Soft
     }
 
-    fn done(&self, count: Option<usize>, report: Option<&Report>, wants_text: bool) -> Reply {
-        // 202: it is done here, and elsewhere it is not known to be (RFC 9110 §15.3.3).
-        let status = match report.is_none_or(Report::is_complete) {
-            true => StatusCode::OK,
-            false => StatusCode::ACCEPTED,
-        };
-        if wants_text {
-            let named = &self.named;
-            let mut text = match (count, self.is_soft()) {
-                (Some(count), _) => format!("Purged {named}: {}.\n", stored(count)),
-                (None, false) => format!("Purged {named}: whatever has it is not used again.\n"),
-                (None, true) => {
-                    format!("Purged {named}: whatever has it is validated at its next use.\n")
-                }
-            };
-            if let Some(report) = report {
-                text.push_str(&told(report));
-            }
-            let mut reply = reply::text(text);
-            *reply.status_mut() = status;
-            return reply;
-        }
-        let mut told = json!({ "purged": self.named, "soft": self.is_soft(), "responses": count });
-        if let (Some(report), Some(told)) = (report, told.as_object_mut()) {
-            let each = report.instances.iter();
-            let each = each.map(|it| json!({ "instance": it.name, "state": state(it) }));
-            told.insert("instances".to_owned(), each.collect());
-            told.insert("unreachable".to_owned(), (!report.is_told).into());
-        }
-        reply::json(status, &told)
-    }
-
     fn rehearsed(&self, found: &Rehearsal, wants_text: bool) -> Reply {
         let Rehearsal { responses, urls } = found;
         if !wants_text {
@@ -166,34 +142,6 @@ impl Order {
         }
         reply::text(text)
     }
-}
-
-/// Which instances have done it, for people.
-fn told(report: &Report) -> String {
-    let mut text = String::new();
-    for (index, instance) in report.instances.iter().enumerate() {
-        let this = if index == 0 { " (this one)" } else { "" };
-        text.push_str(&format!("  {}{this}: {}\n", instance.name, state(instance)));
-    }
-    if !report.is_told {
-        text.push_str(
-            "Redis is unreachable: others may still use what was purged, until it is back and they are told.\n",
-        );
-    }
-    text
-}
-
-fn state(instance: &InstanceReport) -> &'static str {
-    match instance.is_acknowledged {
-        Some(true) => "acknowledged",
-        Some(false) => "not yet",
-        None => "unknown",
-    }
-}
-
-fn stored(count: usize) -> String {
-    let responses = if count == 1 { "response" } else { "responses" };
-    format!("{count} stored {responses}")
 }
 
 impl Written {
@@ -325,8 +273,6 @@ fn prefix_of(text: &str, authority: &Authority) -> Result<(What, String), String
 
 /// For all instances to say that they have done it.
 const ACKNOWLEDGED: Duration = Duration::from_secs(1);
-/// For the disk's journal.
-const SETTLED: Duration = Duration::from_secs(2);
 const USAGE: &str = "Write ?url=http://localhost:8080/page, ?tag=…, ?group=…&origin=http://localhost:8080, \
     ?prefix=/api/users, ?pattern=/shop/*, or ?all, with &soft to validate before the next use and &dry_run to only \
     be told; or the same as JSON: {\"url\": \"…\"}, {\"tags\": [\"…\"]}, {\"groups\": [\"…\"]}.";
