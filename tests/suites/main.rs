@@ -15,6 +15,7 @@ mod hostile;
 mod hostile_upstream;
 mod house;
 mod interim;
+mod l2_outages;
 mod limits;
 mod listen;
 mod observe;
