@@ -289,13 +289,14 @@ async fn one_that_stands_still_is_not_noticed() {
         .try_into()
         .ok()
         .expect("three phases");
-    // At most one deadline for each connection: of all that are asked at once, each waits once.
+    // At most one deadline for each connection: of all that are asked at once, each waits once. Beside
+    // that only what a busy machine does; without the rule every miss would wait, half of all.
     let slow = Duration::from_millis(28);
     let (noise, waited) = (before.longer_than(slow), during.longer_than(slow));
+    let all = during.hits.len() + during.misses.len();
     assert!(
-        waited <= 8 + 2 * noise + 4,
-        "{waited} of {} waited, {noise} before",
-        during.misses.len()
+        waited <= 8 + 2 * noise + all / 30,
+        "{waited} of {all} waited, {noise} before"
     );
 }
 

@@ -16,6 +16,7 @@ mod hostile_upstream;
 mod house;
 mod interim;
 mod l2_outages;
+mod l2_wrong;
 mod limits;
 mod listen;
 mod observe;
