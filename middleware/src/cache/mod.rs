@@ -68,7 +68,7 @@ pub mod reason;
     unused_imports,
     reason = "the tiers that use it are being built"
 )]
-mod record;
+pub mod record;
 mod recorder;
 pub mod rejudge;
 mod replay;
