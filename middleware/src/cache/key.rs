@@ -106,6 +106,11 @@ impl KeyRules {
         self.fingerprint == other.fingerprint
     }
 
+    /// Whether `key` was made by them.
+    pub(crate) fn wrote(&self, key: &[u8]) -> bool {
+        key.get(1..1 + size_of::<u64>()) == Some(&self.fingerprint.to_le_bytes()[..])
+    }
+
     /// Whether one URL has as many keys as there are values of some fields or cookies.
     pub(crate) fn is_projected(&self) -> bool {
         !(self.headers.is_empty() && self.cookies.is_empty())

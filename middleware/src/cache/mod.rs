@@ -56,11 +56,23 @@ mod keep;
 mod keep_part;
 mod key;
 mod lead;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the lower tiers that ask are on their way")
+)]
+mod ledger;
 mod offer;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the lower tiers that ask are on their way")
+)]
+mod order;
 mod parts;
+pub mod place;
 mod post;
 mod prepare;
 mod purge;
+mod purge_message;
 mod query;
 pub mod reason;
 #[allow(
@@ -115,7 +127,9 @@ use crate::fields::cache_status;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
+pub use order::{From, OrderedBy, PurgeListener, PurgeNews};
 pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
+pub use purge_message::Unreadable;
 pub use shared::{Figures, Purge, SharedCache};
 
 /// Answers from the store, or forwards.

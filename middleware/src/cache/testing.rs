@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, Service};
 
-use crate::cache::{Cache, CacheLayer, SharedCache};
+use crate::cache::{Cache, CacheLayer, OrderedBy, SharedCache};
 use crate::clock::{Clock, Now};
 use crate::facts::{Peer, RequestFacts, RequestId, Scheme};
 use crate::metrics::Metrics;
@@ -223,6 +223,20 @@ impl World {
             shared,
             cache: layer.layer(leaf),
             settings,
+        }
+    }
+
+    /// The same upstream behind an empty cache with an order of purges.
+    pub(crate) fn ordered(self, by: OrderedBy) -> Self {
+        let (clock, tasks) = (self.clock.clone(), TaskTracker::new());
+        let shared = SharedCache::new(64 << 20, clock, tasks, &Metrics::new()).ordered(by);
+        let settings = Arc::new(self.settings.clone());
+        let layer = CacheLayer::new(settings, shared.clone()).on_route("*");
+        Self {
+            clock: self.clock,
+            shared,
+            cache: layer.layer(self.cache.inner),
+            settings: self.settings,
         }
     }
 
