@@ -17,12 +17,15 @@ pub mod admin;
 pub mod cache;
 pub mod conditional;
 pub mod content_coding;
+pub mod disk;
 pub mod etag;
 pub mod forwarding;
 pub mod invalidate;
 pub mod limits;
 pub mod listen;
 pub mod mode;
+pub mod outage;
+pub mod redis;
 pub mod request_log;
 pub mod respond;
 pub mod route;
@@ -30,6 +33,7 @@ pub mod tags;
 pub mod targeted;
 pub mod upstream;
 
+mod collapse;
 mod conform;
 mod document;
 mod expand;
@@ -41,7 +45,9 @@ mod pattern;
 mod print;
 mod problem;
 mod profile;
+mod redis_url;
 mod schema;
+pub mod secret;
 mod site;
 mod units;
 mod written;
@@ -76,8 +82,12 @@ pub struct Settings {
     pub respond: Arc<respond::RespondSettings>,
     /// What the whole cache may use; its rules are each route's.
     pub cache_memory: u64,
+    /// What is kept on disk; `None` where nothing is.
+    pub disk: Option<disk::DiskSettings>,
     /// Keys that are followed where nothing is stored, all routes together.
     pub ghost_keys: usize,
+    /// What is shared with other Pillions; `None` where nothing is.
+    pub redis: Option<redis::RedisSettings>,
     /// By name; at least one.
     pub upstreams: BTreeMap<Arc<str>, Arc<upstream::UpstreamSettings>>,
     /// Most specific first; the last one takes everything.

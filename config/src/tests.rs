@@ -669,11 +669,20 @@ fn uncommented(with_routes_as_well: bool) -> String {
         });
         let Some(key) = key else { continue };
         let is_example = key.ends_with("# example");
-        let is_url = key.starts_with("url = ");
+        let is_url = key.starts_with("url = \"http");
         // Of an example only what can stand beside everything else.
-        let fits = !["mode", "urls", "token_file", "tls"]
-            .iter()
-            .any(|name| key.starts_with(name));
+        let fits = ![
+            "mode",
+            "urls",
+            "token_file",
+            "tls",
+            "nodes",
+            "master",
+            "password =",
+            "sentinel_password",
+        ]
+        .iter()
+        .any(|name| key.starts_with(name));
         if !is_example || is_url || (with_routes_as_well && fits) {
             lines.push(key);
         }
@@ -691,7 +700,7 @@ fn the_reference_shows_the_defaults() {
             .iter()
             .map(Problem::path)
             .collect::<Vec<_>>(),
-        ["admin.address"]
+        ["admin.address", "cache.redis"]
     );
     let values = |loaded: &Loaded| -> toml::Table { loaded.to_toml().parse().expect("TOML") };
     assert_eq!(values(&reference), values(&default));
@@ -781,5 +790,36 @@ proptest! {
                 Err(problems) => prop_assert!(!problems.to_string().is_empty()),
             }
         }
+    }
+}
+
+#[test]
+fn the_disk_tier_is_off_without_a_path_and_one_for_all_routes() {
+    assert_eq!(settings(APP).disk, None);
+    let on = settings(&format!("{APP}[cache.disk]\npath = 'kept'\n"));
+    assert_eq!(
+        on.disk,
+        Some(disk::DiskSettings {
+            path: "/etc/pillion/kept".into(),
+            size: 1 << 30
+        })
+    );
+    assert_eq!(
+        warnings(&format!("{APP}[cache.disk]\nsize = '2GiB'\n")),
+        ["cache.disk.size"]
+    );
+    for (text, complaint) in [
+        (
+            "[cache.disk]\npath = 'kept'\nsize = '15MiB'\n",
+            "too little for a disk tier",
+        ),
+        (
+            "[[route]]\nmatch = '/a'\ncache = { disk = { path = 'b' } }\n",
+            "one for all routes",
+        ),
+        ("[cache.disk]\npaht = 'kept'\n", "path"),
+    ] {
+        let found = problems(&format!("{APP}{text}"));
+        assert!(found.contains(complaint), "{found}");
     }
 }

@@ -109,7 +109,9 @@ impl Written {
             request_log: self.request_log.check(&site.key("request_log")),
             respond: Arc::new(self.respond.check(&site.key("respond"))),
             cache_memory: self.cache.memory(),
+            disk: self.cache.disk.check(&site.key("cache").key("disk")),
             ghost_keys: self.cache.ghost_keys(),
+            redis: self.cache.redis(&site.key("cache")),
             upstreams,
             routes,
         }

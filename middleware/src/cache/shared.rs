@@ -16,6 +16,7 @@ use crate::cache::invalidate::{PurgeLog, Sequence};
 use crate::cache::journal::{JOURNALS, Journal, Record};
 use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
 use crate::cache::order::{Order, OrderedBy};
+use crate::cache::outage::Outage;
 use crate::cache::search::Searches;
 use crate::cache::store::memory::{Lookup, MemoryStore};
 use crate::cache::stored::StoredResponse;
@@ -56,6 +57,8 @@ struct Shared {
     metrics: Metrics,
     /// One for each core that writes one.
     journals: Mutex<Vec<Journal>>,
+    /// Whether what the sidecars share is away.
+    outage: Outage,
     /// Whether an answer to QUERY was ever asked for: else a purge need not look for any.
     has_queries: AtomicBool,
 }
@@ -161,6 +164,7 @@ impl SharedCache {
             counts: Counts::default(),
             metrics: metrics.clone(),
             journals: Mutex::default(),
+            outage: Outage::default(),
             has_queries: AtomicBool::new(false),
         }))
     }
@@ -423,6 +427,10 @@ impl SharedCache {
 
     pub(crate) fn verdicts(&self) -> &Verdicts {
         &self.0.verdicts
+    }
+
+    pub(crate) fn outage(&self) -> &Outage {
+        &self.0.outage
     }
 
     pub(crate) fn ghost(&self) -> &Arc<Ghost> {

@@ -212,9 +212,17 @@ impl World {
         change: impl FnOnce(&mut CacheSettings),
         answer: impl Fn(usize, &Request) -> ResponseFuture + Send + Sync + 'static,
     ) -> Self {
+        Self::at(Clock::adjustable(), change, answer)
+    }
+
+    /// The same by a clock of the test's own.
+    pub(crate) fn at(
+        clock: Clock,
+        change: impl FnOnce(&mut CacheSettings),
+        answer: impl Fn(usize, &Request) -> ResponseFuture + Send + Sync + 'static,
+    ) -> Self {
         let mut settings = CacheSettings::default();
         change(&mut settings);
-        let clock = Clock::adjustable();
         let shared = SharedCache::new(64 << 20, clock.clone(), TaskTracker::new(), &Metrics::new());
         let leaf = Leaf::new(answer);
         let layer = CacheLayer::new(Arc::new(settings.clone()), shared.clone()).on_route("*");

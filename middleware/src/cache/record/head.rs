@@ -23,6 +23,8 @@ pub(super) struct Head<'a> {
     pub(super) place: u64,
     /// Nanoseconds since 1970.
     pub(super) received: u64,
+    /// Milliseconds that the upstream's answer took.
+    pub(super) took: u32,
     pub(super) status: u16,
     pub(super) is_authorized: bool,
     pub(super) is_outdated: bool,
@@ -259,6 +261,17 @@ pub(super) fn since_1970(time: SystemTime) -> Option<u64> {
 /// The other way.
 pub(super) fn after_1970(nanos: u64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos))
+}
+
+/// As it is written; what is not known or cannot be is 0.
+pub(super) fn millis(took: f32) -> u32 {
+    let took = Duration::try_from_secs_f32(took).unwrap_or_default();
+    u32::try_from(took.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// As it is kept.
+pub(super) fn seconds(took: u32) -> f32 {
+    Duration::from_millis(took.into()).as_secs_f32()
 }
 
 pub(super) const MAGIC: [u8; 4] = *b"PILR";

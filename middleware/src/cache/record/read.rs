@@ -144,6 +144,7 @@ fn filed(record: &Bytes, end: usize, now: Now) -> Result<Filed, Unreadable> {
             apart: Apart::of(fields(&head.apart)?),
             is_authorized: head.is_authorized,
             is_outdated: head.is_outdated,
+            took: head::seconds(head.took),
         })
     })();
     let response = response.filter(Restored::is_sound);

@@ -130,6 +130,7 @@ impl Sample {
         let origin = Origin {
             key: 1,
             born: Sequence::new(3),
+            took: 0.25,
             received,
             is_authorized: authorized,
         };
@@ -208,6 +209,7 @@ fn assert_same(
 ) {
     assert_eq!(one.selection, other.selection);
     assert_eq!(one.terms, other.terms);
+    assert_eq!(one.took, other.took);
     assert_eq!(one.parts, other.parts);
     assert_eq!(one.is_authorized, other.is_authorized);
     assert_eq!(

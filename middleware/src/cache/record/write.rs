@@ -95,6 +95,7 @@ fn head_of<'a>(
         status: stored.status.as_u16(),
         is_authorized: stored.is_authorized,
         is_outdated: stored.is_outdated(),
+        took: head::millis(stored.took),
         terms: WrittenTerms::of(&stored.terms)?,
         names: names.to_vec(),
         fields: fields(&stored.fields),

@@ -33,6 +33,8 @@ pub(crate) struct Restored {
     pub(crate) apart: Apart,
     pub(crate) is_authorized: bool,
     pub(crate) is_outdated: bool,
+    /// Seconds.
+    pub(crate) took: f32,
 }
 
 impl Restored {
@@ -59,6 +61,7 @@ impl Restored {
             selection,
             received: self.received,
             born,
+            took: self.took,
             tags: self.tags,
             apart: self.apart,
             valid_at: AtomicU64::new(born.number()),
