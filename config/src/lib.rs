@@ -32,6 +32,7 @@ pub mod route;
 pub mod tags;
 pub mod targeted;
 pub mod upstream;
+pub mod warm_up;
 
 mod collapse;
 mod conform;
@@ -88,6 +89,8 @@ pub struct Settings {
     pub ghost_keys: usize,
     /// What is shared with other Pillions; `None` where nothing is.
     pub redis: Option<redis::RedisSettings>,
+    /// What is fetched when nobody asks; `None` where that is nothing.
+    pub warm_up: Option<Arc<warm_up::WarmUpSettings>>,
     /// By name; at least one.
     pub upstreams: BTreeMap<Arc<str>, Arc<upstream::UpstreamSettings>>,
     /// Most specific first; the last one takes everything.

@@ -15,6 +15,7 @@ pub mod shutdown;
 mod start_error;
 pub mod tunnel;
 pub mod upstream;
+pub mod warm_up;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -61,19 +62,20 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
     let front = {
         let (settings, shared) = (settings.clone(), shared.clone());
         move |index| {
+            let hottest = warm_up::hottest(&settings).map(|most| shared.cache.hottest(most));
             let core = Core {
                 index,
                 metrics: shared.metrics.core(),
-                journal: settings
-                    .admin
-                    .is_some()
+                // Hits are counted where they are written down.
+                journal: (settings.admin.is_some() || hottest.is_some())
                     .then(|| shared.cache.journal(settings.threads)),
+                hottest,
             };
             pipeline::front_stack(&settings, &shared, &core)
         }
     };
     let cores = Cores::start(settings.threads, listeners, &ground, front)?;
-    Ok(Running {
+    let mut running = Running {
         settings,
         shared,
         bound,
@@ -81,7 +83,9 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
         signals,
         cores: Some(cores),
         beside: Vec::new(),
-    })
+    };
+    warm_up::begin(&mut running)?;
+    Ok(running)
 }
 
 /// What outlives a reload. Reads the files that it needs, and opens the log.
@@ -90,7 +94,8 @@ fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared,
     let tasks = TaskTracker::new();
     let upstreams = Upstreams::new(
         &settings.upstreams,
-        settings.threads,
+        // Who warms the cache up has connections of its own.
+        settings.threads + usize::from(settings.warm_up.is_some()),
         clock.clone(),
         &metrics,
         &tasks,

@@ -1,6 +1,7 @@
 //! What outlives a reload, and what belongs to one core.
 
 use middleware::cache::SharedCache;
+use middleware::cache::hottest::Hottest;
 use middleware::cache::journal::Journal;
 use middleware::clock::Clock;
 use middleware::metrics::{CoreMetrics, Metrics};
@@ -40,4 +41,6 @@ pub struct Core {
     pub metrics: CoreMetrics,
     /// Where this core alone writes what was decided; `None` where no admin listener could ask for it.
     pub journal: Option<Journal>,
+    /// Where this core alone counts what is answered from the store; `None` where nobody remembers it.
+    pub hottest: Option<Hottest>,
 }

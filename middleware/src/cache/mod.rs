@@ -53,6 +53,7 @@ mod freshness;
 pub mod ghost;
 mod glob;
 mod head;
+pub mod hottest;
 mod invalidate;
 pub mod journal;
 mod keep;

@@ -228,6 +228,9 @@ impl SharedCache {
             .ledger
             .note(order.reach(message), message.purge, place);
         self.carry_out(message);
+        if let Some(what) = message.ordered() {
+            self.tell_order(&what);
+        }
         order.raise_applied(place);
         order.tell(&PurgeNews {
             message: written.clone(),

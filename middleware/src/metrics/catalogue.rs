@@ -126,6 +126,10 @@ families! {
         "Requests treated differently because Redis was away, by what was done: answered stale, let through within the limit, or answered with 503.";
     COLLAPSED: Counter "pillion_collapsed_total" []
         "Requests answered by another request's forwarding.";
+    WARM_UP: Counter "pillion_warm_up_requests_total" ["result"]
+        "Requests made to warm the cache up; fresh ones cost the app nothing.";
+    WARM_UP_WAITING: Gauge "pillion_warm_up_waiting" []
+        "URLs that the running warm-up has still to ask for.";
     COMPRESS_BYTES: Counter "pillion_compress_bytes_total" ["coding", "dir"]
         "Content that went into our coders and came out of them.";
     CODED_COPIES: Counter "pillion_coded_copies_total" ["coding"]
@@ -287,6 +291,14 @@ closed_set! {
     OutageShed => CACHE_OUTAGE "result" = "shed";
     /// A request was answered by another request's forwarding.
     Collapsed => COLLAPSED;
+    /// A warm-up's answer was stored, or what was stored was confirmed.
+    WarmedStored => WARM_UP "result" = "stored";
+    /// A warm-up asked for what was stored already.
+    WarmedFresh => WARM_UP "result" = "fresh";
+    /// A warm-up's answer may not be stored.
+    WarmedPassed => WARM_UP "result" = "not_stored";
+    /// A warm-up's request failed.
+    WarmedFailed => WARM_UP "result" = "failed";
     /// Bytes given to the Brotli coder.
     BrotliIn => COMPRESS_BYTES "coding" = "br", "dir" = "in";
     /// Bytes that the Brotli coder made.
@@ -383,6 +395,8 @@ closed_set! {
     DiskAccounted => CACHE_BYTES "tier" = "disk", "kind" = "accounted";
     /// Records in it.
     DiskEntries => CACHE_ENTRIES "tier" = "disk";
+    /// URLs that a warm-up has still to ask for.
+    WarmUpWaiting => WARM_UP_WAITING;
 }
 
 impl Event {

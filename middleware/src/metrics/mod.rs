@@ -151,6 +151,11 @@ impl Metrics {
         self.0.levels[level as usize].value()
     }
 
+    /// Requests of clients that are in flight, all cores together.
+    pub fn in_flight(&self) -> i64 {
+        lock(&self.0.series).in_flight()
+    }
+
     /// Asks `sample` for `what` at every scrape; a later call for the same `what` replaces it.
     /// `sample` must not block, and must not call back into the catalogue.
     pub fn observe(&self, what: Sampled, sample: impl Fn() -> f64 + Send + Sync + 'static) {

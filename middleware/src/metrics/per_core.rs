@@ -318,12 +318,14 @@ fn who_judged(finished: &Finished<'_>) -> Event {
 }
 
 impl Series {
+    /// Requests under way, all cores together.
+    pub(super) fn in_flight(&self) -> i64 {
+        let cores = self.in_flight.iter();
+        cores.map(|core| core.load(Ordering::Relaxed)).sum()
+    }
+
     pub(super) fn gather(&self, names: &RouteNames, gathered: &mut Gathered) {
-        let in_flight = self
-            .in_flight
-            .iter()
-            .map(|core| core.load(Ordering::Relaxed));
-        gathered.gauge(&IN_FLIGHT, vec![], in_flight.sum::<i64>() as f64);
+        gathered.gauge(&IN_FLIGHT, vec![], self.in_flight() as f64);
         for (key, count) in sums(&self.requests) {
             let labels = vec![
                 ("route", names.name(key.route).to_string().into()),
