@@ -13,6 +13,7 @@ pub mod server;
 pub mod shared;
 pub mod shutdown;
 mod start_error;
+pub mod tiers;
 pub mod tunnel;
 pub mod upstream;
 pub mod warm_up;
@@ -38,6 +39,7 @@ use crate::shared::{Core, Shared};
 pub use crate::shutdown::{Readiness, Stopped};
 use crate::shutdown::{Signals, Stop};
 pub use crate::start_error::StartError;
+use crate::tiers::LowerTiers;
 use crate::upstream::Upstreams;
 
 /// Binds every listener, starts one thread for each core, and returns when all of them listen.
@@ -122,6 +124,7 @@ fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared,
         tasks.clone(),
         &metrics,
     );
+    let (cache, tiers) = LowerTiers::start(settings, cache, &metrics)?;
     observe(&cache, &metrics);
     Ok(Shared {
         clock,
@@ -131,6 +134,7 @@ fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared,
         metrics,
         access_log,
         cache,
+        tiers,
         upstreams,
     })
 }
@@ -231,6 +235,9 @@ impl Running {
             drain: self.settings.drain,
         };
         let stopped = stop.carry_out().await;
+        if let Some(tiers) = &self.shared.tiers {
+            tiers.stop(&self.shared.cache).await;
+        }
         cores.remove_files();
         self.signals.exit.cancel();
         let beside = std::mem::take(&mut self.beside);

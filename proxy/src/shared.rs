@@ -9,6 +9,7 @@ use middleware::request_log::AccessLog;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::tiers::LowerTiers;
 use crate::upstream::Upstreams;
 
 /// Shared by all cores. Every field is a handle; cloning happens at start-up and reload, never per request.
@@ -28,6 +29,8 @@ pub struct Shared {
     pub access_log: AccessLog,
     /// The store and what is in flight.
     pub cache: SharedCache,
+    /// What lies below the store's memory; `None` where nothing does.
+    pub tiers: Option<LowerTiers>,
     /// Where requests are forwarded to.
     pub upstreams: Upstreams,
 }

@@ -282,6 +282,17 @@ impl SharedCache {
         Ok(())
     }
 
+    /// Has every record that was asked for before `until` validated before its next use: what was purged
+    /// by then is not known any more.
+    pub(crate) fn doubt_until(&self, until: Place) {
+        if let Some(order) = self.order() {
+            order.ledger.doubt_until(until);
+            if order.by == OrderedBy::Clock {
+                order.raise_applied(until);
+            }
+        }
+    }
+
     /// Has every record that was written in an earlier life validated before its next use: what was
     /// purged then is not known.
     pub fn distrust_below(&self) {

@@ -1,7 +1,7 @@
 //! What all routes and cores share: the store, the requests in flight, what was purged and decided lately.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use config::cache::CacheSettings;
@@ -22,6 +22,7 @@ use crate::cache::outage::Outage;
 use crate::cache::purge::What;
 use crate::cache::search::Searches;
 use crate::cache::store::memory::{Lookup, MemoryStore};
+use crate::cache::store::tiers::Tiers;
 use crate::cache::stored::StoredResponse;
 use crate::cache::tags::NameHash;
 use crate::cache::verdicts::Verdicts;
@@ -44,6 +45,8 @@ struct Shared {
     versions: Versions,
     /// The order of purges that lower tiers live by; `None` without any.
     order: Option<Order>,
+    /// What lies below memory; `None` where nothing does.
+    tiers: OnceLock<Tiers>,
     verdicts: Verdicts,
     searches: Searches,
     hasher: KeyHasher,
@@ -159,6 +162,7 @@ impl SharedCache {
             purges: PurgeLog::new(),
             versions: Versions::new(),
             order: None,
+            tiers: OnceLock::new(),
             verdicts: Verdicts::new(),
             searches: Searches::new(),
             ghost: Ghost::new(keys, clock.now(), hasher.seed()),
@@ -424,6 +428,11 @@ impl SharedCache {
 
     pub(crate) fn versions(&self) -> &Versions {
         &self.0.versions
+    }
+
+    /// Where the tiers below memory are, once there are any.
+    pub(crate) fn place_of_tiers(&self) -> &OnceLock<Tiers> {
+        &self.0.tiers
     }
 
     pub(crate) fn order(&self) -> Option<&Order> {

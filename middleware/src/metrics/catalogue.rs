@@ -106,6 +106,14 @@ families! {
         "Responses stored now.";
     CACHE_EVICTIONS: Counter "pillion_cache_evictions_total" ["cause"]
         "Stored responses that were removed.";
+    TIER_READS: Counter "pillion_cache_tier_reads_total" ["tier", "result"]
+        "Times that a tier below memory was asked, by what came of it.";
+    TIER_READ_DURATION: Histogram "pillion_cache_tier_read_seconds" ["tier"]
+        "From asking a tier below memory until it answered, or was not waited for any longer.";
+    TIER_BYTES: Counter "pillion_cache_tier_bytes_total" ["tier", "dir"]
+        "Bytes of records read from a tier below memory, and written to it.";
+    TIER_DROPPED: Counter "pillion_cache_tier_dropped_total" ["tier"]
+        "Responses not written to a tier below memory, because too many waited to be written.";
     DISK_ON: Gauge "pillion_cache_disk_on" []
         "Whether the disk tier is in use: 0 while it opens, and for good once its disk has failed.";
     DISK_FAILURES: Counter "pillion_cache_disk_failures_total" []
@@ -251,6 +259,60 @@ closed_set! {
     TunnelBytesOut => TUNNEL_BYTES "dir" = "out";
     /// A response was stored in memory.
     CacheStored => CACHE_STORES "tier" = "memory";
+    /// disk: It answered a request.
+    FromDiskHit => TIER_READS "tier" = "disk", "result" = "hit";
+    /// disk: It was stale, so the upstream was asked about it.
+    FromDiskValidated => TIER_READS "tier" = "disk", "result" = "validated";
+    /// disk: Memory had as good.
+    FromDiskKnown => TIER_READS "tier" = "disk", "result" = "known";
+    /// disk: Nothing was there.
+    FromDiskMiss => TIER_READS "tier" = "disk", "result" = "miss";
+    /// disk: It was purged since.
+    FromDiskPurged => TIER_READS "tier" = "disk", "result" = "purged";
+    /// disk: No record that can be used.
+    FromDiskUnreadable => TIER_READS "tier" = "disk", "result" = "unreadable";
+    /// disk: A purge had not been heard of in time.
+    FromDiskBehind => TIER_READS "tier" = "disk", "result" = "behind";
+    /// disk: Known to be away, and not asked.
+    FromDiskAway => TIER_READS "tier" = "disk", "result" = "away";
+    /// disk: No answer in time.
+    FromDiskLate => TIER_READS "tier" = "disk", "result" = "late";
+    /// disk: An error.
+    FromDiskFailed => TIER_READS "tier" = "disk", "result" = "failed";
+    /// Bytes read from disk.
+    DiskBytesRead => TIER_BYTES "tier" = "disk", "dir" = "read";
+    /// Bytes written to disk.
+    DiskBytesWritten => TIER_BYTES "tier" = "disk", "dir" = "written";
+    /// A record was not written to disk, since too many waited.
+    DiskDropped => TIER_DROPPED "tier" = "disk";
+    /// l2: It answered a request.
+    FromL2Hit => TIER_READS "tier" = "l2", "result" = "hit";
+    /// l2: It was stale, so the upstream was asked about it.
+    FromL2Validated => TIER_READS "tier" = "l2", "result" = "validated";
+    /// l2: Memory had as good.
+    FromL2Known => TIER_READS "tier" = "l2", "result" = "known";
+    /// l2: Nothing was there.
+    FromL2Miss => TIER_READS "tier" = "l2", "result" = "miss";
+    /// l2: It was purged since.
+    FromL2Purged => TIER_READS "tier" = "l2", "result" = "purged";
+    /// l2: No record that can be used.
+    FromL2Unreadable => TIER_READS "tier" = "l2", "result" = "unreadable";
+    /// l2: A purge had not been heard of in time.
+    FromL2Behind => TIER_READS "tier" = "l2", "result" = "behind";
+    /// l2: Known to be away, and not asked.
+    FromL2Away => TIER_READS "tier" = "l2", "result" = "away";
+    /// l2: No answer in time.
+    FromL2Late => TIER_READS "tier" = "l2", "result" = "late";
+    /// l2: An error.
+    FromL2Failed => TIER_READS "tier" = "l2", "result" = "failed";
+    /// Bytes read from l2.
+    L2BytesRead => TIER_BYTES "tier" = "l2", "dir" = "read";
+    /// Bytes written to l2.
+    L2BytesWritten => TIER_BYTES "tier" = "l2", "dir" = "written";
+    /// A record was handed to Redis.
+    L2Stored => CACHE_STORES "tier" = "l2";
+    /// A record was not written to l2, since too many waited.
+    L2Dropped => TIER_DROPPED "tier" = "l2";
     /// A record was written to disk.
     DiskStored => CACHE_STORES "tier" = "disk";
     /// The disk tier went off.

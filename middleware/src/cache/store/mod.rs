@@ -4,3 +4,4 @@ pub(crate) mod disk;
 pub(crate) mod memory;
 pub(crate) mod redis;
 pub(crate) mod tier;
+pub(crate) mod tiers;
