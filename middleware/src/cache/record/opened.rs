@@ -8,6 +8,7 @@ use http::HeaderMap;
 use crate::Response;
 use crate::cache::decide::{Asked, Found};
 use crate::cache::invalidate::Sequence;
+use crate::cache::place::Place;
 use crate::cache::record::head::{self, Kind};
 use crate::cache::record::{Record, decode, encode};
 use crate::cache::replay::replay_for;
@@ -30,7 +31,8 @@ pub fn answers(head: &[u8], contents: &[u8], now: Now) -> Option<[Response; 2]> 
     let (request, place) = (HeaderMap::new(), filed.place);
     let selection = Selection::of(filed.names, &request);
     let (key, hash, born) = (key(), 1, Sequence::default());
-    let first = Arc::new(filed.response.stored(selection, hash, born));
+    let of = Place::of_number(place);
+    let first = Arc::new(filed.response.stored(selection, hash, born, of));
     let written = encode(&first, &key, place).expect("what was read can be written");
     let Ok(Record::Response(again)) = decode(written.record.clone(), now) else {
         unreachable!("what was written can be read");
