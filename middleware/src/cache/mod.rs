@@ -40,18 +40,15 @@
 mod advice;
 mod apart;
 mod background;
-#[allow(
-    dead_code,
-    unused,
-    reason = "the lower tiers that ask are on their way"
-)]
 mod below;
+pub mod bus;
 mod changed;
 mod collapse;
 mod decide;
 mod early;
 mod errand;
 pub mod explain;
+mod figures;
 mod fill;
 mod follow;
 mod found;
@@ -168,11 +165,12 @@ use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
 use crate::fields::cache_status;
 use crate::{Error, Inner, Request, Response, ResponseFuture, Result};
 
+pub use figures::Figures;
 pub use freshness::Source;
 pub use order::{From, OrderedBy, PurgeListener, PurgeNews};
 pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
 pub use purge_message::Unreadable;
-pub use shared::{Figures, Purge, SharedCache};
+pub use shared::{Purge, SharedCache};
 pub use store::disk::{DiskTier, NotRecorded, Replayed, State as DiskState};
 pub use store::redis::{RedisTier, SetupError};
 pub use store::tiers::{Level, Read};
