@@ -27,7 +27,7 @@
 //!     let from = Peer::Ip("127.0.0.1:5000".parse().unwrap());
 //!     http::Request::get("/")
 //!         .header("host", "example.com")
-//!         .extension(RequestFacts::new(clock.now(), RequestId::Made(7), from, Scheme::Http))
+//!         .extension(RequestFacts::new(clock.now(), RequestId::Made([0, 7]), from, Scheme::Http))
 //!         .body(Body::empty())
 //!         .unwrap()
 //! };
@@ -438,9 +438,8 @@ fn answer(
         let part = replay_part(&kept.stored, parts, span, candidate.age, status);
         return ResponseFuture::ready(Ok(part));
     }
-    let mut spare = std::mem::take(request.extensions_mut());
-    spare.clear();
-    let response = replay_aged(&kept.stored, asked.is_head, candidate.age, status, spare);
+    let facts = std::mem::take(request.extensions_mut());
+    let response = replay_aged(&kept.stored, asked.is_head, candidate.age, status, facts);
     ResponseFuture::ready(Ok(response))
 }
 
