@@ -7,10 +7,13 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::collapse::WrittenCollapse;
 use crate::ghost::WrittenGhost;
 use crate::invalidate::InvalidateRule;
 use crate::mode::Mode;
 use crate::names::{CookieName, FieldName, ParameterName};
+use crate::outage::{DEFAULT_WEIGHT, OnOutage, OutageSettings, WrittenEarlyRefresh, WrittenOutage};
+use crate::redis::{RedisSettings, WrittenRedis};
 use crate::site::Site;
 use crate::tags::{TagSettings, WrittenTags};
 use crate::targeted::{TargetedSettings, WrittenTargeted};
@@ -41,6 +44,12 @@ pub struct CacheSettings {
     pub stale_while_revalidate: Option<Duration>,
     /// RFC 5861 §4 window where the upstream gives none.
     pub stale_if_error: Option<Duration>,
+    /// How early what is fresh and asked for is validated: about so many times what a fetch takes; 0 is never.
+    pub early_refresh: f64,
+    /// What is done while Redis is away.
+    pub on_outage: OnOutage,
+    /// The bounds of that.
+    pub outage: OutageSettings,
     /// How long a collapsed request waits for the other's head before it goes by itself.
     pub collapse_wait: Duration,
     /// Whether requests for the same thing are forwarded once.
@@ -167,6 +176,9 @@ impl Default for CacheSettings {
             force_ttl: None,
             stale_while_revalidate: None,
             stale_if_error: None,
+            early_refresh: DEFAULT_WEIGHT,
+            on_outage: OnOutage::Bypass,
+            outage: OutageSettings::default(),
             collapse_wait: Duration::from_secs(2),
             collapse: true,
             variants: 16,
@@ -206,6 +218,12 @@ pub(crate) struct WrittenCache {
     stale_while_revalidate: PeriodOrNone,
     /// How long a stale response is used where the upstream fails, where it names no time (RFC 5861 §4).
     stale_if_error: PeriodOrNone,
+    /// Validates in the background what is asked for and about to be stale.
+    early_refresh: WrittenEarlyRefresh,
+    /// What is done while Redis is away.
+    on_outage: OnOutage,
+    /// The bounds of that.
+    outage: WrittenOutage,
     /// What a request's `Cookie` means for storing.
     cookies: Cookies,
     /// What an answer's `Set-Cookie` means for storing.
@@ -243,6 +261,8 @@ pub(crate) struct WrittenCache {
     memory: WrittenMemory,
     /// Follows what is not stored, to tell what storing it would save.
     ghost: WrittenGhost,
+    /// What is shared with other Pillions; in `[cache]` only.
+    redis: WrittenRedis,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -281,15 +301,6 @@ enum WrittenQuery {
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-struct WrittenCollapse {
-    /// Off forwards every request by itself.
-    enabled: bool,
-    /// How long a request waits for the head of another's answer before it goes by itself.
-    wait: Period,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
 struct WrittenMemory {
     /// Keys, fields, bodies and what it costs to keep them.
     size: Size,
@@ -307,6 +318,9 @@ impl Default for WrittenCache {
             i_know_responses_are_public: false,
             stale_while_revalidate: PeriodOrNone(settings.stale_while_revalidate),
             stale_if_error: PeriodOrNone(settings.stale_if_error),
+            early_refresh: WrittenEarlyRefresh::default(),
+            on_outage: settings.on_outage,
+            outage: WrittenOutage::default(),
             cookies: settings.cookies,
             set_cookie: settings.set_cookie,
             client_directives: settings.client_directives,
@@ -325,6 +339,7 @@ impl Default for WrittenCache {
             targeted: WrittenTargeted::default(),
             memory: WrittenMemory::default(),
             ghost: WrittenGhost::default(),
+            redis: WrittenRedis::default(),
         }
     }
 }
@@ -356,16 +371,6 @@ impl Default for WrittenKey {
     }
 }
 
-impl Default for WrittenCollapse {
-    fn default() -> Self {
-        let settings = CacheSettings::default();
-        Self {
-            enabled: settings.collapse,
-            wait: Period(settings.collapse_wait),
-        }
-    }
-}
-
 impl Default for WrittenMemory {
     fn default() -> Self {
         Self {
@@ -383,6 +388,11 @@ impl WrittenCache {
     /// Keys that are followed, all routes together.
     pub(crate) fn ghost_keys(&self) -> usize {
         self.ghost.keys
+    }
+
+    /// What is shared with other Pillions.
+    pub(crate) fn redis(&self, site: &Site<'_>) -> Option<RedisSettings> {
+        self.redis.check(&site.key("redis"))
     }
 
     /// The rules; `site` is the table that problems belong to, whose keys may be another's.
@@ -423,6 +433,9 @@ impl WrittenCache {
                 .filter(|_| self.i_know_responses_are_public),
             stale_while_revalidate: self.stale_while_revalidate.0,
             stale_if_error: self.stale_if_error.0,
+            early_refresh: self.early_refresh.check(),
+            on_outage: self.on_outage,
+            outage: self.outage.check(),
             collapse_wait: self.collapse.wait.0,
             collapse: self.collapse.enabled,
             variants: self.variants,

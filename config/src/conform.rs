@@ -130,7 +130,10 @@ impl Conformer<'_> {
     }
 
     fn refuse_form(&self, item: &Item, form: &Form<'_>) -> bool {
-        let found = found(&item.value);
+        let found = match form {
+            Form::Text(kind) if kind.is_secret() => "something else".to_owned(),
+            _ => found(&item.value),
+        };
         let message = format!("found {found}, allowed is {form}");
         let help = match (form, &item.value) {
             (Form::Text(kind), Value::Integer(number)) => (kind.for_bare_number)(*number),

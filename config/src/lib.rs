@@ -23,6 +23,8 @@ pub mod invalidate;
 pub mod limits;
 pub mod listen;
 pub mod mode;
+pub mod outage;
+pub mod redis;
 pub mod request_log;
 pub mod respond;
 pub mod route;
@@ -30,6 +32,7 @@ pub mod tags;
 pub mod targeted;
 pub mod upstream;
 
+mod collapse;
 mod conform;
 mod document;
 mod expand;
@@ -41,7 +44,9 @@ mod pattern;
 mod print;
 mod problem;
 mod profile;
+mod redis_url;
 mod schema;
+pub mod secret;
 mod site;
 mod units;
 mod written;
@@ -78,6 +83,8 @@ pub struct Settings {
     pub cache_memory: u64,
     /// Keys that are followed where nothing is stored, all routes together.
     pub ghost_keys: usize,
+    /// What is shared with other Pillions; `None` where nothing is.
+    pub redis: Option<redis::RedisSettings>,
     /// By name; at least one.
     pub upstreams: BTreeMap<Arc<str>, Arc<upstream::UpstreamSettings>>,
     /// Most specific first; the last one takes everything.

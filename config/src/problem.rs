@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::document::{KeyPath, Origin};
+use crate::secret::masked;
 
 /// One thing that is wrong, or that needs thought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -288,7 +289,7 @@ impl Report {
             severity,
             path,
             place,
-            message,
+            message: masked(&message),
             help,
         };
         self.found.borrow_mut().push((position, problem));
@@ -324,7 +325,7 @@ impl Snippet {
         let shown_after: String = after.chars().take(SHOWN_AFTER).collect();
         let text = format!("{shown_before}{shown_after}");
         Self {
-            text: visible(text.trim_end()),
+            text: visible(masked(&text).trim_end()),
             before: indent - skipped,
             marked: marked.clamp(1, SHOWN_AFTER),
         }

@@ -93,6 +93,8 @@ max_body = "1MiB"
 memory = { size = "32MiB" }
 # Nothing is reused without the app's explicit word.
 heuristic = { enabled = false }
+# The app is asked only when somebody waits for it.
+early_refresh = { enabled = false }
 # A range is the app's to answer until it sent the whole.
 range_fill_max = "0B"
 query_max_body = "0B"

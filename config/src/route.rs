@@ -118,6 +118,11 @@ impl WrittenRoute {
             let help = "write `ghost = { keys = … }` in [cache]";
             keys.problem("the keys that are followed are those of all routes", help);
         }
+        let redis = site.key("cache").key("redis");
+        if redis.written().is_some() {
+            let help = "write it as [cache.redis]";
+            redis.problem("what is shared is shared for all routes", help);
+        }
         RouteSettings {
             name: self.pattern.text.as_str().into(),
             pattern,

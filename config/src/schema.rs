@@ -170,6 +170,11 @@ pub(crate) struct TextForm {
 }
 
 impl TextForm {
+    /// Whether what is written in its place must not be shown.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.name == <crate::secret::WrittenSecret as Text>::FORMAT
+    }
+
     /// The most usual one.
     pub(crate) fn example(&self) -> &'static str {
         self.examples.first().copied().unwrap_or_default()
@@ -209,6 +214,10 @@ static TEXT_FORMS: &[TextForm] = &[
     TextForm::of::<crate::names::FieldName>(),
     TextForm::of::<crate::names::CookieName>(),
     TextForm::of::<crate::names::ParameterName>(),
+    TextForm::of::<crate::redis_url::WrittenRedisUrl>(),
+    TextForm::of::<crate::redis::MasterName>(),
+    TextForm::of::<crate::redis::Prefix>(),
+    TextForm::of::<crate::secret::WrittenSecret>(),
 ];
 
 /// The tables, other than `except`, that have this key: for whoever wrote it in the wrong one.

@@ -110,6 +110,7 @@ impl Written {
             respond: Arc::new(self.respond.check(&site.key("respond"))),
             cache_memory: self.cache.memory(),
             ghost_keys: self.cache.ghost_keys(),
+            redis: self.cache.redis(&site.key("cache")),
             upstreams,
             routes,
         }

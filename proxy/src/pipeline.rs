@@ -52,7 +52,9 @@ pub fn route_stack(
     core: &Core,
     upstream: Upstream,
 ) -> RouteStack {
-    let cache = CacheLayer::new(route.cache.clone(), shared.cache.clone()).on_route(&route.name);
+    let cache = CacheLayer::new(route.cache.clone(), shared.cache.clone())
+        .on_route(&route.name)
+        .towards(&route.upstream);
     let cache = match &core.journal {
         Some(journal) => cache.recorded(journal.clone(), route.name.clone()),
         None => cache,

@@ -63,6 +63,7 @@ impl Case<'_> {
         let told = |name: HeaderName| Field::first(self.fields()?, &name);
         match reason {
             R::Disabled | R::Method | R::NothingStored | R::SoftPurged | R::CollapseTimeout => None,
+            R::Outage | R::Shed => None,
             R::FillMemory | R::Purged | R::Overtaken | R::UpstreamFailed => None,
             R::RequestBody | R::QueryContent => asked(CONTENT_LENGTH),
             R::ContentLanguage => told(CONTENT_LANGUAGE),
@@ -80,7 +81,7 @@ impl Case<'_> {
             R::OnlyIfCached => asked(CACHE_CONTROL),
             R::HeuristicCredentials => asked(AUTHORIZATION).or_else(|| asked(COOKIE)),
             R::VaryMismatch | R::VaryStar | R::VaryPersonal | R::VaryTooMany => told(VARY),
-            R::Stale | R::NoCache | R::StaleWhileRevalidate | R::StaleIfError => {
+            R::Stale | R::NoCache | R::StaleWhileRevalidate | R::StaleIfError | R::EarlyRefresh => {
                 told(self.control())
             }
             R::NoStore | R::Private | R::NoLifetime | R::Status => told(self.control()),
@@ -157,6 +158,15 @@ impl Case<'_> {
             ),
             R::StaleWhileRevalidate => self.on_window("cache.stale_while_revalidate"),
             R::StaleIfError => self.on_window("cache.stale_if_error"),
+            R::EarlyRefresh => self.config("cache.early_refresh.enabled", "false".to_owned()),
+            R::Outage => self.config("cache.on_outage", toml_text("bypass")),
+            R::Shed => {
+                let more = self.settings.outage.concurrency.saturating_mul(2);
+                Advice::any([
+                    self.key("cache.outage.concurrency", more.to_string()),
+                    self.key("cache.on_outage", toml_text("bypass")),
+                ])
+            }
             R::ClientMaxStale => Advice::any([
                 self.key("cache.client_directives", toml_text("ignore")),
                 Change::ask_without(["Cache-Control"]),

@@ -43,6 +43,11 @@ impl Apart {
         Self((!taken.is_empty()).then(|| Arc::new(taken)))
     }
 
+    /// These fields, which were [taken](Self::take) from an answer once.
+    pub(crate) fn of(taken: HeaderMap) -> Self {
+        Self((!taken.is_empty()).then(|| Arc::new(taken)))
+    }
+
     /// All of an answer's fields: these and `others`. `None` if there are none of these.
     pub(crate) fn with(&self, others: &HeaderMap) -> Option<HeaderMap> {
         let taken = self.0.as_ref()?;

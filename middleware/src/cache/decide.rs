@@ -329,13 +329,18 @@ impl Candidate {
     }
 
     /// Whether it is stale before its time.
-    fn is_marked(&self) -> bool {
+    pub(crate) fn is_marked(&self) -> bool {
         self.is_purged || self.is_outdated
     }
 
     /// Time since it became stale; since when a soft purge marked it is not recorded, so: now.
-    fn staleness(&self) -> Duration {
+    pub(crate) fn staleness(&self) -> Duration {
         self.age.saturating_sub(self.terms.lifetime)
+    }
+
+    /// Time for which it is still fresh by its age.
+    pub(crate) fn left(&self) -> Duration {
+        self.terms.lifetime.saturating_sub(self.age)
     }
 
     /// Remaining freshness in seconds, negative once stale (RFC 9211 §2.5).

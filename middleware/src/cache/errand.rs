@@ -12,11 +12,13 @@ use crate::cache::advice::Head;
 use crate::cache::apart::Apart;
 use crate::cache::collapse::{Failure, Flight, Outcome};
 use crate::cache::decide::{Asked, Candidate, may_stand_in};
+use crate::cache::early::took;
 use crate::cache::freshness::Times;
 use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash, KeyRules};
 use crate::cache::offer;
+use crate::cache::outage::Permit;
 use crate::cache::parts::{self, Parts};
 use crate::cache::reason::Reason;
 use crate::cache::recorder::Asking;
@@ -65,6 +67,8 @@ pub(crate) struct Errand {
     pub(crate) is_other_variant: bool,
     /// The fields that named them, where that is why; the answer may be without them by then.
     pub(crate) too_many_tags: HeaderMap,
+    /// Its place among those that may be under way to the app; `None` where that is not limited.
+    pub(crate) permit: Option<Permit>,
     /// Where it is counted what a lifetime would have saved; `None` where that is not followed.
     pub(crate) ghost: Option<Following>,
     /// What the answer belongs to, or why that is not known; read when it comes.
@@ -145,6 +149,7 @@ impl Errand {
             },
             Ok(answer) if answer.status().is_server_error() => {
                 match self.stand_in(Some(answer.status()), now) {
+                    None if self.is_early(now) => Ok(self.kept_fresh(answer, flight)),
                     Some(stale) => {
                         tell(flight.as_ref(), || {
                             Outcome::Failed(Failure::Status(answer.status()))
@@ -425,6 +430,7 @@ impl Errand {
         Origin {
             key: self.place_key().hash,
             born: self.born,
+            took: took(self.requested, now),
             received: now,
             is_authorized: self.asked.has_authorization,
         }

@@ -106,6 +106,11 @@ impl KeyRules {
         self.fingerprint == other.fingerprint
     }
 
+    /// Whether `key` was made by them.
+    pub(crate) fn wrote(&self, key: &[u8]) -> bool {
+        key.get(1..1 + size_of::<u64>()) == Some(&self.fingerprint.to_le_bytes()[..])
+    }
+
     /// Whether one URL has as many keys as there are values of some fields or cookies.
     pub(crate) fn is_projected(&self) -> bool {
         !(self.headers.is_empty() && self.cookies.is_empty())
@@ -339,6 +344,18 @@ pub(crate) fn place(key: &[u8]) -> Option<Place<'_>> {
         query,
         is_whole,
     })
+}
+
+/// Of `key` what tells rules and URL, and nothing that a request said beside it.
+pub(crate) fn url_part(key: &[u8]) -> Option<&[u8]> {
+    let (_, rest) = key.split_at_checked(size_of::<u64>() + 2)?;
+    let (_, rest) = read_part(rest)?;
+    let (_, rest) = read_part(rest)?;
+    let rest = match rest.split_first()? {
+        (0, rest) => rest,
+        (_, rest) => read_part(rest)?.1,
+    };
+    key.get(..key.len() - rest.len())
 }
 
 /// A key of responses to GET, or of an anchor, taken apart.

@@ -39,13 +39,16 @@
 
 mod advice;
 mod apart;
+mod background;
 mod changed;
 mod collapse;
 mod decide;
+mod early;
 mod errand;
 pub mod explain;
 mod fill;
 mod follow;
+mod found;
 mod freshness;
 pub mod ghost;
 mod glob;
@@ -56,13 +59,32 @@ mod keep;
 mod keep_part;
 mod key;
 mod lead;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the lower tiers that ask are on their way")
+)]
+mod ledger;
 mod offer;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the lower tiers that ask are on their way")
+)]
+mod order;
+pub(crate) mod outage;
 mod parts;
+pub mod place;
 mod post;
 mod prepare;
 mod purge;
+mod purge_message;
 mod query;
 pub mod reason;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the tiers that use it are being built"
+)]
+mod record;
 mod recorder;
 pub mod rejudge;
 mod replay;
@@ -78,11 +100,9 @@ mod verdicts;
 mod versions;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use config::cache::CacheSettings;
-use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, Method};
 use tower::{Layer, Service};
 
@@ -97,11 +117,11 @@ use crate::cache::ghost::follow::{Following, Passing};
 use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
 use crate::cache::journal::{Done, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
-use crate::cache::lead::{BACKGROUND, Leading, PAUSE, background};
+use crate::cache::lead::Leading;
+use crate::cache::outage::InFlight;
 use crate::cache::reason::Reason;
 use crate::cache::recorder::{Asking, PassedBy, Recorder};
 use crate::cache::replay::{annotate, replay_aged, replay_part};
-use crate::cache::store::memory::{Lookup, Variants};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
@@ -109,8 +129,11 @@ use crate::fields::cache_status;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
+pub use order::{From, OrderedBy, PurgeListener, PurgeNews};
 pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
+pub use purge_message::Unreadable;
 pub use shared::{Figures, Purge, SharedCache};
+pub use store::redis::{RedisTier, SetupError};
 
 /// Answers from the store, or forwards.
 #[derive(Clone, Debug)]
@@ -122,6 +145,8 @@ pub struct CacheLayer {
     recorder: Option<Arc<Recorder>>,
     /// Follows what is not stored; `None` where that is off.
     ghost: Option<Arc<GhostRoute>>,
+    /// What is under way to the app while the shared tier is away.
+    in_flight: Arc<InFlight>,
 }
 
 impl CacheLayer {
@@ -130,10 +155,18 @@ impl CacheLayer {
         Self {
             rules: shared.rules(&settings),
             settings,
+            in_flight: shared.outage().towards(""),
             shared,
             recorder: None,
             ghost: None,
         }
+    }
+
+    /// Tells the upstream's name: `cache.outage.concurrency` is for all routes to it.
+    #[must_use]
+    pub fn towards(self, upstream: &str) -> Self {
+        let in_flight = self.shared.outage().towards(upstream);
+        Self { in_flight, ..self }
     }
 
     /// Tells the route's name, under which what is not stored is followed, if the settings say so.
@@ -214,17 +247,20 @@ impl<S: Inner + Clone> Cache<S> {
         let lookup = shared.find(settings, hash, &self.key, request.headers());
         let found = lookup.found(&mut asked, request.headers(), now);
         let decision = decide(&asked, found, settings, rules);
+        let decision = shared.outage().changes(decision, found, &asked, settings);
         let (kept, variants) = lookup.into_parts();
         match (decision, kept, found) {
             (Decision::Serve, Some(kept), Found::Stored(candidate)) => {
                 self.write_hit(&request, hash, &kept, Done::Hit, now);
-                let status = hit(candidate, CacheOutcome::Hit, kept.chosen_by);
+                let early = self.refresh_early(&request, hash, &kept, candidate, &asked);
+                let status = hit(candidate, CacheOutcome::Hit, early.or(kept.chosen_by));
                 answer(&kept, candidate, &asked, status, &mut request)
             }
             (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
                 self.write_hit(&request, hash, &kept, Done::Stale(reason), now);
                 if validate {
-                    self.validate_in_background(&request, hash, &kept, now);
+                    let why = (Fwd::Stale, reason);
+                    self.validate_in_background(&request, hash, &kept, now, why);
                 }
                 let status = hit(candidate, CacheOutcome::HitStale, Some(reason));
                 answer(&kept, candidate, &asked, status, &mut request)
@@ -309,6 +345,7 @@ impl<S: Inner + Clone> Cache<S> {
             shared,
             recorder: _,
             ghost,
+            in_flight: _,
         } = self.layer.clone();
         asked.is_overriding = overrides(request.headers(), &rules);
         Errand {
@@ -335,6 +372,7 @@ impl<S: Inner + Clone> Cache<S> {
             asking: None,
             is_other_variant: false,
             too_many_tags: HeaderMap::new(),
+            permit: None,
             ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
             apart: Apart::default(),
@@ -356,7 +394,8 @@ impl<S: Inner + Clone> Cache<S> {
         let pass = errand.pass_key(&key);
         errand.pass = Some(pass);
         if flights.is_pass(pass, errand.requested) {
-            return self.alone(request, errand);
+            // It was so before, whatever is away now: what is not shared is nobody's stampede.
+            return self.unlimited(request, errand);
         }
         let joined = if errand.asked.may_lead() {
             flights.join(&key)
@@ -371,47 +410,27 @@ impl<S: Inner + Clone> Cache<S> {
     }
 
     fn alone(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
+        match self.layer.permit(&errand) {
+            Ok(permit) => errand.permit = permit,
+            Err(shed) => return ResponseFuture::ready(errand.shed(shed, None)),
+        }
+        self.unlimited(request, errand)
+    }
+
+    fn unlimited(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
         let answer = self.ask(request, &mut errand);
         answer.map(move |result| errand.finish(result, None))
     }
 
     fn lead(&mut self, request: Request, mut errand: Errand, flight: Flight) -> ResponseFuture {
+        match self.layer.permit(&errand) {
+            Ok(permit) => errand.permit = permit,
+            Err(shed) => return ResponseFuture::ready(errand.shed(shed, Some(flight))),
+        }
         match self.ask(request, &mut errand).try_ready() {
             Ok(result) => ResponseFuture::ready(errand.finish(result, Some(flight))),
             Err(answer) => ResponseFuture::boxed(Leading::new(answer, errand, flight)),
         }
-    }
-
-    /// Starts the one validation of what is about to be served stale (RFC 5861 §3).
-    fn validate_in_background(&mut self, model: &Request, hash: KeyHash, kept: &Kept, now: Now) {
-        let CacheLayer { rules, shared, .. } = &self.layer;
-        if !kept.stored.claim_validation(now, BACKGROUND) {
-            return;
-        }
-        let request = validate::background_request(model, &kept.stored, rules);
-        let asked = Asked {
-            has_authorization: request.headers().contains_key(AUTHORIZATION),
-            has_cookie: request.headers().contains_key(COOKIE),
-            ..Asked::default()
-        };
-        let shared = shared.clone();
-        let why = (Fwd::Stale, Reason::Stale);
-        let mut errand = self.errand(&request, asked, hash, now, why, Some(kept.clone()));
-        let Joined::Lead(flight) = shared.flights().join(&errand.flight_key(&[])) else {
-            // Somebody is fetching it anyway; if that comes to nothing, it is tried again soon.
-            kept.stored.put_off_validation(now, PAUSE);
-            return;
-        };
-        shared
-            .counts()
-            .validated_in_background
-            .fetch_add(1, Ordering::Relaxed);
-        let request = errand.prepare(request);
-        let answer = self.inner.call(request);
-        let stored = kept.stored.clone();
-        shared
-            .tasks()
-            .spawn(background(answer, errand, flight, stored));
     }
 }
 
@@ -454,40 +473,6 @@ fn passed(response: &mut Response, fwd: Fwd, reason: Option<Reason>) {
         reason,
     };
     annotate(response, status);
-}
-
-impl Lookup {
-    /// What it means for a request with these fields; see [`StoredResponse::found`].
-    fn found(&self, asked: &mut Asked, request: &HeaderMap, now: Now) -> Found {
-        match self {
-            Self::Nothing => Found::Nothing,
-            Self::OtherVariant(_) => Found::OtherVariant,
-            Self::Stored {
-                stored, is_purged, ..
-            } => stored.found(*is_purged, asked, request, now),
-        }
-    }
-
-    /// What it found for the request, or else for other ones.
-    fn into_parts(self) -> (Option<Kept>, Option<Variants>) {
-        match self {
-            Self::Stored {
-                stored,
-                is_purged,
-                chosen_by,
-                ..
-            } => {
-                let kept = Kept {
-                    stored,
-                    is_purged,
-                    chosen_by,
-                };
-                (Some(kept), None)
-            }
-            Self::OtherVariant(variants) => (None, Some(variants)),
-            Self::Nothing => (None, None),
-        }
-    }
 }
 
 /// How often a request tries to share another's answer before it goes by itself.

@@ -47,6 +47,25 @@ impl Parts {
         })
     }
 
+    /// These `spans`; `None` if they are not as those of parts are.
+    pub(crate) fn read(complete: u64, spans: Vec<Span>) -> Option<Self> {
+        let is_apart = |pair: &[Span]| match pair {
+            [one, next] => one.last.checked_add(1).is_some_and(|end| end < next.first),
+            _ => true,
+        };
+        let is_sound = |span: &Span| span.first <= span.last && span.last < complete;
+        let is_sound = !spans.is_empty()
+            && spans.len() <= MOST
+            && spans.iter().all(is_sound)
+            && spans.windows(2).all(is_apart);
+        is_sound.then_some(Self { complete, spans })
+    }
+
+    /// In order.
+    pub(crate) fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
     /// Bytes of the representation.
     pub(crate) fn complete(&self) -> u64 {
         self.complete

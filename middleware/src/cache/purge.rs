@@ -5,6 +5,7 @@ use http::Uri;
 
 use crate::cache::glob::Glob;
 use crate::cache::key::{self, KeyHash, Target};
+use crate::cache::purge_message::{MOST_NAMES, PurgeMessage, Purged};
 use crate::cache::shared::{Purge, SharedCache};
 use crate::cache::stored::StoredResponse;
 use crate::cache::tags::{DEEPEST, NameHash};
@@ -57,40 +58,87 @@ pub struct Rehearsal {
 }
 
 impl SharedCache {
-    /// Purges `what`: how many stored responses that were, where it is known without looking for them.
+    /// Purges `what`: how many stored responses that were in memory, where it is known without looking
+    /// for them.
     ///
     /// # Errors
     /// When a pattern is none.
     pub fn purge(&self, what: &What, purge: Purge) -> Result<Option<usize>, NoPattern> {
-        match what {
-            What::All if purge == Purge::Hard => return Ok(Some(self.purge_all())),
+        self.purge_noted(what, purge).map(|(count, _)| count)
+    }
+
+    /// The same, and the tickets by which other instances are told, if there is an order of purges.
+    ///
+    /// # Errors
+    /// When a pattern is none.
+    pub fn purge_noted(
+        &self,
+        what: &What,
+        purge: Purge,
+    ) -> Result<(Option<usize>, Vec<u64>), NoPattern> {
+        let hasher = self.versions().hasher();
+        let tickets = match what {
             What::All => {
-                self.purge_prefixes(None, &["/"], purge);
+                let (count, ticket) = self.purge_everything(purge);
+                return Ok((count, ticket.into_iter().collect()));
             }
             What::Url {
                 scheme,
                 authority,
                 uri,
-            } => return Ok(Some(self.purge_uri(*scheme, authority, uri, purge))),
+            } => {
+                let target = Target::new(*scheme, authority.as_bytes(), uri);
+                let (count, ticket) = self.purge_one(target, purge);
+                return Ok((Some(count), ticket.into_iter().collect()));
+            }
             What::Tags(tags) => {
-                self.purge_tags(tags, purge);
+                let names = tags.iter().map(|tag| hasher.tag(tag.as_bytes())).collect();
+                self.purge_names(Of::Tag, names, purge).1
             }
             What::Groups {
                 scheme,
                 authority,
                 names,
             } => {
-                self.purge_groups(*scheme, authority.as_bytes(), names, purge);
+                let name =
+                    |name: &String| hasher.group(*scheme, authority.as_bytes(), name.as_bytes());
+                let names = names.iter().map(name).collect();
+                self.purge_names(Of::Tag, names, purge).1
             }
             What::Prefix { host, path } => {
-                self.purge_prefixes(host.as_deref(), &[path], purge);
+                let name = hasher.prefix(host.as_deref().map(str::as_bytes), path);
+                self.purge_names(Of::Prefix, vec![name], purge).1
             }
             What::Pattern(pattern) => {
                 let glob = Glob::parse(pattern).ok_or(NoPattern)?;
-                self.versions().purge_pattern(glob, purge, self.purges());
+                let what = Purged::Pattern(pattern.clone());
+                let (_, ticket) = self.in_order(
+                    || PurgeMessage { what, purge },
+                    || self.versions().purge_pattern(glob, purge, self.purges()),
+                );
+                ticket.into_iter().collect()
             }
-        }
-        Ok(None)
+        };
+        Ok((None, tickets))
+    }
+
+    /// See [`What::All`].
+    pub(crate) fn purge_everything(&self, purge: Purge) -> (Option<usize>, Option<u64>) {
+        let what = Purged::All;
+        let message = || PurgeMessage { what, purge };
+        self.in_order(message, || match purge {
+            Purge::Hard => Some(self.remove_all()),
+            Purge::Soft => {
+                self.suspect_all();
+                None
+            }
+        })
+    }
+
+    /// See [`purge_uri`](Self::purge_uri).
+    pub(crate) fn purge_one(&self, target: Target<'_>, purge: Purge) -> (usize, Option<u64>) {
+        let message = || PurgeMessage::url(target, purge, None);
+        self.in_order(message, || self.purge_counted(target, purge).0)
     }
 
     /// What a purge of `what` would hit now. Goes through all that is stored.
@@ -151,7 +199,7 @@ impl SharedCache {
     pub fn purge_tags<T: AsRef<[u8]>>(&self, tags: &[T], purge: Purge) -> usize {
         let hasher = self.versions().hasher();
         let names = tags.iter().map(|tag| hasher.tag(tag.as_ref())).collect();
-        self.purge_names(Of::Tag, names, purge)
+        self.purge_names(Of::Tag, names, purge).0
     }
 
     /// Purges all of one origin that is in one of `groups` (RFC 9875).
@@ -165,6 +213,7 @@ impl SharedCache {
         let hasher = self.versions().hasher();
         let name = |group: &T| hasher.group(scheme, authority, group.as_ref());
         self.purge_names(Of::Tag, groups.iter().map(name).collect(), purge)
+            .0
     }
 
     /// Purges all whose path begins with the segments of one of `prefixes`, on one host (with its
@@ -180,12 +229,38 @@ impl SharedCache {
         let host = host.map(str::as_bytes);
         let name = |prefix: &T| hasher.prefix(host, prefix.as_ref());
         self.purge_names(Of::Prefix, prefixes.iter().map(name).collect(), purge)
+            .0
     }
 
-    fn purge_names(&self, of: Of, names: Vec<NameHash>, purge: Purge) -> usize {
+    /// How many purges the log counts for that, and by which tickets others are told.
+    pub(crate) fn purge_names(
+        &self,
+        of: Of,
+        names: Vec<NameHash>,
+        purge: Purge,
+    ) -> (usize, Vec<u64>) {
+        let (mut purges, mut tickets) = (0, Vec::new());
+        for names in names.chunks(MOST_NAMES) {
+            let message = || PurgeMessage {
+                what: Purged::Names {
+                    of,
+                    names: names.to_vec(),
+                },
+                purge,
+            };
+            let (count, ticket) = self.in_order(message, || self.purge_known(of, names, purge));
+            purges += count;
+            tickets.extend(ticket);
+        }
+        (purges, tickets)
+    }
+
+    /// In memory alone.
+    pub(crate) fn purge_known(&self, of: Of, names: &[NameHash], purge: Purge) -> usize {
         if names.is_empty() {
             return 0;
         }
+        let names = names.iter().copied();
         self.versions().purge(of, names, purge, self.purges());
         1
     }
@@ -193,9 +268,15 @@ impl SharedCache {
     /// Makes invalid what is stored for `target`, and what shares a group with it (RFC 9875 §2.2.1);
     /// what shares a group with that stays (no cascade). Returns how many purges the log counts.
     pub(crate) fn invalidate_target(&self, target: Target<'_>) -> usize {
-        let groups = self.groups_of(target);
-        let (_, purges) = self.purge_counted(target, Purge::Hard);
-        purges + self.purge_names(Of::Tag, groups, Purge::Hard)
+        let mut groups = self.groups_of(target);
+        let more = groups.split_off(groups.len().min(MOST_NAMES));
+        let purge = Purge::Hard;
+        let message = || PurgeMessage::url(target, purge, Some(groups.clone()));
+        let (purges, _) = self.in_order(message, || {
+            let (_, purges) = self.purge_counted(target, purge);
+            purges + self.purge_known(Of::Tag, &groups, purge)
+        });
+        purges + self.purge_names(Of::Tag, more, purge).0
     }
 }
 

@@ -113,6 +113,15 @@ reasons! {
     /// Served stale at the client's wish.
     ClientMaxStale, "client-max-stale",
         "Served stale because the request's max-stale accepts it (RFC 9111 §5.2.1.2).";
+    /// Validated before its time.
+    EarlyRefresh, "early-refresh",
+        "Still fresh, and validated in the background before it is not, since that takes about as long as it is still fresh.";
+    /// Served stale while Redis is away.
+    Outage, "outage",
+        "Served stale because Redis is away and cache.on_outage says so.";
+    /// Not forwarded while Redis is away.
+    Shed, "shed",
+        "Not forwarded: Redis is away, cache.on_outage sheds, and as many requests as may be are under way to the upstream.";
     /// A follower that waited too long.
     CollapseTimeout, "collapse-timeout",
         "Another request for the same was under way and took longer than cache.collapse.wait.";

@@ -15,6 +15,8 @@ use crate::cache::ghost::Ghost;
 use crate::cache::invalidate::{PurgeLog, Sequence};
 use crate::cache::journal::{JOURNALS, Journal, Record};
 use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
+use crate::cache::order::{Order, OrderedBy};
+use crate::cache::outage::Outage;
 use crate::cache::search::Searches;
 use crate::cache::store::memory::{Lookup, MemoryStore};
 use crate::cache::stored::StoredResponse;
@@ -37,6 +39,8 @@ struct Shared {
     flights: Arc<Flights>,
     purges: PurgeLog,
     versions: Versions,
+    /// The order of purges that lower tiers live by; `None` without any.
+    order: Option<Order>,
     verdicts: Verdicts,
     searches: Searches,
     hasher: KeyHasher,
@@ -53,6 +57,8 @@ struct Shared {
     metrics: Metrics,
     /// One for each core that writes one.
     journals: Mutex<Vec<Journal>>,
+    /// Whether what the sidecars share is away.
+    outage: Outage,
     /// Whether an answer to QUERY was ever asked for: else a purge need not look for any.
     has_queries: AtomicBool,
 }
@@ -100,7 +106,7 @@ pub(crate) struct PurgedBy {
 }
 
 /// What a purge does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Purge {
     /// Removes.
     Hard,
@@ -145,6 +151,7 @@ impl SharedCache {
             flights: Arc::new(Flights::new(clock.now())),
             purges: PurgeLog::new(),
             versions: Versions::new(),
+            order: None,
             verdicts: Verdicts::new(),
             searches: Searches::new(),
             ghost: Ghost::new(keys, clock.now(), hasher.seed()),
@@ -157,8 +164,22 @@ impl SharedCache {
             counts: Counts::default(),
             metrics: metrics.clone(),
             journals: Mutex::default(),
+            outage: Outage::default(),
             has_queries: AtomicBool::new(false),
         }))
+    }
+
+    /// The same cache, with an order of purges that lower tiers are judged by. To be called before it is
+    /// shared.
+    ///
+    /// # Panics
+    /// When it is shared already.
+    #[must_use]
+    pub fn ordered(mut self, by: OrderedBy) -> Self {
+        let shared = Arc::get_mut(&mut self.0).expect("nobody else has the cache yet");
+        shared.versions = Versions::stable();
+        shared.order = Some(Order::new(by));
+        self
     }
 
     /// A new journal for one of `cores` cores, which share what journals may hold.
@@ -201,6 +222,11 @@ impl SharedCache {
 
     /// Removes everything and gives its memory back: how many keys that were.
     pub fn purge_all(&self) -> usize {
+        self.purge_everything(Purge::Hard).0.unwrap_or_default()
+    }
+
+    /// The same, of memory alone.
+    pub(crate) fn remove_all(&self) -> usize {
         self.0.purges.note_all();
         self.0.ghost.forget_all();
         self.0.store.remove_all()
@@ -253,17 +279,17 @@ impl SharedCache {
     }
 
     /// The rules that keys are made by now.
-    fn known_rules(&self) -> Vec<Arc<KeyRules>> {
+    pub(crate) fn known_rules(&self) -> Vec<Arc<KeyRules>> {
         let known = self.0.rules.read().unwrap_or_else(PoisonError::into_inner);
         known.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// See [`purge_uri`](Self::purge_uri).
     pub(crate) fn purge_target(&self, target: Target<'_>, purge: Purge) -> usize {
-        self.purge_counted(target, purge).0
+        self.purge_one(target, purge).0
     }
 
-    /// How many responses were purged, and how many purges the log counts for that.
+    /// In memory alone: how many responses were purged, and how many purges the log counts for that.
     pub(crate) fn purge_counted(&self, target: Target<'_>, purge: Purge) -> (usize, usize) {
         let known = self.known_rules();
         let mut key = Vec::new();
@@ -391,12 +417,20 @@ impl SharedCache {
         &self.0.versions
     }
 
+    pub(crate) fn order(&self) -> Option<&Order> {
+        self.0.order.as_ref()
+    }
+
     pub(crate) fn searches(&self) -> &Searches {
         &self.0.searches
     }
 
     pub(crate) fn verdicts(&self) -> &Verdicts {
         &self.0.verdicts
+    }
+
+    pub(crate) fn outage(&self) -> &Outage {
+        &self.0.outage
     }
 
     pub(crate) fn ghost(&self) -> &Arc<Ghost> {

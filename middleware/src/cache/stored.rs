@@ -1,5 +1,7 @@
 //! A stored response: the identity representation and its coded copies.
 
+pub(crate) mod restored;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -53,6 +55,8 @@ pub struct StoredResponse {
     pub(crate) received: Now,
     /// How many purges there had been when it was asked for.
     pub(crate) born: Sequence,
+    /// Seconds until the upstream's answer to that had come; 0 where that is not known.
+    pub(crate) took: f32,
     /// What it is purged by, beside its URL.
     pub(crate) tags: Tags,
     /// What it says to us and not to clients.
@@ -67,7 +71,7 @@ pub struct StoredResponse {
     pub(crate) is_authorized: bool,
     /// No background validation before this, in milliseconds after `received`; written by whoever
     /// starts one, so that there is exactly one.
-    next_validation: AtomicU64,
+    pub(crate) next_validation: AtomicU64,
     /// Whether the upstream has told of other content since, by the answer to a HEAD.
     outdated: AtomicBool,
 }
@@ -81,6 +85,8 @@ struct CodedCopies([OnceLock<Bytes>; 3]);
 pub(crate) struct Origin {
     pub(crate) key: KeyHash,
     pub(crate) born: Sequence,
+    /// See [`StoredResponse::took`].
+    pub(crate) took: f32,
     pub(crate) received: Now,
     pub(crate) is_authorized: bool,
 }
@@ -111,6 +117,7 @@ impl StoredResponse {
         let origin = Origin {
             key: 0,
             born: Sequence::default(),
+            took: 0.0,
             received: now,
             is_authorized: false,
         };
@@ -135,6 +142,7 @@ impl StoredResponse {
             selection: storing.selection,
             received: origin.received,
             born: origin.born,
+            took: origin.took,
             tags: storing.tags,
             is_wide: storing.search.is_some(),
             apart: storing.apart,
@@ -308,30 +316,6 @@ impl StoredResponse {
         self.outdated.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the caller is the one who may validate it in the background now; if so, nobody else
-    /// is until `pause` has passed.
-    pub(crate) fn claim_validation(&self, now: Now, pause: Duration) -> bool {
-        let now = millis(now.mono.saturating_duration_since(self.received.mono));
-        let next = self.next_validation.load(Ordering::Relaxed);
-        next <= now
-            && self
-                .next_validation
-                .compare_exchange(
-                    next,
-                    now + 1 + millis(pause),
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                )
-                .is_ok()
-    }
-
-    /// Lets the next background validation start no sooner than `pause` from now.
-    pub(crate) fn put_off_validation(&self, now: Now, pause: Duration) {
-        let now = millis(now.mono.saturating_duration_since(self.received.mono));
-        self.next_validation
-            .store(now + millis(pause), Ordering::Relaxed);
-    }
-
     /// Bytes of memory that it holds.
     pub(crate) fn weight(&self) -> usize {
         let body: usize = self
@@ -469,7 +453,7 @@ pub(crate) fn block(bytes: usize) -> usize {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis())
         .unwrap_or(u64::MAX / 2)
         .min(u64::MAX / 2)
@@ -484,7 +468,7 @@ const SHARED: usize = 32;
 /// One field in a `HeaderMap`: hash, name, value, links.
 const FIELD: usize = size_of::<HeaderName>() + size_of::<HeaderValue>() + 32;
 /// Longer content is kept in pieces of this size, so that it is copied without being held twice.
-const SEGMENT: usize = 1 << 20;
+pub(crate) const SEGMENT: usize = 1 << 20;
 
 /// Fields of one connection or one exchange, which no stored response has (RFC 9111 §3.1): replayed,
 /// they would tell of queries and traces that are long over.

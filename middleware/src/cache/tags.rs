@@ -16,11 +16,15 @@ use crate::pattern::normal_path;
 /// 64 bits of a name, by which it has its version. Two names with one hash are purged together, which
 /// costs a fetch and nothing else; with the 65,536 purged tags that are remembered at most, a
 /// response's tag meets another's hash once in 2^48.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub(crate) struct NameHash(pub(crate) u64);
 
 /// Hashes names with a key. The key is this process's own, and the hash one that cannot be inverted,
-/// so nobody who chooses tags or paths can make them fall together.
+/// so nobody who chooses tags or paths can make them fall together. Where instances share what they
+/// store, they share a key that everybody knows: then it takes 2^64 attempts to hit a given name, for
+/// which the reward is a fetch.
 #[derive(Clone, Copy)]
 pub(crate) struct NameHasher([u8; 32]);
 
@@ -37,6 +41,18 @@ impl NameHasher {
             part.copy_from_slice(&RandomState::new().hash_one(0_u64).to_le_bytes());
         }
         Self(key)
+    }
+
+    /// The same in all instances and all their lives.
+    pub(crate) fn stable() -> Self {
+        Self(blake3::derive_key("pillion names of purges 1", b""))
+    }
+
+    /// All that one path has, whatever the query.
+    pub(crate) fn path(&self, scheme: Scheme, authority: &[u8], path: &str) -> NameHash {
+        let authority = authority.to_ascii_lowercase();
+        let parts = [scheme.as_str().as_bytes(), &authority, path.as_bytes()];
+        self.hash(Kind::Path, &parts)
     }
 
     /// A tag, wherever it was said.
@@ -96,6 +112,7 @@ enum Kind {
     Tag,
     Group,
     Prefix,
+    Path,
 }
 
 /// A path's segments as prefixes are compared: in one spelling, dots resolved, empty ones left out, so
@@ -194,6 +211,20 @@ impl Tags {
     pub(crate) fn groups(&self) -> impl Iterator<Item = NameHash> {
         let groups = self.iter().filter(|tag| tag.source == Source::CacheGroups);
         groups.map(|tag| tag.hash)
+    }
+
+    /// These.
+    pub(crate) fn of(tags: Vec<(Source, NameHash)>) -> Self {
+        let tag = |(source, hash)| Tag { source, hash };
+        let mut tags: Vec<Tag> = tags.into_iter().map(tag).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        Self((!tags.is_empty()).then(|| tags.into()))
+    }
+
+    /// With the field that named each.
+    pub(crate) fn told_apart(&self) -> impl Iterator<Item = (Source, NameHash)> {
+        self.iter().map(|tag| (tag.source, tag.hash))
     }
 
     fn iter(&self) -> impl Iterator<Item = Tag> {

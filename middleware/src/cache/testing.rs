@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, Service};
 
-use crate::cache::{Cache, CacheLayer, SharedCache};
+use crate::cache::{Cache, CacheLayer, OrderedBy, SharedCache};
 use crate::clock::{Clock, Now};
 use crate::facts::{Peer, RequestFacts, RequestId, Scheme};
 use crate::metrics::Metrics;
@@ -212,9 +212,17 @@ impl World {
         change: impl FnOnce(&mut CacheSettings),
         answer: impl Fn(usize, &Request) -> ResponseFuture + Send + Sync + 'static,
     ) -> Self {
+        Self::at(Clock::adjustable(), change, answer)
+    }
+
+    /// The same by a clock of the test's own.
+    pub(crate) fn at(
+        clock: Clock,
+        change: impl FnOnce(&mut CacheSettings),
+        answer: impl Fn(usize, &Request) -> ResponseFuture + Send + Sync + 'static,
+    ) -> Self {
         let mut settings = CacheSettings::default();
         change(&mut settings);
-        let clock = Clock::adjustable();
         let shared = SharedCache::new(64 << 20, clock.clone(), TaskTracker::new(), &Metrics::new());
         let leaf = Leaf::new(answer);
         let layer = CacheLayer::new(Arc::new(settings.clone()), shared.clone()).on_route("*");
@@ -223,6 +231,20 @@ impl World {
             shared,
             cache: layer.layer(leaf),
             settings,
+        }
+    }
+
+    /// The same upstream behind an empty cache with an order of purges.
+    pub(crate) fn ordered(self, by: OrderedBy) -> Self {
+        let (clock, tasks) = (self.clock.clone(), TaskTracker::new());
+        let shared = SharedCache::new(64 << 20, clock, tasks, &Metrics::new()).ordered(by);
+        let settings = Arc::new(self.settings.clone());
+        let layer = CacheLayer::new(settings, shared.clone()).on_route("*");
+        Self {
+            clock: self.clock,
+            shared,
+            cache: layer.layer(self.cache.inner),
+            settings: self.settings,
         }
     }
 

@@ -74,6 +74,30 @@ impl Selection {
         written
     }
 
+    /// Fields and values, as bytes that are the same only for selections that are.
+    pub(crate) fn written(&self) -> Vec<u8> {
+        let mut written = Vec::new();
+        let mut write = |part: &[u8]| {
+            written.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            written.extend_from_slice(part);
+        };
+        for (name, value) in &self.0 {
+            write(name.as_str().as_bytes());
+            // One byte tells an absent field from an empty one.
+            write(match value {
+                Some(_) => &[1],
+                None => &[],
+            });
+            write(value.as_deref().unwrap_or_default());
+        }
+        written
+    }
+
+    /// Whether all requests match.
+    pub(crate) fn is_any(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &HeaderName> {
         self.0.iter().map(|(name, _)| name)
     }
@@ -167,7 +191,7 @@ fn normal_value<'a>(name: &HeaderName, request: &'a HeaderMap) -> Option<Cow<'a,
 }
 
 /// Nobody's content depends on so many fields; a hostile upstream's `Vary` may.
-const MOST_NAMES: usize = 16;
+pub(crate) const MOST_NAMES: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -34,7 +34,7 @@ pub(crate) enum Standing {
 }
 
 /// What a purge is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Of {
     Tag,
     Prefix,
@@ -80,6 +80,14 @@ struct Version {
 impl Versions {
     pub(crate) fn new() -> Self {
         Self::bounded(MOST_TAGS, MOST_PREFIXES)
+    }
+
+    /// With names that other instances hash alike.
+    pub(crate) fn stable() -> Self {
+        Self {
+            hasher: NameHasher::stable(),
+            ..Self::new()
+        }
     }
 
     fn bounded(tags: usize, prefixes: usize) -> Self {

@@ -58,6 +58,7 @@ fn stored(versions: &Versions, tags: &[&str], key: &[u8], born: Sequence) -> Sto
     let origin = Origin {
         key: KeyHasher::new().hash(key),
         born,
+        took: 0.0,
         received: Clock::system().now(),
         is_authorized: false,
     };

@@ -66,6 +66,9 @@ pub enum Coding {
 }
 
 impl Coding {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 3] = [Self::Br, Self::Zstd, Self::Gzip];
+
     /// As it is written in fields and in the marker of a tag.
     pub fn name(self) -> &'static str {
         match self {
@@ -81,7 +84,7 @@ impl Coding {
 
     /// By its name in any letter case, or an old name.
     fn named(name: &[u8]) -> Option<Self> {
-        [Self::Br, Self::Zstd, Self::Gzip]
+        Self::ALL
             .into_iter()
             .find(|coding| name.eq_ignore_ascii_case(coding.name().as_bytes()))
             .or_else(|| name.eq_ignore_ascii_case(b"x-gzip").then_some(Self::Gzip))

@@ -109,7 +109,11 @@ families! {
     CACHE_PURGES: Counter "pillion_cache_purges_total" []
         "Purges asked for by an operator.";
     CACHE_BACKGROUND: Counter "pillion_cache_background_validations_total" ["result"]
-        "Validations made after a stale response was served.";
+        "Validations that no client waited for: after a stale response was served, or before a fresh one gets stale.";
+    CACHE_EARLY: Counter "pillion_cache_early_refreshes_total" []
+        "Background validations begun while the stored response was still fresh.";
+    CACHE_OUTAGE: Counter "pillion_cache_outage_total" ["result"]
+        "Requests treated differently because Redis was away, by what was done: answered stale, let through within the limit, or answered with 503.";
     COLLAPSED: Counter "pillion_collapsed_total" []
         "Requests answered by another request's forwarding.";
     COMPRESS_BYTES: Counter "pillion_compress_bytes_total" ["coding", "dir"]
@@ -142,6 +146,20 @@ families! {
         "Requests that waited for a connection, since their limit was reached.";
     UPSTREAM_FAILURES: Counter "pillion_upstream_failures_total" ["upstream", "error"]
         "Requests that the upstream failed, by RFC 9209 error type.";
+    L2_STATE: Gauge "pillion_l2_state" ["state"]
+        "1 for what is true of the Redis behind the cache: up, degraded (a part of a cluster), away, or unknown.";
+    L2_OPERATIONS: Counter "pillion_l2_operations_total" ["operation", "result"]
+        "What was asked of Redis, and how it went; what was not asked because Redis is away does not count.";
+    L2_ERRORS: Counter "pillion_l2_errors_total" ["error"]
+        "Operations, connections and probes of Redis that failed, by kind.";
+    L2_DURATION: Histogram "pillion_l2_duration_seconds" ["operation"]
+        "From asking Redis until its answer, or the end of the wait; for writes, of a whole pipeline.";
+    L2_BYTES: Counter "pillion_l2_bytes_total" ["dir"]
+        "Bytes of records; in is from Redis.";
+    L2_QUEUE: Gauge "pillion_l2_queue_bytes" []
+        "Bytes of records that wait to be written to Redis.";
+    L2_DROPPED: Counter "pillion_l2_writes_dropped_total" ["cause"]
+        "Records not written to Redis: the queue was full, Redis was away, or they are longer than max_record.";
     LOG_LOST: Counter "pillion_request_log_lines_lost_total" []
         "Access lines not written: the writer was behind, or the file failed.";
     BUILD_INFO: Gauge "pillion_build_info" ["version"]
@@ -231,6 +249,14 @@ closed_set! {
     BackgroundValidated => CACHE_BACKGROUND "result" = "ok";
     /// A validation in the background failed; the stale response stays.
     BackgroundFailed => CACHE_BACKGROUND "result" = "failed";
+    /// A validation in the background began before its time.
+    EarlyRefresh => CACHE_EARLY;
+    /// Redis is away: a stale response was served.
+    OutageStale => CACHE_OUTAGE "result" = "stale";
+    /// Redis is away: a request was forwarded within the limit.
+    OutageLimited => CACHE_OUTAGE "result" = "limited";
+    /// Redis is away: a request over the limit was answered with 503.
+    OutageShed => CACHE_OUTAGE "result" = "shed";
     /// A request was answered by another request's forwarding.
     Collapsed => COLLAPSED;
     /// Bytes given to the Brotli coder.

@@ -20,6 +20,7 @@
 pub mod catalogue;
 mod counter;
 mod exposition;
+mod l2;
 mod label;
 mod mix;
 mod per_core;
@@ -32,10 +33,11 @@ mod upstream;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use self::catalogue::{Documented, Event, Level, Sampled};
 pub use self::counter::{Counter, Gauge};
+pub use self::l2::{L2Dropped, L2Metrics, L2Operation, L2Result, L2State};
 pub use self::label::Outcome;
 pub(crate) use self::label::lookup_label;
 pub use self::per_core::{CoreMetrics, Finished, InFlight};
@@ -78,6 +80,8 @@ struct Catalogue {
     sampled: Mutex<BTreeMap<Sampled, Arc<Sample>>>,
     /// One for each name that was ever asked for; bounded by the configuration.
     upstreams: Mutex<BTreeMap<Arc<str>, UpstreamMetrics>>,
+    /// Asked for once, where there is a Redis.
+    l2: OnceLock<L2Metrics>,
     /// Series that the cores write, appended when a core first needs one.
     series: Mutex<Series>,
     /// Names of routes for the label, with their cap.
@@ -96,6 +100,7 @@ impl Metrics {
             levels: Level::ALL.iter().map(|_| Gauge::default()).collect(),
             sampled: Mutex::default(),
             upstreams: Mutex::default(),
+            l2: OnceLock::new(),
             series: Mutex::default(),
             routes: RouteNames::default(),
             config_hash: AtomicU64::new(0),
@@ -113,6 +118,11 @@ impl Metrics {
             .entry(name.clone())
             .or_default()
             .clone()
+    }
+
+    /// The counters of the Redis behind the cache; the same ones each time.
+    pub fn l2(&self) -> L2Metrics {
+        self.0.l2.get_or_init(L2Metrics::new).clone()
     }
 
     /// Counts one `event`.
@@ -183,6 +193,9 @@ impl Metrics {
         }
         for (name, upstream) in &*lock(&catalogue.upstreams) {
             upstream.gather(name, &mut gathered);
+        }
+        if let Some(l2) = catalogue.l2.get() {
+            l2.gather(&mut gathered);
         }
         lock(&catalogue.series).gather(&catalogue.routes, &mut gathered);
         process::gather(&mut gathered);

@@ -124,6 +124,8 @@ fn cases(reason: Reason) -> Vec<Case> {
             .asked(&[("cache-control", "max-stale=100")])
             .after(10, &[])
             .until_forwarded()),
+        // It decides nothing about the answer; and these two need a Redis that goes away: `on_outage`.
+        R::EarlyRefresh | R::Outage | R::Shed => Vec::new(),
         R::CollapseTimeout => one(Case::fresh()
             .config("cache.collapse.wait", "\"50ms\"")
             .together()),

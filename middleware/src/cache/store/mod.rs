@@ -1,3 +1,5 @@
-//! Where stored responses lie. Memory is the first tier and the only one yet.
+//! Where stored responses lie: in memory, and below that, where they are configured, on disk and in Redis.
 
 pub(crate) mod memory;
+pub(crate) mod redis;
+pub(crate) mod tier;

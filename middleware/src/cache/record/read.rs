@@ -1,0 +1,247 @@
+//! Reading records.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::cache::apart::Apart;
+use crate::cache::invalidate::Sequence;
+use crate::cache::key::KeyHash;
+use crate::cache::parts::Parts;
+use crate::cache::record::Unreadable;
+use crate::cache::record::head::{self, Field, Head, IndexHead, Kind};
+use crate::cache::record::name::Digest;
+use crate::cache::store::tier::RecordKey;
+use crate::cache::stored::restored::Restored;
+use crate::cache::stored::{SEGMENT, StoredResponse};
+use crate::cache::tags::{NameHash, Tags};
+use crate::cache::vary::{MOST_NAMES, Selection};
+use crate::clock::Now;
+use crate::fields::range::Span;
+use crate::fields::tags::Source;
+
+/// What a record is.
+#[expect(clippy::large_enum_variant, reason = "taken apart where it is read")]
+#[derive(Debug)]
+pub(crate) enum Record {
+    Response(Filed),
+    Index(Index),
+}
+
+/// A response that is not yet known to be for anybody.
+#[derive(Debug)]
+pub(crate) struct Filed {
+    /// The latest purge that was applied when it was asked for.
+    pub(crate) place: u64,
+    digest: Digest,
+    url: Bytes,
+    names: Vec<HeaderName>,
+    response: Restored,
+}
+
+/// By which fields responses are chosen under a key.
+#[derive(Debug)]
+pub(crate) struct Index {
+    digest: Digest,
+    names: Vec<HeaderName>,
+}
+
+/// What `record` says. It must be memory of its own, of no more than its length: long content stays a
+/// slice of it.
+///
+/// # Errors
+/// See [`Unreadable`]. Takes memory in proportion to the length of `record`, whatever it says.
+pub(crate) fn decode(record: Bytes, now: Now) -> Result<Record, Unreadable> {
+    let (kind, end) = head::open(&record)?;
+    match kind {
+        Kind::Response => filed(&record, end, now).map(Record::Response),
+        Kind::Index => index(&record, end, now).map(Record::Index),
+    }
+}
+
+impl Filed {
+    /// Of the cache key what tells the URL; for people, and for warming up.
+    pub(crate) fn url(&self) -> &[u8] {
+        &self.url
+    }
+
+    /// The names of what it belongs to, by which it is purged.
+    pub(crate) fn tags(&self) -> &Tags {
+        &self.response.tags
+    }
+
+    /// The stored response for a request with these fields, whose cache key is `key` (and the hash of
+    /// that `hash`); `born` is the latest purge that it was compared with here.
+    ///
+    /// # Errors
+    /// If it is of another key, or for requests that say other things.
+    pub(crate) fn answering(
+        self,
+        key: &[u8],
+        hash: KeyHash,
+        request: &HeaderMap,
+        born: Sequence,
+    ) -> Result<StoredResponse, Unreadable> {
+        let selection = Selection::of(self.names, request);
+        if Digest::selected(key, &selection) != self.digest {
+            return Err(Unreadable::OtherKey);
+        }
+        Ok(self.response.stored(selection, hash, born))
+    }
+}
+
+impl Index {
+    /// Where the response for a request with these fields lies, whose cache key is `key`.
+    ///
+    /// # Errors
+    /// If it is the index of another key.
+    pub(crate) fn name(self, key: &[u8], request: &HeaderMap) -> Result<RecordKey, Unreadable> {
+        if Digest::plain(key) != self.digest {
+            return Err(Unreadable::OtherKey);
+        }
+        Ok(Digest::of_request(key, self.names, request).name())
+    }
+}
+
+fn index(record: &Bytes, end: usize, now: Now) -> Result<Index, Unreadable> {
+    let head: IndexHead<'_> = head::read(record, end)?;
+    if end != record.len() {
+        return Err(Unreadable::Length);
+    }
+    received(head.received, now)?;
+    let names = names(&head.names).ok_or(Unreadable::Content)?;
+    if names.is_empty() {
+        return Err(Unreadable::Content);
+    }
+    Ok(Index {
+        digest: Digest(head.digest),
+        names,
+    })
+}
+
+fn filed(record: &Bytes, end: usize, now: Now) -> Result<Filed, Unreadable> {
+    let head: Head<'_> = head::read(record, end)?;
+    let received = received(head.received, now)?;
+    let (body, coded) = contents(record, end, &head)?;
+    let response = (|| {
+        Some(Restored {
+            status: StatusCode::from_u16(head.status).ok()?,
+            fields: fields(&head.fields)?,
+            body,
+            parts: match head.parts {
+                None => None,
+                Some((complete, spans)) => {
+                    let spans = spans.into_iter().map(|(first, last)| Span { first, last });
+                    Some(Arc::new(Parts::read(complete, spans.collect())?))
+                }
+            },
+            coded,
+            terms: head.terms.read()?,
+            received,
+            tags: tags(&head.tags)?,
+            apart: Apart::of(fields(&head.apart)?),
+            is_authorized: head.is_authorized,
+            is_outdated: head.is_outdated,
+            took: head::seconds(head.took),
+        })
+    })();
+    let response = response.filter(Restored::is_sound);
+    Ok(Filed {
+        place: head.place,
+        digest: Digest(head.digest),
+        url: Bytes::copy_from_slice(head.url.0),
+        names: names(&head.names).ok_or(Unreadable::Content)?,
+        response: response.ok_or(Unreadable::Content)?,
+    })
+}
+
+/// When a record was received by whoever wrote it, on both clocks of ours.
+fn received(nanos: u64, now: Now) -> Result<Now, Unreadable> {
+    let wall = head::after_1970(nanos).ok_or(Unreadable::Content)?;
+    let since = match now.wall.duration_since(wall) {
+        Ok(since) => since,
+        Err(ahead) if ahead.duration() <= MOST_SKEW => Duration::ZERO,
+        Err(_) => return Err(Unreadable::Future),
+    };
+    let mono = now.mono.checked_sub(since).ok_or(Unreadable::Content)?;
+    Ok(Now { wall, mono })
+}
+
+/// The content in pieces, and its copies.
+type Contents = (Arc<[Bytes]>, [Option<Bytes>; 3]);
+
+fn contents(record: &Bytes, end: usize, head: &Head<'_>) -> Result<Contents, Unreadable> {
+    let mut rest = record.slice(end..);
+    // A little content would keep a large head alive that nobody needs.
+    if rest.len() / WORTH_SHARING < end {
+        rest = Bytes::copy_from_slice(&rest);
+    }
+    let mut take = |length: u64| {
+        let length = usize::try_from(length).ok();
+        let length = length.filter(|length| *length <= rest.len());
+        length
+            .map(|length| rest.split_to(length))
+            .ok_or(Unreadable::Length)
+    };
+    let mut content = take(head.length)?;
+    let mut coded = [None, None, None];
+    for (slot, length) in coded.iter_mut().zip(head.coded) {
+        *slot = length.map(&mut take).transpose()?;
+    }
+    if !rest.is_empty() {
+        return Err(Unreadable::Length);
+    }
+    let mut body = Vec::with_capacity(content.len().div_ceil(SEGMENT));
+    while !content.is_empty() {
+        body.push(content.split_to(content.len().min(SEGMENT)));
+    }
+    Ok((body.into(), coded))
+}
+
+/// These fields, their values in one piece of memory of its own.
+fn fields(lines: &[Field<'_>]) -> Option<HeaderMap> {
+    if lines.len() > MOST_FIELDS {
+        return None;
+    }
+    let mut values = BytesMut::with_capacity(lines.iter().map(|line| line.value.0.len()).sum());
+    lines
+        .iter()
+        .for_each(|line| values.extend_from_slice(line.value.0));
+    let mut values = values.freeze();
+    let mut fields = HeaderMap::with_capacity(lines.len());
+    for line in lines {
+        let name = HeaderName::from_lowercase(line.name.as_bytes()).ok()?;
+        let value = values.split_to(line.value.0.len());
+        let mut value = HeaderValue::from_maybe_shared(value).ok()?;
+        value.set_sensitive(line.is_sensitive);
+        fields.try_append(name, value).ok()?;
+    }
+    // A clone has room for its fields and no more.
+    Some(fields.clone())
+}
+
+fn names(names: &[&str]) -> Option<Vec<HeaderName>> {
+    if names.len() > MOST_NAMES + 1 {
+        return None;
+    }
+    let name = |name: &&str| HeaderName::from_lowercase(name.as_bytes()).ok();
+    names.iter().map(name).collect()
+}
+
+fn tags(tags: &[(u8, u64)]) -> Option<Tags> {
+    let tag = |(source, hash): &(u8, u64)| {
+        let source = Source::ALL.get(usize::from(*source))?;
+        Some((*source, NameHash(*hash)))
+    };
+    tags.iter().map(tag).collect::<Option<_>>().map(Tags::of)
+}
+
+/// A record that was stored later than this from now is not used: somebody's clock is wrong, and it
+/// would be taken to be younger than it is.
+const MOST_SKEW: Duration = Duration::from_secs(2);
+/// Lines of all fields; no HTTP library of ours takes as many.
+pub(super) const MOST_FIELDS: usize = 4096;
+/// Content is a slice of its record if it is so many times as long as what it keeps alive with it.
+const WORTH_SHARING: usize = 8;

@@ -1,0 +1,89 @@
+//! What keys are called in Redis. Nobody else makes one up.
+
+use config::redis::RedisSettings;
+
+/// The names of one cache's keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    prefix: String,
+    /// Where records of this epoch and this record format are.
+    records: String,
+}
+
+impl Names {
+    /// For records whose form has the number `format`.
+    pub(super) fn new(settings: &RedisSettings, format: u8) -> Self {
+        let RedisSettings { prefix, epoch, .. } = settings;
+        Self {
+            prefix: prefix.clone(),
+            records: format!("{prefix}r:{epoch}.{format}:"),
+        }
+    }
+
+    /// Of the record called `name`. What a [`tagged`](Self::tagged) key of the same name holds is in
+    /// the same slot of a cluster.
+    pub(crate) fn record(&self, name: &str) -> String {
+        format!("{}{{{name}}}", self.records)
+    }
+
+    /// Of something else that belongs to the record called `name`, as `kind` says: `l` for leases.
+    pub(crate) fn tagged(&self, kind: &str, name: &str) -> String {
+        format!("{}{kind}:{{{name}}}", self.prefix)
+    }
+
+    /// Of something that all instances have in common. All such keys are in one slot of a cluster.
+    pub(crate) fn shared(&self, name: &str) -> String {
+        format!("{{{}}}{name}", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use config::redis::{RedisAddress, RedisMode};
+
+    use super::super::slots::slot_of;
+    use super::*;
+
+    fn settings() -> RedisSettings {
+        RedisSettings {
+            mode: RedisMode::Single,
+            nodes: vec![RedisAddress::Unix(PathBuf::from("/r"))],
+            tls: None,
+            database: 0,
+            prefix: "pillion:".to_owned(),
+            epoch: 3,
+            username: None,
+            password: None,
+            sentinel_password: None,
+            key_file: None,
+            connect_timeout: Duration::from_millis(200),
+            timeout: Duration::from_millis(30),
+            queue: 1 << 20,
+            max_record: 1 << 20,
+        }
+    }
+
+    #[test]
+    fn what_belongs_together_is_in_one_slot() {
+        let names = Names::new(&settings(), 1);
+        assert_eq!(names.record("00ff"), "pillion:r:3.1:{00ff}");
+        assert_eq!(names.tagged("l", "00ff"), "pillion:l:{00ff}");
+        assert_eq!(names.shared("bus"), "{pillion:}bus");
+        let slot = |key: String| slot_of(key.as_bytes());
+        assert_eq!(slot(names.record("00ff")), slot(names.tagged("l", "00ff")));
+        assert_eq!(slot(names.shared("bus")), slot(names.shared("latest")));
+        assert_ne!(slot(names.record("00ff")), slot(names.record("00fe")));
+    }
+
+    #[test]
+    fn another_epoch_or_form_is_another_key() {
+        let mut other = settings();
+        other.epoch = 4;
+        let name = |settings, format| Names::new(settings, format).record("00ff");
+        let all = [name(&settings(), 1), name(&settings(), 2), name(&other, 1)];
+        assert!(all[0] != all[1] && all[0] != all[2] && all[1] != all[2]);
+    }
+}

@@ -1,0 +1,182 @@
+//! What every tier below memory does: it keeps bytes by name. What the bytes mean, and whether they
+//! may still be used, is none of its business (see `record` and `below`).
+
+#![allow(dead_code, reason = "the tiers that use it are being built")]
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// The name of a record in the tiers below memory: 128 bits of a hash that nobody can make collide on
+/// purpose. The record holds its whole key nevertheless, and the key is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RecordKey(pub(crate) [u8; 16]);
+
+impl RecordKey {
+    /// Of what lies under the cache key `key`: a response, or the fields by which responses are told apart.
+    pub(crate) fn of(key: &[u8]) -> Self {
+        Self::hashed(blake3::Hasher::new().update(key))
+    }
+
+    /// Of one response of several under `key`; `selection` is what `Selection::written_for` writes.
+    pub(crate) fn selected(key: &[u8], selection: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        // A key begins with its kind, of which there are few.
+        hasher.update(&[u8::MAX]);
+        hasher.update(&(key.len() as u64).to_le_bytes());
+        hasher.update(key).update(selection);
+        Self::hashed(&hasher)
+    }
+
+    fn hashed(hasher: &blake3::Hasher) -> Self {
+        let hash = hasher.finalize();
+        let first = hash.as_bytes().first_chunk();
+        Self(*first.expect("a hash has 32 bytes"))
+    }
+}
+
+impl fmt::Display for RecordKey {
+    /// 32 hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// What a tier answers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Got {
+    pub(crate) record: Option<Bytes>,
+    /// The latest purge that the tier knows of, where it is shared between sidecars, read together with
+    /// the record: who has not heard of that purge yet must not judge the record. The number of a `Place`.
+    pub(crate) latest: Option<u64>,
+}
+
+/// Why a tier did not answer. To a client all of them are a miss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// It is known to be away, and was not asked.
+    Away,
+    /// It did not answer in time.
+    Late,
+    /// It answered with an error.
+    Broken,
+}
+
+/// A tier below memory. Its operations are bounded in time by itself, and fail in silence: whoever runs
+/// a tier counts and logs what goes wrong in it.
+pub(crate) trait ByteTier: Send + Sync + 'static {
+    /// What lies under `key`.
+    fn get(&self, key: RecordKey) -> impl Future<Output = Result<Got, Failed>> + Send;
+
+    /// Stores `record` for at most `ttl`. Does not wait: what finds no room in the queue is dropped.
+    fn put(&self, key: RecordKey, record: Bytes, ttl: Duration);
+
+    /// Removes what lies under `key`, to have the room back. Does not wait, and may be lost: that it is
+    /// no longer valid is told elsewhere.
+    fn remove(&self, key: RecordKey);
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A tier in the test's own memory, that can be made slow, absent or forgetful.
+
+    use std::collections::HashMap;
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// See the module. A handle: two caches that have clones of it share what lies there.
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct TestTier(Arc<Inner>);
+
+    #[derive(Debug, Default)]
+    struct Inner {
+        records: Mutex<HashMap<RecordKey, (Bytes, Duration)>>,
+        failed: Mutex<Option<Failed>>,
+        latest: AtomicU64,
+        gets: AtomicUsize,
+        /// Where every `get` waits, if it is there.
+        gate: Mutex<Option<Arc<Semaphore>>>,
+    }
+
+    impl TestTier {
+        pub(crate) fn fail(&self, with: Option<Failed>) {
+            *self.0.failed.lock().unwrap() = with;
+        }
+
+        /// Makes every `get` wait for a permit.
+        pub(crate) fn hold(&self) -> Arc<Semaphore> {
+            let gate = Arc::new(Semaphore::new(0));
+            *self.0.gate.lock().unwrap() = Some(gate.clone());
+            gate
+        }
+
+        pub(crate) fn open(&self) {
+            *self.0.gate.lock().unwrap() = None;
+        }
+
+        pub(crate) fn set_latest(&self, latest: u64) {
+            self.0.latest.store(latest, Ordering::SeqCst);
+        }
+
+        pub(crate) fn gets(&self) -> usize {
+            self.0.gets.load(Ordering::SeqCst)
+        }
+
+        pub(crate) fn records(&self) -> Vec<(RecordKey, Bytes, Duration)> {
+            let records = self.0.records.lock().unwrap();
+            let each = records.iter();
+            each.map(|(key, (bytes, ttl))| (*key, bytes.clone(), *ttl))
+                .collect()
+        }
+    }
+
+    impl ByteTier for TestTier {
+        async fn get(&self, key: RecordKey) -> Result<Got, Failed> {
+            self.0.gets.fetch_add(1, Ordering::SeqCst);
+            let gate = self.0.gate.lock().unwrap().clone();
+            if let Some(gate) = gate {
+                gate.acquire().await.unwrap().forget();
+            }
+            if let Some(failed) = *self.0.failed.lock().unwrap() {
+                return Err(failed);
+            }
+            let latest = self.0.latest.load(Ordering::SeqCst);
+            let records = self.0.records.lock().unwrap();
+            Ok(Got {
+                record: records.get(&key).map(|(bytes, _)| bytes.clone()),
+                latest: (latest > 0).then_some(latest),
+            })
+        }
+
+        fn put(&self, key: RecordKey, record: Bytes, ttl: Duration) {
+            self.0.records.lock().unwrap().insert(key, (record, ttl));
+        }
+
+        fn remove(&self, key: RecordKey) {
+            self.0.records.lock().unwrap().remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart_and_written_in_hexadecimal() {
+        let plain = RecordKey::of(b"ab");
+        assert_eq!(plain, RecordKey::of(b"ab"));
+        assert_ne!(plain, RecordKey::selected(b"ab", b""));
+        assert_ne!(
+            RecordKey::selected(b"a", b"b"),
+            RecordKey::selected(b"ab", b"")
+        );
+        assert_eq!(plain.to_string().len(), 32);
+        assert_eq!(RecordKey([1; 16]).to_string(), "01".repeat(16));
+    }
+}

@@ -1,0 +1,116 @@
+//! A stored response as it comes back from a lower tier.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::header::{AGE, CONTENT_LENGTH, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::cache::apart::Apart;
+use crate::cache::invalidate::Sequence;
+use crate::cache::key::KeyHash;
+use crate::cache::parts::Parts;
+use crate::cache::storable::Terms;
+use crate::cache::stored::{CodedCopies, StoredResponse, UNSTORED};
+use crate::cache::tags::Tags;
+use crate::cache::vary::Selection;
+use crate::clock::Now;
+use crate::facts::X_REQUEST_ID;
+
+/// All of it that does not depend on where and for whom it is stored.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: HeaderMap,
+    pub(crate) body: Arc<[Bytes]>,
+    pub(crate) parts: Option<Arc<Parts>>,
+    /// By [`Coding`](crate::content_coding::Coding).
+    pub(crate) coded: [Option<Bytes>; 3],
+    pub(crate) terms: Terms,
+    pub(crate) received: Now,
+    pub(crate) tags: Tags,
+    pub(crate) apart: Apart,
+    pub(crate) is_authorized: bool,
+    pub(crate) is_outdated: bool,
+    /// Seconds.
+    pub(crate) took: f32,
+}
+
+impl Restored {
+    /// See [`is_sound`].
+    pub(crate) fn is_sound(&self) -> bool {
+        is_sound(self.status, &self.fields, &self.body, self.parts.as_deref())
+    }
+
+    /// The stored response for the requests of `selection`, as one that was asked for at `born`.
+    pub(crate) fn stored(
+        self,
+        selection: Selection,
+        key: KeyHash,
+        born: Sequence,
+    ) -> StoredResponse {
+        StoredResponse {
+            status: self.status,
+            fields: self.fields,
+            body: self.body,
+            parts: self.parts,
+            coded: Arc::new(CodedCopies(self.coded.map(filled))),
+            reading: OnceLock::new(),
+            terms: self.terms,
+            selection,
+            received: self.received,
+            born,
+            took: self.took,
+            tags: self.tags,
+            apart: self.apart,
+            valid_at: AtomicU64::new(born.number()),
+            key,
+            is_wide: false,
+            is_authorized: self.is_authorized,
+            next_validation: AtomicU64::new(0),
+            outdated: AtomicBool::new(self.is_outdated),
+        }
+    }
+}
+
+impl StoredResponse {
+    /// See [`is_sound`].
+    pub(crate) fn is_sound(&self) -> bool {
+        is_sound(self.status, &self.fields, &self.body, self.parts.as_deref())
+    }
+
+    /// Whether the upstream has told of other content since.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether a response can be replayed as it is: a final status, no field of a connection or for one client, as much
+/// content as its fields and parts say. What is not so would let whoever wrote it say things to clients
+/// that no upstream can.
+fn is_sound(status: StatusCode, fields: &HeaderMap, body: &[Bytes], parts: Option<&Parts>) -> bool {
+    let length: u64 = body.iter().map(|segment| segment.len() as u64).sum();
+    let is_foreign = |name: &HeaderName| {
+        (UNSTORED.contains(name) && *name != X_REQUEST_ID) || *name == SET_COOKIE
+    };
+    let has_content = !matches!(status.as_u16(), 100..=199 | 204 | 205 | 304);
+    let said = HeaderValue::from(length);
+    let says = |value: &HeaderValue| *value == said;
+    let agrees = match parts {
+        Some(parts) => parts.length() == length && !fields.contains_key(CONTENT_LENGTH),
+        None => fields.get_all(CONTENT_LENGTH).iter().all(says),
+    };
+    let is_partial = status == StatusCode::PARTIAL_CONTENT;
+    !status.is_informational()
+        && status != StatusCode::NOT_MODIFIED
+        && (has_content || length == 0)
+        && is_partial == parts.is_some()
+        && agrees
+        && fields.contains_key(AGE)
+        && !fields.keys().any(is_foreign)
+}
+
+fn filled(copy: Option<Bytes>) -> OnceLock<Bytes> {
+    copy.map_or_else(OnceLock::new, OnceLock::from)
+}
