@@ -1,6 +1,7 @@
 //! One request on its way to the upstream, and what is done with the answer: store it, share it,
 //! freshen what is stored, or let that stand in for an error.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use config::cache::CacheSettings;
@@ -34,8 +35,12 @@ use crate::clock::Now;
 use crate::facts::{CacheOutcome, CacheStatus, Fwd};
 use crate::{Error, ErrorKind, Response, Result, Side};
 
-/// See the module. Made when a request is about to be forwarded.
-pub(crate) struct Errand {
+/// See the module. Made when a request is about to be forwarded. A handle: it goes through many hands,
+/// and what it holds is some 700 bytes.
+pub(crate) struct Errand(Box<Papers>);
+
+/// What an [`Errand`] holds.
+pub(crate) struct Papers {
     pub(crate) shared: SharedCache,
     pub(crate) settings: Arc<CacheSettings>,
     pub(crate) rules: Arc<KeyRules>,
@@ -75,6 +80,26 @@ pub(crate) struct Errand {
     pub(crate) tags: Result<Tags, Reason>,
     /// What the answer says to us and not to clients; taken out of it when it comes.
     pub(crate) apart: Apart,
+}
+
+impl From<Papers> for Errand {
+    fn from(papers: Papers) -> Self {
+        Self(Box::new(papers))
+    }
+}
+
+impl Deref for Errand {
+    type Target = Papers;
+
+    fn deref(&self) -> &Papers {
+        &self.0
+    }
+}
+
+impl DerefMut for Errand {
+    fn deref_mut(&mut self) -> &mut Papers {
+        &mut self.0
+    }
 }
 
 /// A stored response, and whether a soft purge has marked it.
@@ -338,10 +363,10 @@ impl Errand {
             part.is_some(),
             now,
         ) {
-            Err(reason) => self.refused(answer, reason, flight, now),
+            Err(reason) => self.refused(answer, reason, declared, flight, now),
             // What the upstream says of single fields of one part is not known of the others.
             Ok(storing) if part.is_some() && !storing.without.is_empty() => {
-                self.refused(answer, Reason::PartialContent, flight, now)
+                self.refused(answer, Reason::PartialContent, declared, flight, now)
             }
             Ok(mut storing) => {
                 if part.is_some() {
@@ -405,11 +430,11 @@ impl Errand {
         self,
         mut answer: Response,
         reason: Reason,
+        declared: Option<u64>,
         flight: Option<Flight>,
         now: Now,
     ) -> Response {
         self.unshared(reason, answer.status(), flight.as_ref(), now);
-        let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
         let head = Head {
             length: declared,
             ..Head::new(answer.status(), answer.headers())

@@ -110,7 +110,7 @@ use crate::cache::apart::Apart;
 use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
-use crate::cache::errand::{Errand, Kept};
+use crate::cache::errand::{Errand, Kept, Papers};
 use crate::cache::follow::Attempt;
 use crate::cache::ghost::GhostRoute;
 use crate::cache::ghost::follow::{Following, Passing};
@@ -348,7 +348,7 @@ impl<S: Inner + Clone> Cache<S> {
             in_flight: _,
         } = self.layer.clone();
         asked.is_overriding = overrides(request.headers(), &rules);
-        Errand {
+        Errand::from(Papers {
             key: CacheKey {
                 hash,
                 bytes: self.key.as_slice().into(),
@@ -376,7 +376,7 @@ impl<S: Inner + Clone> Cache<S> {
             ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
             apart: Apart::default(),
-        }
+        })
     }
 
     /// Follows a request for the same thing, leads others, or goes alone.
