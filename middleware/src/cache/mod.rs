@@ -71,6 +71,7 @@ mod offer;
 )]
 mod order;
 pub(crate) mod outage;
+mod papers;
 mod parts;
 pub mod place;
 mod post;
@@ -110,7 +111,7 @@ use crate::cache::apart::Apart;
 use crate::cache::changed::Changed;
 use crate::cache::collapse::{Flight, Joined};
 use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
-use crate::cache::errand::{Errand, Kept, Papers};
+use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
 use crate::cache::ghost::GhostRoute;
 use crate::cache::ghost::follow::{Following, Passing};
@@ -119,6 +120,7 @@ use crate::cache::journal::{Done, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::lead::Leading;
 use crate::cache::outage::InFlight;
+use crate::cache::papers::Papers;
 use crate::cache::reason::Reason;
 use crate::cache::recorder::{Asking, PassedBy, Recorder};
 use crate::cache::replay::{annotate, replay_aged, replay_part};
@@ -389,11 +391,11 @@ impl<S: Inner + Clone> Cache<S> {
         if !errand.settings.collapse || !errand.asked.may_follow() || attempt.count >= ATTEMPTS {
             return self.alone(request, errand);
         }
-        let flights = errand.shared.flights().clone();
+        let flights = errand.shared.flights();
         let key = errand.flight_key(&attempt.salt);
         let pass = errand.pass_key(&key);
-        errand.pass = Some(pass);
         if flights.is_pass(pass, errand.requested) {
+            errand.pass = Some(pass);
             // It was so before, whatever is away now: what is not shared is nobody's stampede.
             return self.unlimited(request, errand);
         }
@@ -402,6 +404,7 @@ impl<S: Inner + Clone> Cache<S> {
         } else {
             flights.follow(&key).map_or(Joined::Alone, Joined::Follow)
         };
+        errand.pass = Some(pass);
         match joined {
             Joined::Lead(flight) => self.lead(request, errand, flight),
             Joined::Follow(outcome) => self.follow(request, errand, outcome, attempt),

@@ -133,12 +133,20 @@ fn with_fields(
         Some(place) => *place = age,
         None => drop(fields.try_insert(AGE, age)),
     }
-    let place = own_place(fields, &CACHE_STATUS);
-    match place.filter(|place| is_placeholder(place)) {
-        Some(place) => *place = cache_status::member(status),
-        None => cache_status::append(fields, status),
+    match own_place(fields, &CACHE_STATUS) {
+        Some(place) if is_placeholder(place) => *place = cache_status::member(status),
+        _ => say_anywhere(fields, status),
     }
     response
+}
+
+/// Puts our member where the place for it is, which is not among the first fields where these were put
+/// together of parts, or else behind those of the caches nearer to the upstream.
+fn say_anywhere(fields: &mut HeaderMap, status: &CacheStatus) {
+    match fields.get_mut(CACHE_STATUS) {
+        Some(place) if is_placeholder(place) => *place = cache_status::member(status),
+        _ => cache_status::append(fields, status),
+    }
 }
 
 /// Says on an answer that came from the upstream what the cache did.
