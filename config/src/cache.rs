@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::collapse::WrittenCollapse;
+use crate::disk::WrittenDisk;
 use crate::ghost::WrittenGhost;
 use crate::invalidate::InvalidateRule;
 use crate::mode::Mode;
@@ -259,6 +260,8 @@ pub(crate) struct WrittenCache {
     targeted: WrittenTargeted,
     /// What the cache may use, all routes together; in `[cache]` only.
     memory: WrittenMemory,
+    /// Keeps on disk what memory has no room for, all routes together; in `[cache]` only.
+    pub(crate) disk: WrittenDisk,
     /// Follows what is not stored, to tell what storing it would save.
     ghost: WrittenGhost,
     /// What is shared with other Pillions; in `[cache]` only.
@@ -338,6 +341,7 @@ impl Default for WrittenCache {
             status_key: settings.status_key,
             targeted: WrittenTargeted::default(),
             memory: WrittenMemory::default(),
+            disk: WrittenDisk::default(),
             ghost: WrittenGhost::default(),
             redis: WrittenRedis::default(),
         }

@@ -17,6 +17,7 @@ pub mod admin;
 pub mod cache;
 pub mod conditional;
 pub mod content_coding;
+pub mod disk;
 pub mod etag;
 pub mod forwarding;
 pub mod invalidate;
@@ -31,6 +32,7 @@ pub mod route;
 pub mod tags;
 pub mod targeted;
 pub mod upstream;
+pub mod warm_up;
 
 mod collapse;
 mod conform;
@@ -81,10 +83,14 @@ pub struct Settings {
     pub respond: Arc<respond::RespondSettings>,
     /// What the whole cache may use; its rules are each route's.
     pub cache_memory: u64,
+    /// What is kept on disk; `None` where nothing is.
+    pub disk: Option<disk::DiskSettings>,
     /// Keys that are followed where nothing is stored, all routes together.
     pub ghost_keys: usize,
     /// What is shared with other Pillions; `None` where nothing is.
     pub redis: Option<redis::RedisSettings>,
+    /// What is fetched when nobody asks; `None` where that is nothing.
+    pub warm_up: Option<Arc<warm_up::WarmUpSettings>>,
     /// By name; at least one.
     pub upstreams: BTreeMap<Arc<str>, Arc<upstream::UpstreamSettings>>,
     /// Most specific first; the last one takes everything.

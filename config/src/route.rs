@@ -113,6 +113,11 @@ impl WrittenRoute {
             let help = "write `memory` in [cache]";
             memory.problem("the cache's memory is one for all routes", help);
         }
+        let disk = site.key("cache").key("disk");
+        if disk.written().is_some() {
+            let help = "write it as [cache.disk]";
+            disk.problem("what is on disk is one for all routes", help);
+        }
         let keys = site.key("cache").key("ghost").key("keys");
         if keys.written().is_some() {
             let help = "write `ghost = { keys = … }` in [cache]";

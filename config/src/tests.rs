@@ -792,3 +792,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_disk_tier_is_off_without_a_path_and_one_for_all_routes() {
+    assert_eq!(settings(APP).disk, None);
+    let on = settings(&format!("{APP}[cache.disk]\npath = 'kept'\n"));
+    assert_eq!(
+        on.disk,
+        Some(disk::DiskSettings {
+            path: "/etc/pillion/kept".into(),
+            size: 1 << 30
+        })
+    );
+    assert_eq!(
+        warnings(&format!("{APP}[cache.disk]\nsize = '2GiB'\n")),
+        ["cache.disk.size"]
+    );
+    for (text, complaint) in [
+        (
+            "[cache.disk]\npath = 'kept'\nsize = '15MiB'\n",
+            "too little for a disk tier",
+        ),
+        (
+            "[[route]]\nmatch = '/a'\ncache = { disk = { path = 'b' } }\n",
+            "one for all routes",
+        ),
+        ("[cache.disk]\npaht = 'kept'\n", "path"),
+    ] {
+        let found = problems(&format!("{APP}{text}"));
+        assert!(found.contains(complaint), "{found}");
+    }
+}

@@ -26,6 +26,7 @@ use crate::route::{RouteSettings, Upstreams, WrittenRoute, by_specificity, colli
 use crate::site::Site;
 use crate::units::PeriodOrZero;
 use crate::upstream::{UpstreamSettings, WrittenUpstream};
+use crate::warm_up::WrittenWarmUp;
 
 /// Configures one Pillion: what listens, what is forwarded where, and what is done on the way.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -61,6 +62,8 @@ pub(crate) struct Written {
     content_coding: WrittenContentCoding,
     /// Tags for content that comes without one.
     etag: WrittenEtag,
+    /// Pages that are fetched before anybody asks for them.
+    warm_up: WrittenWarmUp,
     /// One line for each request.
     request_log: WrittenRequestLog,
     /// Pages shown instead of the built-in problem document.
@@ -84,6 +87,7 @@ impl Default for Written {
             conditional: WrittenConditional::default(),
             content_coding: WrittenContentCoding::default(),
             etag: WrittenEtag::default(),
+            warm_up: WrittenWarmUp::default(),
             request_log: WrittenRequestLog::default(),
             respond: WrittenRespond::default(),
         }
@@ -109,8 +113,10 @@ impl Written {
             request_log: self.request_log.check(&site.key("request_log")),
             respond: Arc::new(self.respond.check(&site.key("respond"))),
             cache_memory: self.cache.memory(),
+            disk: self.cache.disk.check(&site.key("cache").key("disk")),
             ghost_keys: self.cache.ghost_keys(),
             redis: self.cache.redis(&site.key("cache")),
+            warm_up: self.warm_up.check(&site.key("warm_up")).map(Arc::new),
             upstreams,
             routes,
         }

@@ -182,6 +182,13 @@ fn eight_digits(number: u64) -> [u8; 8] {
     (values + 0x3030_3030_3030_3030 + letters * 39).to_be_bytes()
 }
 
+/// The two halves of `number`.
+pub(crate) fn halves(number: u128) -> (u64, u64) {
+    let [high, low] = [number >> 64, number & u128::from(u64::MAX)];
+    let half = |half| u64::try_from(half).expect("half of 128 bits are 64");
+    (half(high), half(low))
+}
+
 /// Names the request, on both sides.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

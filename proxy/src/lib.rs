@@ -13,8 +13,10 @@ pub mod server;
 pub mod shared;
 pub mod shutdown;
 mod start_error;
+pub mod tiers;
 pub mod tunnel;
 pub mod upstream;
+pub mod warm_up;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -37,6 +39,7 @@ use crate::shared::{Core, Shared};
 pub use crate::shutdown::{Readiness, Stopped};
 use crate::shutdown::{Signals, Stop};
 pub use crate::start_error::StartError;
+use crate::tiers::LowerTiers;
 use crate::upstream::Upstreams;
 
 /// Binds every listener, starts one thread for each core, and returns when all of them listen.
@@ -61,19 +64,20 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
     let front = {
         let (settings, shared) = (settings.clone(), shared.clone());
         move |index| {
+            let hottest = warm_up::hottest(&settings).map(|most| shared.cache.hottest(most));
             let core = Core {
                 index,
                 metrics: shared.metrics.core(),
-                journal: settings
-                    .admin
-                    .is_some()
+                // Hits are counted where they are written down.
+                journal: (settings.admin.is_some() || hottest.is_some())
                     .then(|| shared.cache.journal(settings.threads)),
+                hottest,
             };
             pipeline::front_stack(&settings, &shared, &core)
         }
     };
     let cores = Cores::start(settings.threads, listeners, &ground, front)?;
-    Ok(Running {
+    let mut running = Running {
         settings,
         shared,
         bound,
@@ -81,7 +85,9 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
         signals,
         cores: Some(cores),
         beside: Vec::new(),
-    })
+    };
+    warm_up::begin(&mut running)?;
+    Ok(running)
 }
 
 /// What outlives a reload. Reads the files that it needs, and opens the log.
@@ -90,7 +96,8 @@ fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared,
     let tasks = TaskTracker::new();
     let upstreams = Upstreams::new(
         &settings.upstreams,
-        settings.threads,
+        // Who warms the cache up has connections of its own.
+        settings.threads + usize::from(settings.warm_up.is_some()),
         clock.clone(),
         &metrics,
         &tasks,
@@ -117,6 +124,7 @@ fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared,
         tasks.clone(),
         &metrics,
     );
+    let (cache, tiers) = LowerTiers::start(settings, cache, &metrics)?;
     observe(&cache, &metrics);
     Ok(Shared {
         clock,
@@ -126,6 +134,7 @@ fn share(settings: &Settings, clock: Clock, signals: &Signals) -> Result<Shared,
         metrics,
         access_log,
         cache,
+        tiers,
         upstreams,
     })
 }
@@ -226,6 +235,9 @@ impl Running {
             drain: self.settings.drain,
         };
         let stopped = stop.carry_out().await;
+        if let Some(tiers) = &self.shared.tiers {
+            tiers.stop(&self.shared.cache).await;
+        }
         cores.remove_files();
         self.signals.exit.cancel();
         let beside = std::mem::take(&mut self.beside);

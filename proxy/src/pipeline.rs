@@ -22,7 +22,10 @@ use crate::shared::{Core, Shared};
 use crate::upstream::Upstream;
 
 /// What every request passes before a route is known.
-pub type FrontStack = RequestLog<Respond<Limits<Forwarding<Router>>>>;
+pub type FrontStack = RequestLog<InnerStack>;
+
+/// The same for requests that no client makes: they are neither logged nor counted as requests.
+pub type InnerStack = Respond<Limits<Forwarding<Router>>>;
 
 /// What a route does. Outside first; the response comes back bottom to top.
 pub type RouteStack = Conditional<ContentCoding<Cache<Etag<Upstream>>>>;
@@ -36,6 +39,12 @@ pub fn front_stack(settings: &Settings, shared: &Shared, core: &Core) -> FrontSt
             core.metrics.clone(),
             shared.clock.clone(),
         ))
+        .service(inner_stack(settings, shared, core))
+}
+
+/// What stands behind the request log.
+pub fn inner_stack(settings: &Settings, shared: &Shared, core: &Core) -> InnerStack {
+    ServiceBuilder::new()
         // The one place where an error or a panic becomes a response.
         .layer(RespondLayer::new(settings.respond.clone(), &shared.metrics))
         // Refuses before anything is read, parsed further or remembered.
@@ -56,7 +65,7 @@ pub fn route_stack(
         .on_route(&route.name)
         .towards(&route.upstream);
     let cache = match &core.journal {
-        Some(journal) => cache.recorded(journal.clone(), route.name.clone()),
+        Some(journal) => cache.recorded(journal.clone(), core.hottest.clone(), route.name.clone()),
         None => cache,
     };
     ServiceBuilder::new()

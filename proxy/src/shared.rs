@@ -1,6 +1,7 @@
 //! What outlives a reload, and what belongs to one core.
 
 use middleware::cache::SharedCache;
+use middleware::cache::hottest::Hottest;
 use middleware::cache::journal::Journal;
 use middleware::clock::Clock;
 use middleware::metrics::{CoreMetrics, Metrics};
@@ -8,6 +9,7 @@ use middleware::request_log::AccessLog;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::tiers::LowerTiers;
 use crate::upstream::Upstreams;
 
 /// Shared by all cores. Every field is a handle; cloning happens at start-up and reload, never per request.
@@ -27,6 +29,8 @@ pub struct Shared {
     pub access_log: AccessLog,
     /// The store and what is in flight.
     pub cache: SharedCache,
+    /// What lies below the store's memory; `None` where nothing does.
+    pub tiers: Option<LowerTiers>,
     /// Where requests are forwarded to.
     pub upstreams: Upstreams,
 }
@@ -40,4 +44,6 @@ pub struct Core {
     pub metrics: CoreMetrics,
     /// Where this core alone writes what was decided; `None` where no admin listener could ask for it.
     pub journal: Option<Journal>,
+    /// Where this core alone counts what is answered from the store; `None` where nobody remembers it.
+    pub hottest: Option<Hottest>,
 }

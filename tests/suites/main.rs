@@ -28,3 +28,4 @@ mod savings;
 mod shutdown;
 mod tunnel;
 mod upstream;
+mod warm_up;

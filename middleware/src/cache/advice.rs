@@ -67,6 +67,7 @@ impl Case<'_> {
             R::FillMemory | R::Purged | R::Overtaken | R::UpstreamFailed => None,
             R::RequestBody | R::QueryContent => asked(CONTENT_LENGTH),
             R::ContentLanguage => told(CONTENT_LANGUAGE),
+            R::L2 | R::Disk => None,
             R::NoVarySearch => told(HeaderName::from_static("no-vary-search")),
             R::Upgrade => asked(UPGRADE),
             R::Precondition => asked(IF_MATCH).or_else(|| asked(IF_UNMODIFIED_SINCE)),
@@ -139,6 +140,9 @@ impl Case<'_> {
             }
             R::VaryPersonal => self.on_personal_vary(),
             R::ContentLanguage => Advice::any([Change::answer_without("Content-Language")]),
+            R::L2 | R::Disk => Advice::none(
+                "It was answered from what is stored; the next one is answered from memory.",
+            ),
             R::NoVarySearch => Advice::any([
                 self.key("cache.no_vary_search", "false".to_owned()),
                 Change::answer_without("No-Vary-Search"),

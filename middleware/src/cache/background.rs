@@ -53,9 +53,15 @@ impl<S: Inner + Clone> Cache<S> {
             .counts()
             .validated_in_background
             .fetch_add(1, Ordering::Relaxed);
+        let stored = kept.stored.clone();
+        // What was found below a moment ago is not looked for there again.
+        let is_from_below = matches!(kept.chosen_by, Some(Reason::L2 | Reason::Disk));
+        if !is_from_below && errand.may_look_below() {
+            self.refresh_from_below(request, errand, flight, stored);
+            return true;
+        }
         let request = errand.prepare(request);
         let answer = self.inner.call(request);
-        let stored = kept.stored.clone();
         shared
             .tasks()
             .spawn(background(answer, errand, flight, stored));

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::ErrorKind;
 use crate::cache::fill::Fill;
 use crate::cache::key::{CacheKey, KeyHash};
+use crate::cache::reason::Reason;
 use crate::cache::store::memory::PassThrough;
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
@@ -28,6 +29,8 @@ pub(crate) enum Outcome {
     Pending,
     /// Stored, with all its content.
     Stored(Arc<StoredResponse>),
+    /// Found below memory, there by this rule; nothing was forwarded.
+    Found(Arc<StoredResponse>, Option<Reason>),
     /// Its head may be stored, its content is still arriving.
     Filling(Arc<Fill>),
     /// Not to be shared: each goes by itself, all at once.
@@ -80,6 +83,17 @@ pub(crate) struct Flight {
     flights: Arc<Flights>,
     key: KeyHash,
     outcome: watch::Sender<Outcome>,
+}
+
+/// Those who wait for a flight, seen from where the flight itself is not at hand.
+#[derive(Debug)]
+pub(crate) struct Followers(watch::Sender<Outcome>);
+
+impl Followers {
+    /// Whether anybody waits. The map of flights holds one receiver itself.
+    pub(crate) fn are_there(&self) -> bool {
+        self.0.receiver_count() > 1
+    }
 }
 
 impl Flights {
@@ -179,9 +193,14 @@ impl Flight {
         self.outcome.send_replace(outcome);
     }
 
-    /// Whether anybody waits. The map of flights holds one receiver itself.
+    /// Whether anybody waits.
     pub(crate) fn has_followers(&self) -> bool {
         self.outcome.receiver_count() > 1
+    }
+
+    /// Those who wait.
+    pub(crate) fn followers(&self) -> Followers {
+        Followers(self.outcome.clone())
     }
 }
 

@@ -56,8 +56,11 @@ impl DerefMut for Errand {
 pub(crate) struct Kept {
     pub(crate) stored: Arc<StoredResponse>,
     pub(crate) is_purged: bool,
-    /// Why it was chosen, where that is not by its key and what the request says.
+    /// Why it was chosen, where that is not by its key and what the request says; where it lay, if that
+    /// was not in memory.
     pub(crate) chosen_by: Option<Reason>,
+    /// Whether it lies below memory only.
+    pub(crate) is_below: bool,
 }
 
 impl Kept {
@@ -152,6 +155,7 @@ impl Errand {
                     stored: stored.clone(),
                     is_purged: false,
                     chosen_by: None,
+                    is_below: false,
                 })
             }
             StatusCode::OK if self.asked.is_head && may_learn => {
@@ -224,7 +228,7 @@ impl Errand {
             self.find_place(&storing);
             let origin = self.origin(now);
             let freshened = Arc::new(kept.stored.freshened(&merged, storing, origin));
-            self.freshen(&freshened, &kept.stored).map(|()| freshened)
+            self.freshen(&freshened, kept).map(|()| freshened)
         });
         let stored = freshened.as_ref().map(|_| ()).map_err(|reason| *reason);
         let head = Head::new(StatusCode::NOT_MODIFIED, &merged);
@@ -239,6 +243,7 @@ impl Errand {
         };
         match freshened {
             Ok(freshened) => {
+                self.write_down(&freshened, now);
                 self.offer(flight, &freshened, now, || {
                     Outcome::Stored(freshened.clone())
                 });
@@ -268,6 +273,7 @@ impl Errand {
     ) -> Response {
         let (reason, answered) = (Reason::OtherTag, StatusCode::NOT_MODIFIED);
         self.shared.store().remove_one(&kept.stored);
+        self.forget_below();
         let head = Head::new(answered, answer.headers());
         self.note(Some(head), Err(reason), now);
         self.unshared(reason, answered, flight.as_ref(), now);
@@ -404,6 +410,7 @@ impl Errand {
         Origin {
             key: self.place_key().hash,
             born: self.born,
+            place: self.born_at,
             took: took(self.requested, now),
             received: now,
             is_authorized: self.asked.has_authorization,

@@ -7,7 +7,6 @@ use http::HeaderMap;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::cache::Cache;
 use crate::cache::collapse::{Failure, Outcome};
 use crate::cache::decide::{Decision, Found, decide};
 use crate::cache::errand::{Errand, is_of_upstream};
@@ -16,6 +15,7 @@ use crate::cache::journal::Done;
 use crate::cache::reason::Reason;
 use crate::cache::replay::{replay, replay_head};
 use crate::cache::stored::StoredResponse;
+use crate::cache::{Cache, hit};
 use crate::clock::Now;
 use crate::facts::{CacheOutcome, CacheStatus};
 use crate::{Body, Error, Inner, Request, Response, ResponseFuture, Result};
@@ -83,7 +83,7 @@ impl<S: Inner + Clone> Cache<S> {
             salt: attempt.salt,
         };
         let head = match &told {
-            Outcome::Stored(stored) => Some(&**stored),
+            Outcome::Stored(stored) | Outcome::Found(stored, _) => Some(&**stored),
             Outcome::Filling(fill) => Some(&*fill.head),
             _ => None,
         };
@@ -103,6 +103,9 @@ impl<S: Inner + Clone> Cache<S> {
         }
         match told {
             Outcome::Stored(stored) => Next::Answer(Ok(errand.shared_whole(&stored, now))),
+            Outcome::Found(stored, detail) => {
+                Next::Answer(Ok(errand.found_whole(&stored, detail, now)))
+            }
             Outcome::Filling(fill) => match errand.shared_answer(&fill, now) {
                 Some(answer) => Next::Answer(Ok(answer)),
                 None => Next::Again(again),
@@ -141,6 +144,18 @@ impl Errand {
     /// The answer from what another request's forwarding stored.
     pub(crate) fn shared_whole(&self, stored: &Arc<StoredResponse>, now: Now) -> Response {
         let status = self.collapsed(stored, now);
+        replay(stored, self.asked.is_head, now, status)
+    }
+
+    /// The answer from what another request found below memory.
+    fn found_whole(
+        &self,
+        stored: &Arc<StoredResponse>,
+        detail: Option<Reason>,
+        now: Now,
+    ) -> Response {
+        self.record(Done::Hit, None, now);
+        let status = hit(stored.candidate(now, false), CacheOutcome::Hit, detail);
         replay(stored, self.asked.is_head, now, status)
     }
 

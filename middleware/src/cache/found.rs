@@ -32,6 +32,7 @@ impl Lookup {
                     stored,
                     is_purged,
                     chosen_by,
+                    is_below: false,
                 };
                 (Some(kept), None)
             }

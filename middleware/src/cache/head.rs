@@ -100,7 +100,8 @@ impl Errand {
                 self.find_place(&storing);
                 let origin = self.origin(now);
                 let freshened = Arc::new(kept.stored.freshened(&merged, storing, origin));
-                self.freshen(&freshened, &kept.stored)?;
+                self.freshen(&freshened, kept)?;
+                self.write_down(&freshened, now);
                 Ok(freshened)
             }
         }

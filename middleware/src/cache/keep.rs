@@ -9,12 +9,13 @@ use http::header::SET_COOKIE;
 use crate::cache::advice::Head;
 use crate::cache::collapse::{Flight, Outcome};
 use crate::cache::decide::{Asked, Decision, Found, decide};
-use crate::cache::errand::{Errand, declared_length, tell};
+use crate::cache::errand::{Errand, Kept, declared_length, tell};
 use crate::cache::fill::Fill;
 use crate::cache::key::CacheKey;
 use crate::cache::reason::Reason;
 use crate::cache::replay::annotate;
 use crate::cache::storable::{Storing, is_about_one_request};
+use crate::cache::store::memory::Lookup;
 use crate::cache::stored::StoredResponse;
 use crate::cache::versions::Standing;
 use crate::clock::Now;
@@ -56,6 +57,7 @@ impl Errand {
         let mut answer = Response::from_parts(head, body);
         match stored {
             Ok(stored) => {
+                self.write_down(&stored, now);
                 self.offer(flight, &stored, now, || Outcome::Stored(stored.clone()));
                 let ttl = stored.candidate(now, false).ttl();
                 let status = self.status(answer.status(), Ok(()), Some(ttl));
@@ -124,7 +126,10 @@ impl Errand {
     ) {
         let stored = content.and_then(|content| self.keep(head, content));
         match stored {
-            Ok(stored) => tell(flight.as_ref(), || Outcome::Stored(stored)),
+            Ok(stored) => {
+                self.write_down(&stored, self.shared.clock().now());
+                tell(flight.as_ref(), || Outcome::Stored(stored));
+            }
             Err(reason) => {
                 let now = self.shared.clock().now();
                 let answer = Head::new(head.status, &head.fields);
@@ -193,7 +198,9 @@ impl Errand {
         let store = self.shared.store();
         let (key, anchor) = (self.place_key(), self.purged_together());
         store.put(key, anchor, stored, replaced, self.settings.variants);
-        self.settle_put(stored)
+        self.settle_put(stored)?;
+        self.shared.metrics().count(Event::CacheStored);
+        Ok(())
     }
 
     /// Stores what a validation made of `old`, unless the URL was purged since the upstream was asked,
@@ -201,8 +208,15 @@ impl Errand {
     pub(crate) fn freshen(
         &self,
         freshened: &Arc<StoredResponse>,
-        old: &Arc<StoredResponse>,
+        old: &Kept,
     ) -> Result<(), Reason> {
+        if old.is_below {
+            return match self.is_overtaken() {
+                true => Err(Reason::Overtaken),
+                false => self.put(freshened, None),
+            };
+        }
+        let old = &old.stored;
         if self.is_purged() || !self.stands(freshened) {
             return Err(Reason::Purged);
         }
@@ -218,18 +232,28 @@ impl Errand {
         if !store.freshen(key, anchor, freshened, old, most) {
             return Err(Reason::Overtaken);
         }
-        self.settle_put(freshened)
+        self.settle_put(freshened)?;
+        self.shared.metrics().count(Event::CacheStored);
+        Ok(())
+    }
+
+    /// Whether memory has something that came after the upstream was asked.
+    fn is_overtaken(&self) -> bool {
+        let key = self.place_key();
+        let lookup = self.shared.lookup(key.hash, &key.bytes, &self.fields);
+        matches!(lookup, Lookup::Stored { stored, chosen_by: None, .. }
+            if stored.received.mono > self.requested.mono)
     }
 
     /// The key by which what is stored is purged together with others of its URL.
-    fn purged_together(&self) -> Option<&CacheKey> {
+    pub(crate) fn purged_together(&self) -> Option<&CacheKey> {
         let place = self.place.as_ref();
         let purged_by = place.map_or(&self.purged_by, |place| &place.purged_by);
         purged_by.anchor.as_ref()
     }
 
     /// Takes what was stored back if a purge has come between.
-    fn settle_put(&self, stored: &Arc<StoredResponse>) -> Result<(), Reason> {
+    pub(crate) fn settle_put(&self, stored: &Arc<StoredResponse>) -> Result<(), Reason> {
         if self.is_purged() {
             let gone = self.purged_together().unwrap_or(self.place_key());
             self.shared.store().remove(gone.hash);
@@ -239,7 +263,6 @@ impl Errand {
             self.shared.store().remove_one(stored);
             return Err(Reason::Purged);
         }
-        self.shared.metrics().count(Event::CacheStored);
         Ok(())
     }
 
@@ -250,7 +273,7 @@ impl Errand {
     }
 
     /// Whether `stored` was asked for after all purges of what it belongs to.
-    fn stands(&self, stored: &StoredResponse) -> bool {
+    pub(crate) fn stands(&self, stored: &StoredResponse) -> bool {
         let versions = self.shared.versions();
         versions.standing(stored, &self.key.bytes) == Standing::Valid
     }
@@ -303,6 +326,7 @@ impl Errand {
             // The upstream has another answer now, which may not be stored; the old one, stale, is
             // not to come back in any window.
             self.shared.store().remove_one(&kept.stored);
+            self.forget_below();
         }
     }
 }

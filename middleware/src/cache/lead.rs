@@ -8,12 +8,13 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
+use crate::cache::Cache;
 use crate::cache::collapse::Flight;
 use crate::cache::errand::Errand;
 use crate::cache::stored::StoredResponse;
 use crate::facts::{self, CacheOutcome};
 use crate::metrics::Event;
-use crate::{Response, ResponseFuture, Result};
+use crate::{Inner, Request, Response, ResponseFuture, Result};
 
 /// A validation that no client waits for: its answer goes to the store only.
 pub(crate) async fn background(
@@ -57,6 +58,60 @@ fn has_come(answer: &mut Response) -> Event {
         Event::BackgroundFailed
     } else {
         Event::BackgroundValidated
+    }
+}
+
+impl<S: Inner + Clone> Cache<S> {
+    pub(crate) fn alone(&mut self, request: Request, errand: Errand) -> ResponseFuture {
+        match errand.may_look_below() {
+            true => self.alone_below(request, errand),
+            false => self.alone_upstream(request, errand),
+        }
+    }
+
+    pub(crate) fn alone_upstream(
+        &mut self,
+        request: Request,
+        mut errand: Errand,
+    ) -> ResponseFuture {
+        match self.layer.permit(&errand) {
+            Ok(permit) => errand.permit = permit,
+            Err(shed) => return ResponseFuture::ready(errand.shed(shed, None)),
+        }
+        self.unlimited(request, errand)
+    }
+
+    pub(crate) fn unlimited(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
+        let answer = self.ask(request, &mut errand);
+        answer.map(move |result| errand.finish(result, None))
+    }
+
+    pub(crate) fn lead(
+        &mut self,
+        request: Request,
+        errand: Errand,
+        flight: Flight,
+    ) -> ResponseFuture {
+        match errand.may_look_below() {
+            true => self.lead_below(request, errand, flight),
+            false => self.lead_upstream(request, errand, flight),
+        }
+    }
+
+    pub(crate) fn lead_upstream(
+        &mut self,
+        request: Request,
+        mut errand: Errand,
+        flight: Flight,
+    ) -> ResponseFuture {
+        match self.layer.permit(&errand) {
+            Ok(permit) => errand.permit = permit,
+            Err(shed) => return ResponseFuture::ready(errand.shed(shed, Some(flight))),
+        }
+        match self.ask(request, &mut errand).try_ready() {
+            Ok(result) => ResponseFuture::ready(errand.finish(result, Some(flight))),
+            Err(answer) => ResponseFuture::boxed(Leading::new(answer, errand, flight)),
+        }
     }
 }
 

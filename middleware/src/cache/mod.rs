@@ -40,6 +40,12 @@
 mod advice;
 mod apart;
 mod background;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
+mod below;
 mod changed;
 mod collapse;
 mod decide;
@@ -53,26 +59,46 @@ mod freshness;
 pub mod ghost;
 mod glob;
 mod head;
+pub mod hottest;
 mod invalidate;
 pub mod journal;
 mod keep;
 mod keep_part;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
 mod key;
 mod lead;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the lower tiers that ask are on their way")
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
 )]
 mod ledger;
+mod lower;
 mod offer;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the lower tiers that ask are on their way")
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
 )]
 mod order;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
 pub(crate) mod outage;
 mod papers;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
 mod parts;
+mod pass;
 pub mod place;
 mod post;
 mod prepare;
@@ -82,16 +108,26 @@ mod query;
 pub mod reason;
 #[allow(
     dead_code,
-    unused_imports,
-    reason = "the tiers that use it are being built"
+    unused,
+    reason = "the lower tiers that ask are on their way"
 )]
 mod record;
 mod recorder;
 pub mod rejudge;
 mod replay;
 mod search;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
 mod shared;
 mod storable;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
 mod store;
 pub mod stored;
 mod tags;
@@ -99,43 +135,49 @@ mod validate;
 mod vary;
 mod verdicts;
 mod versions;
+#[allow(
+    dead_code,
+    unused,
+    reason = "the lower tiers that ask are on their way"
+)]
+mod write_down;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use config::cache::CacheSettings;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use tower::{Layer, Service};
 
 use crate::cache::apart::Apart;
-use crate::cache::changed::Changed;
-use crate::cache::collapse::{Flight, Joined};
+use crate::cache::collapse::Joined;
 use crate::cache::decide::{Asked, Candidate, Decision, Found, decide, overrides};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::follow::Attempt;
 use crate::cache::ghost::GhostRoute;
-use crate::cache::ghost::follow::{Following, Passing};
-use crate::cache::invalidate::{Sequence, has_worked, is_unsafe};
+use crate::cache::ghost::follow::Following;
+use crate::cache::invalidate::Sequence;
 use crate::cache::journal::{Done, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
-use crate::cache::lead::Leading;
 use crate::cache::outage::InFlight;
 use crate::cache::papers::Papers;
 use crate::cache::reason::Reason;
-use crate::cache::recorder::{Asking, PassedBy, Recorder};
-use crate::cache::replay::{annotate, replay_aged, replay_part};
+use crate::cache::recorder::{Asking, Recorder};
+use crate::cache::replay::{replay_aged, replay_part};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
 use crate::fields::cache_status;
-use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
+use crate::{Error, Inner, Request, Response, ResponseFuture, Result};
 
 pub use freshness::Source;
 pub use order::{From, OrderedBy, PurgeListener, PurgeNews};
 pub use purge::{MOST_SEGMENTS, MOST_SHOWN, NoPattern, Rehearsal, What};
 pub use purge_message::Unreadable;
 pub use shared::{Figures, Purge, SharedCache};
+pub use store::disk::{DiskTier, NotRecorded, Replayed, State as DiskState};
 pub use store::redis::{RedisTier, SetupError};
+pub use store::tiers::{Level, Read};
 
 /// Answers from the store, or forwards.
 #[derive(Clone, Debug)]
@@ -253,12 +295,14 @@ impl<S: Inner + Clone> Cache<S> {
         let (kept, variants) = lookup.into_parts();
         match (decision, kept, found) {
             (Decision::Serve, Some(kept), Found::Stored(candidate)) => {
+                kept.stored.note_use();
                 self.write_hit(&request, hash, &kept, Done::Hit, now);
                 let early = self.refresh_early(&request, hash, &kept, candidate, &asked);
                 let status = hit(candidate, CacheOutcome::Hit, early.or(kept.chosen_by));
                 answer(&kept, candidate, &asked, status, &mut request)
             }
             (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
+                kept.stored.note_use();
                 self.write_hit(&request, hash, &kept, Done::Stale(reason), now);
                 if validate {
                     let why = (Fwd::Stale, reason);
@@ -267,69 +311,30 @@ impl<S: Inner + Clone> Cache<S> {
                 let status = hit(candidate, CacheOutcome::HitStale, Some(reason));
                 answer(&kept, candidate, &asked, status, &mut request)
             }
-            (Decision::GatewayTimeout, kept, _) => {
-                if let Some(recorder) = &self.layer.recorder {
-                    let (is_other, done) = (variants.is_some(), Done::GatewayTimeout);
-                    recorder.answered(&request, hash, kept.as_ref(), is_other, done);
-                }
-                ResponseFuture::ready(Err(Error::client(ErrorKind::OnlyIfCached)
-                    .detail("nothing usable is stored, and the request says only-if-cached")))
-            }
-            (Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason), kept, _) => {
-                let mut errand = self.errand(&request, asked, hash, now, (fwd, reason), kept);
+            (decision, kept, _) => {
+                let why = match decision {
+                    Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason) => {
+                        Some((fwd, reason))
+                    }
+                    Decision::GatewayTimeout => None,
+                    Decision::Serve | Decision::ServeStale { .. } => {
+                        unreachable!("only what is stored is served")
+                    }
+                };
+                let only_if_cached = (Fwd::Miss, Reason::OnlyIfCached);
+                let is_forwarded = why.is_some();
+                let why = why.unwrap_or(only_if_cached);
+                let mut errand = self.errand(&request, asked, hash, now, why, kept);
                 let recorder = self.layer.recorder.as_ref();
                 errand.asking = recorder.map(|recorder| Asking::of(recorder, &request, hash));
                 errand.is_other_variant = variants.is_some();
                 errand.variants = variants;
-                self.forward(request, errand, attempt)
-            }
-            (Decision::Serve | Decision::ServeStale { .. }, ..) => {
-                unreachable!("only what is stored is served")
+                match is_forwarded {
+                    true => self.forward(request, errand, attempt),
+                    false => self.only_if_cached(request, errand),
+                }
             }
         }
-    }
-
-    /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
-    /// invalidates what is stored for its URL (RFC 9111 §4.4).
-    fn pass(&mut self, request: Request, now: Now, fwd: Fwd, reason: Reason) -> ResponseFuture {
-        if request.method() == Method::POST && self.layer.settings.is_applied() {
-            return self.post(request);
-        }
-        let followed = Passing::of(&self.layer, &request, now, &mut self.key);
-        let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
-        let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
-        let noted = PassedBy::of(&self.layer, &request, reason);
-        let layer = changed.is_some().then(|| self.layer.clone());
-        let changed = changed.zip(layer);
-        let settings = &self.layer.settings;
-        let strips_tags = settings.tags.strip && !settings.is_observed();
-        let hides_more = settings.targeted.hidden().next().is_some() && !settings.is_observed();
-        let hiding = hides_more.then(|| settings.clone());
-        self.inner.call(request).change(move |result| {
-            if let Some(noted) = noted {
-                noted.ended(result);
-            }
-            if let Some((passing, clock)) = followed {
-                passing.ended(result, clock.now());
-            }
-            let Ok(response) = result else { return };
-            if strips_tags {
-                tags::strip(response.headers_mut());
-            }
-            if let Some(settings) = hiding {
-                drop(Apart::take(
-                    response.headers_mut(),
-                    None,
-                    &settings.targeted,
-                ));
-            }
-            if let Some((changed, layer)) = changed
-                && has_worked(response.status())
-            {
-                changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
-            }
-            passed(response, fwd, (reason != Reason::Method).then_some(reason));
-        })
     }
 
     fn errand(
@@ -363,6 +368,7 @@ impl<S: Inner + Clone> Cache<S> {
             asked,
             requested,
             born: Sequence::default(),
+            born_at: None,
             fwd,
             reason,
             stored,
@@ -411,30 +417,6 @@ impl<S: Inner + Clone> Cache<S> {
             Joined::Alone => self.alone(request, errand),
         }
     }
-
-    fn alone(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
-        match self.layer.permit(&errand) {
-            Ok(permit) => errand.permit = permit,
-            Err(shed) => return ResponseFuture::ready(errand.shed(shed, None)),
-        }
-        self.unlimited(request, errand)
-    }
-
-    fn unlimited(&mut self, request: Request, mut errand: Errand) -> ResponseFuture {
-        let answer = self.ask(request, &mut errand);
-        answer.map(move |result| errand.finish(result, None))
-    }
-
-    fn lead(&mut self, request: Request, mut errand: Errand, flight: Flight) -> ResponseFuture {
-        match self.layer.permit(&errand) {
-            Ok(permit) => errand.permit = permit,
-            Err(shed) => return ResponseFuture::ready(errand.shed(shed, Some(flight))),
-        }
-        match self.ask(request, &mut errand).try_ready() {
-            Ok(result) => ResponseFuture::ready(errand.finish(result, Some(flight))),
-            Err(answer) => ResponseFuture::boxed(Leading::new(answer, errand, flight)),
-        }
-    }
 }
 
 fn hit(candidate: Candidate, outcome: CacheOutcome, reason: Option<Reason>) -> CacheStatus {
@@ -463,19 +445,6 @@ fn answer(
     let facts = std::mem::take(request.extensions_mut());
     let response = replay_aged(&kept.stored, asked.is_head, candidate.age, status, facts);
     ResponseFuture::ready(Ok(response))
-}
-
-/// Says on an answer that it was forwarded, and no more.
-fn passed(response: &mut Response, fwd: Fwd, reason: Option<Reason>) {
-    let status = CacheStatus {
-        outcome: CacheOutcome::Fwd(fwd),
-        fwd_status: Some(response.status()),
-        stored: false,
-        collapsed: false,
-        ttl: None,
-        reason,
-    };
-    annotate(response, status);
 }
 
 /// How often a request tries to share another's answer before it goes by itself.

@@ -228,6 +228,9 @@ impl SharedCache {
             .ledger
             .note(order.reach(message), message.purge, place);
         self.carry_out(message);
+        if let Some(what) = message.ordered() {
+            self.tell_order(&what);
+        }
         order.raise_applied(place);
         order.tell(&PurgeNews {
             message: written.clone(),
@@ -277,6 +280,17 @@ impl SharedCache {
             }
         }
         Ok(())
+    }
+
+    /// Has every record that was asked for before `until` validated before its next use: what was purged
+    /// by then is not known any more.
+    pub(crate) fn doubt_until(&self, until: Place) {
+        if let Some(order) = self.order() {
+            order.ledger.doubt_until(until);
+            if order.by == OrderedBy::Clock {
+                order.raise_applied(until);
+            }
+        }
     }
 
     /// Has every record that was written in an earlier life validated before its next use: what was

@@ -14,6 +14,7 @@ use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash, KeyRules};
 use crate::cache::outage::Permit;
 use crate::cache::parts::Parts;
+use crate::cache::place::Place;
 use crate::cache::reason::Reason;
 use crate::cache::recorder::Asking;
 use crate::cache::search::SearchPlace;
@@ -35,6 +36,8 @@ pub(crate) struct Papers {
     pub(crate) fields: HeaderMap,
     pub(crate) requested: Now,
     pub(crate) born: Sequence,
+    /// The same in the order that all sidecars share, where there is one.
+    pub(crate) born_at: Option<Place>,
     pub(crate) fwd: Fwd,
     pub(crate) reason: Reason,
     /// What is stored for this request and is not to be used as it is.

@@ -13,6 +13,7 @@ impl Errand {
     /// Makes the upstream's request of the client's.
     pub(crate) fn prepare(&mut self, mut request: Request) -> Request {
         self.born = self.shared.purges().now();
+        self.born_at = self.shared.born_at();
         if self.asked.is_head || self.asked.directives.no_store || self.asked.is_overriding {
             self.variants = None;
         }

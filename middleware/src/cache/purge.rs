@@ -76,6 +76,16 @@ impl SharedCache {
         what: &What,
         purge: Purge,
     ) -> Result<(Option<usize>, Vec<u64>), NoPattern> {
+        let done = self.purge_what(what, purge)?;
+        self.tell_order(what);
+        Ok(done)
+    }
+
+    fn purge_what(
+        &self,
+        what: &What,
+        purge: Purge,
+    ) -> Result<(Option<usize>, Vec<u64>), NoPattern> {
         let hasher = self.versions().hasher();
         let tickets = match what {
             What::All => {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::key::Target;
+use crate::cache::purge::What;
 use crate::cache::shared::Purge;
 use crate::cache::tags::NameHash;
 use crate::cache::versions::Of;
@@ -66,6 +67,24 @@ impl std::fmt::Display for Unreadable {
 impl std::error::Error for Unreadable {}
 
 impl PurgeMessage {
+    /// What an operator has ordered, where that names URLs: hashes of names tell nobody what they
+    /// stand for.
+    pub(crate) fn ordered(&self) -> Option<What> {
+        match &self.what {
+            Purged::All => Some(What::All),
+            Purged::Url(url) if url.groups.is_none() => {
+                let query = url.query.as_ref().map(|query| format!("?{query}"));
+                let uri = format!("{}{}", url.path, query.unwrap_or_default());
+                Some(What::Url {
+                    scheme: url.target().scheme,
+                    authority: String::from_utf8_lossy(&url.authority).into_owned(),
+                    uri: uri.parse().ok()?,
+                })
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn url(target: Target<'_>, purge: Purge, groups: Option<Vec<NameHash>>) -> Self {
         let length = target.authority.len() + target.path.len() + target.query.map_or(0, str::len);
         if length > LONGEST_URL {
@@ -144,6 +163,32 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn orders_that_name_urls_are_told() {
+        let target = Target {
+            scheme: Scheme::Https,
+            authority: b"a.test:8443",
+            path: "/b",
+            query: Some("c=d"),
+        };
+        let expected = What::Url {
+            scheme: Scheme::Https,
+            authority: "a.test:8443".to_owned(),
+            uri: "/b?c=d".parse().unwrap(),
+        };
+        let ordered = PurgeMessage::url(target, Purge::Soft, None).ordered();
+        assert_eq!(ordered, Some(expected));
+        // By an unsafe request, which nobody has ordered.
+        let invalidated = PurgeMessage::url(target, Purge::Hard, Some(vec![]));
+        assert_eq!(invalidated.ordered(), None);
+        let all = PurgeMessage {
+            what: Purged::All,
+            purge: Purge::Hard,
+        };
+        assert_eq!(all.ordered(), Some(What::All));
+        assert_eq!(PurgeMessage::anything().ordered(), None);
+    }
 
     fn messages() -> impl Strategy<Value = PurgeMessage> {
         let names = || proptest::collection::vec(any::<u64>().prop_map(NameHash), 0..5);

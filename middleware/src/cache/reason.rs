@@ -89,6 +89,12 @@ reasons! {
     /// Chosen by its `No-Vary-Search`.
     NoVarySearch, "no-vary-search",
         "What is stored was chosen because its No-Vary-Search says that it answers this query too.";
+    /// Found in Redis.
+    L2, "l2",
+        "Memory had nothing usable; what is stored was found in Redis, where another sidecar or this one had written it.";
+    /// Found on disk.
+    Disk, "disk",
+        "Memory had nothing usable; what is stored was found on this machine's disk.";
     /// What is stored is stale.
     Stale, "stale",
         "What is stored is stale (RFC 9111 §4.2).";
@@ -234,7 +240,7 @@ mod tests {
         for name in names {
             assert!(
                 name.bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'),
                 "{name}"
             );
             assert!(

@@ -7,6 +7,7 @@ use http_body::Body as _;
 
 use crate::cache::advice::Head;
 use crate::cache::errand::{Errand, Kept, declared_length};
+use crate::cache::hottest::Hottest;
 use crate::cache::journal::{
     Answered, Done, Held, Journal, LONGEST_URL, Lines, Record, millis, millis_of,
 };
@@ -23,6 +24,8 @@ use crate::{Request, Response, Result};
 pub(crate) struct Recorder {
     pub(crate) journal: Journal,
     pub(crate) route: Arc<str>,
+    /// Where hits are counted, if they are.
+    pub(crate) hottest: Option<Hottest>,
 }
 
 /// What is kept of a request that is forwarded, until it is known what came of it.
@@ -74,9 +77,14 @@ impl Recorder {
 
 impl CacheLayer {
     /// Writes what is decided down in `journal`, as decided on `route`.
-    pub fn recorded(self, journal: Journal, route: Arc<str>) -> Self {
+    /// Hits are counted in `hottest`, if there is one.
+    pub fn recorded(self, journal: Journal, hottest: Option<Hottest>, route: Arc<str>) -> Self {
         Self {
-            recorder: Some(Arc::new(Recorder { journal, route })),
+            recorder: Some(Arc::new(Recorder {
+                journal,
+                route,
+                hottest,
+            })),
             ..self
         }
     }
@@ -92,9 +100,16 @@ impl<S> Cache<S> {
         done: Done,
         now: Now,
     ) {
-        if let Some(recorder) = &self.layer.recorder
-            && self.pace.is_due(now.mono)
+        let Some(recorder) = &self.layer.recorder else {
+            return;
+        };
+        // What credentials were needed for is not fetched without them.
+        if let Some(hottest) = &recorder.hottest
+            && !kept.stored.is_authorized
         {
+            hottest.note(key, &self.key);
+        }
+        if self.pace.is_due(now.mono) {
             recorder.answered(request, key, Some(kept), false, done);
         }
     }

@@ -1,24 +1,28 @@
 //! What all routes and cores share: the store, the requests in flight, what was purged and decided lately.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use config::cache::CacheSettings;
 use http::{HeaderMap, Method, Uri};
+use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use crate::Request;
 use crate::cache::collapse::Flights;
 use crate::cache::fill::Bounds;
 use crate::cache::ghost::Ghost;
+use crate::cache::hottest::Tables;
 use crate::cache::invalidate::{PurgeLog, Sequence};
 use crate::cache::journal::{JOURNALS, Journal, Record};
 use crate::cache::key::{CacheKey, KeyHash, KeyHasher, KeyRules, Target};
 use crate::cache::order::{Order, OrderedBy};
 use crate::cache::outage::Outage;
+use crate::cache::purge::What;
 use crate::cache::search::Searches;
 use crate::cache::store::memory::{Lookup, MemoryStore};
+use crate::cache::store::tiers::Tiers;
 use crate::cache::stored::StoredResponse;
 use crate::cache::tags::NameHash;
 use crate::cache::verdicts::Verdicts;
@@ -41,6 +45,8 @@ struct Shared {
     versions: Versions,
     /// The order of purges that lower tiers live by; `None` without any.
     order: Option<Order>,
+    /// What lies below memory; `None` where nothing does.
+    tiers: OnceLock<Tiers>,
     verdicts: Verdicts,
     searches: Searches,
     hasher: KeyHasher,
@@ -59,6 +65,10 @@ struct Shared {
     journals: Mutex<Vec<Journal>>,
     /// Whether what the sidecars share is away.
     outage: Outage,
+    /// One for each core that counts its hits.
+    hot_tables: Tables,
+    /// Hears of every purge that somebody ordered.
+    orders: broadcast::Sender<What>,
     /// Whether an answer to QUERY was ever asked for: else a purge need not look for any.
     has_queries: AtomicBool,
 }
@@ -152,6 +162,7 @@ impl SharedCache {
             purges: PurgeLog::new(),
             versions: Versions::new(),
             order: None,
+            tiers: OnceLock::new(),
             verdicts: Verdicts::new(),
             searches: Searches::new(),
             ghost: Ghost::new(keys, clock.now(), hasher.seed()),
@@ -165,6 +176,8 @@ impl SharedCache {
             metrics: metrics.clone(),
             journals: Mutex::default(),
             outage: Outage::default(),
+            hot_tables: Tables::default(),
+            orders: broadcast::Sender::new(ORDERS),
             has_queries: AtomicBool::new(false),
         }))
     }
@@ -417,12 +430,34 @@ impl SharedCache {
         &self.0.versions
     }
 
+    /// Where the tiers below memory are, once there are any.
+    pub(crate) fn place_of_tiers(&self) -> &OnceLock<Tiers> {
+        &self.0.tiers
+    }
+
     pub(crate) fn order(&self) -> Option<&Order> {
         self.0.order.as_ref()
     }
 
     pub(crate) fn searches(&self) -> &Searches {
         &self.0.searches
+    }
+
+    pub(crate) fn hot_tables(&self) -> &Tables {
+        &self.0.hot_tables
+    }
+
+    /// Every purge that is ordered from now on, when it has been carried out. Who hears them too
+    /// late is told that some were missed.
+    pub fn orders(&self) -> broadcast::Receiver<What> {
+        self.0.orders.subscribe()
+    }
+
+    /// To be called where an ordered purge was carried out, wherever the order came from.
+    pub(crate) fn tell_order(&self, what: &What) {
+        if self.0.orders.receiver_count() > 0 {
+            self.0.orders.send(what.clone()).ok();
+        }
     }
 
     pub(crate) fn verdicts(&self) -> &Verdicts {
@@ -463,5 +498,7 @@ impl SharedCache {
     }
 }
 
+/// Ordered purges that may be told later.
+const ORDERS: usize = 64;
 /// However small the cache, this much may be received at once.
 const LEAST_HELD: u64 = 16 << 20;

@@ -19,6 +19,7 @@ use crate::cache::freshness::Source;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
 use crate::cache::parts::Parts;
+use crate::cache::place::Place;
 use crate::cache::storable::{Storing, Terms};
 use crate::cache::tags::Tags;
 use crate::cache::vary::Selection;
@@ -55,6 +56,9 @@ pub struct StoredResponse {
     pub(crate) received: Now,
     /// How many purges there had been when it was asked for.
     pub(crate) born: Sequence,
+    /// The same in the order that all sidecars share: the latest purge that had been heard of here.
+    /// `None` where there is no such order, or it is not known; then it is for memory alone.
+    pub(crate) place: Option<Place>,
     /// Seconds until the upstream's answer to that had come; 0 where that is not known.
     pub(crate) took: f32,
     /// What it is purged by, beside its URL.
@@ -74,6 +78,8 @@ pub struct StoredResponse {
     pub(crate) next_validation: AtomicU64,
     /// Whether the upstream has told of other content since, by the answer to a HEAD.
     outdated: AtomicBool,
+    /// Whether it has answered a request since it was stored.
+    used: AtomicBool,
 }
 
 /// One slot for each coding, filled when first needed.
@@ -85,6 +91,7 @@ struct CodedCopies([OnceLock<Bytes>; 3]);
 pub(crate) struct Origin {
     pub(crate) key: KeyHash,
     pub(crate) born: Sequence,
+    pub(crate) place: Option<Place>,
     /// See [`StoredResponse::took`].
     pub(crate) took: f32,
     pub(crate) received: Now,
@@ -117,6 +124,7 @@ impl StoredResponse {
         let origin = Origin {
             key: 0,
             born: Sequence::default(),
+            place: None,
             took: 0.0,
             received: now,
             is_authorized: false,
@@ -142,6 +150,7 @@ impl StoredResponse {
             selection: storing.selection,
             received: origin.received,
             born: origin.born,
+            place: origin.place,
             took: origin.took,
             tags: storing.tags,
             is_wide: storing.search.is_some(),
@@ -152,6 +161,7 @@ impl StoredResponse {
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
             outdated: AtomicBool::new(false),
+            used: AtomicBool::new(false),
         }
     }
 
@@ -179,6 +189,7 @@ impl StoredResponse {
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
             outdated: AtomicBool::new(false),
+            used: AtomicBool::new(false),
             ..*self
         }
     }
@@ -199,6 +210,7 @@ impl StoredResponse {
         Self {
             fields,
             tags: self.tags.joined(&old.tags),
+            place: self.place.min(old.place),
             is_authorized: self.is_authorized || old.is_authorized,
             ..with_body
         }
@@ -309,6 +321,19 @@ impl StoredResponse {
             is_purged,
             is_outdated: self.outdated.load(Ordering::Relaxed),
         }
+    }
+
+    /// Notes that it answers a request.
+    pub(crate) fn note_use(&self) {
+        // Mostly it did before, and reading costs next to nothing.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it has answered a request since it was stored.
+    pub(crate) fn was_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// It is stale from now on, whatever its lifetime (RFC 9111 §4.3.5).

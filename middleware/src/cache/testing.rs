@@ -11,15 +11,18 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, Service};
 
+use crate::cache::store::tier::testing::TestTier;
+use crate::cache::store::tiers::{Level, Read, Tier};
 use crate::cache::{Cache, CacheLayer, OrderedBy, SharedCache};
 use crate::clock::{Clock, Now};
 use crate::facts::{Peer, RequestFacts, RequestId, Scheme};
-use crate::metrics::Metrics;
+use crate::metrics::{Event, Metrics};
 use crate::{Body, Error, ErrorKind, Request, Response, ResponseFuture, Result};
 
 /// A plain request for `http://example.com` plus `uri`.
@@ -246,6 +249,37 @@ impl World {
             cache: layer.layer(self.cache.inner),
             settings: self.settings,
         }
+    }
+
+    /// The same upstream behind another sidecar's empty cache over `tier`.
+    pub(crate) fn over(&self, tier: &TestTier, level: Level) -> Self {
+        self.over_all(vec![Tier::test(tier.clone(), level)], 64 << 20)
+    }
+
+    /// The same over these tiers, with so many bytes of memory.
+    pub(crate) fn over_all(&self, tiers: Vec<Tier>, memory: u64) -> Self {
+        let (clock, tasks, metrics) = (self.clock.clone(), TaskTracker::new(), Metrics::new());
+        let shared = SharedCache::new(memory, clock, tasks, &metrics);
+        let shared = shared.ordered(OrderedBy::Clock);
+        shared.put_over_all(tiers, &Handle::current());
+        let settings = Arc::new(self.settings.clone());
+        let layer = CacheLayer::new(settings, shared.clone()).on_route("*");
+        Self {
+            clock: self.clock.clone(),
+            shared,
+            cache: layer.layer(self.cache.inner.clone()),
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// Waits until all that was to be written below memory is there.
+    pub(crate) async fn written(&self) {
+        self.shared.tiers().unwrap().writer().settle().await;
+    }
+
+    /// How often reading `level` came to `read`.
+    pub(crate) fn reads(&self, level: Level, read: Read) -> u64 {
+        self.shared.metrics().total(Event::tier(level, read))
     }
 
     /// The same cache on another route with other settings.

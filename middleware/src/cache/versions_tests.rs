@@ -56,6 +56,7 @@ fn stored(versions: &Versions, tags: &[&str], key: &[u8], born: Sequence) -> Sto
         search: None,
     };
     let origin = Origin {
+        place: None,
         key: KeyHasher::new().hash(key),
         born,
         took: 0.0,

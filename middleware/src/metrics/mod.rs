@@ -28,6 +28,7 @@ mod process;
 mod route_label;
 #[cfg(test)]
 mod tests;
+mod tiers;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ use self::catalogue::{BUILD_INFO, CONFIG_HASH, FAMILIES};
 use self::exposition::Gathered;
 use self::per_core::Series;
 use self::route_label::RouteNames;
+use self::tiers::TierReads;
 
 /// All metrics of the program. A handle: clones count into the same catalogue.
 #[derive(Clone)]
@@ -82,6 +84,8 @@ struct Catalogue {
     upstreams: Mutex<BTreeMap<Arc<str>, UpstreamMetrics>>,
     /// Asked for once, where there is a Redis.
     l2: OnceLock<L2Metrics>,
+    /// How long the tiers below memory took.
+    tier_reads: TierReads,
     /// Series that the cores write, appended when a core first needs one.
     series: Mutex<Series>,
     /// Names of routes for the label, with their cap.
@@ -101,6 +105,7 @@ impl Metrics {
             sampled: Mutex::default(),
             upstreams: Mutex::default(),
             l2: OnceLock::new(),
+            tier_reads: TierReads::default(),
             series: Mutex::default(),
             routes: RouteNames::default(),
             config_hash: AtomicU64::new(0),
@@ -151,6 +156,11 @@ impl Metrics {
         self.0.levels[level as usize].value()
     }
 
+    /// Requests of clients that are in flight, all cores together.
+    pub fn in_flight(&self) -> i64 {
+        lock(&self.0.series).in_flight()
+    }
+
     /// Asks `sample` for `what` at every scrape; a later call for the same `what` replaces it.
     /// `sample` must not block, and must not call back into the catalogue.
     pub fn observe(&self, what: Sampled, sample: impl Fn() -> f64 + Send + Sync + 'static) {
@@ -198,6 +208,7 @@ impl Metrics {
             l2.gather(&mut gathered);
         }
         lock(&catalogue.series).gather(&catalogue.routes, &mut gathered);
+        catalogue.tier_reads.gather(&mut gathered);
         process::gather(&mut gathered);
         gathered.gauge(
             &BUILD_INFO,

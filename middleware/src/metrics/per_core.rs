@@ -23,6 +23,7 @@ use super::mix::Mixed;
 use super::route_label::{Found, KnownNames, RouteIndex, RouteNames};
 use super::{Metrics, lock};
 use crate::ErrorKind;
+use crate::cache::Level;
 use crate::facts::{CacheOutcome, CacheStatus, Observed, Reason, UpstreamTiming};
 
 /// One core's share of the metrics that every request touches. A handle: clones count into the same share.
@@ -318,12 +319,14 @@ fn who_judged(finished: &Finished<'_>) -> Event {
 }
 
 impl Series {
+    /// Requests under way, all cores together.
+    pub(super) fn in_flight(&self) -> i64 {
+        let cores = self.in_flight.iter();
+        cores.map(|core| core.load(Ordering::Relaxed)).sum()
+    }
+
     pub(super) fn gather(&self, names: &RouteNames, gathered: &mut Gathered) {
-        let in_flight = self
-            .in_flight
-            .iter()
-            .map(|core| core.load(Ordering::Relaxed));
-        gathered.gauge(&IN_FLIGHT, vec![], in_flight.sum::<i64>() as f64);
+        gathered.gauge(&IN_FLIGHT, vec![], self.in_flight() as f64);
         for (key, count) in sums(&self.requests) {
             let labels = vec![
                 ("route", names.name(key.route).to_string().into()),
@@ -360,13 +363,18 @@ impl Series {
         }
         let mut lookups: BTreeMap<_, u64> = BTreeMap::new();
         for (key, count) in &self.lookups {
+            let tier = match key.reason {
+                Some(Reason::L2) => Level::L2.name(),
+                Some(Reason::Disk) => Level::Disk.name(),
+                _ => "memory",
+            };
             let reason = key.reason.map_or("", Reason::name);
             let result = lookup_label(key.outcome);
-            *lookups.entry((result, reason)).or_default() += count.load(Ordering::Relaxed);
+            *lookups.entry((tier, result, reason)).or_default() += count.load(Ordering::Relaxed);
         }
-        for ((result, reason), count) in lookups {
+        for ((tier, result, reason), count) in lookups {
             let labels = vec![
-                ("tier", "memory".into()),
+                ("tier", tier.into()),
                 ("result", result.into()),
                 ("reason", reason.into()),
             ];

@@ -11,7 +11,7 @@ mod log_level;
 mod metrics;
 mod purge;
 mod query;
-mod question;
+pub(crate) mod question;
 mod reply;
 mod savings;
 
@@ -98,7 +98,7 @@ struct Admin {
 }
 
 /// The first listener, as a client on this machine would name it.
-fn authority(bound: &[Bound]) -> Authority {
+pub(crate) fn authority(bound: &[Bound]) -> Authority {
     let address = bound.iter().find_map(Bound::tcp);
     let named = address.map(|address| match address.ip().is_unspecified() {
         true => format!("localhost:{}", address.port()),

@@ -13,10 +13,10 @@ use super::query;
 
 /// A target URI as a client would ask for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) scheme: Scheme,
-    pub(super) authority: Authority,
-    pub(super) path: PathAndQuery,
+pub(crate) struct Target {
+    pub(crate) scheme: Scheme,
+    pub(crate) authority: Authority,
+    pub(crate) path: PathAndQuery,
 }
 
 impl Target {
@@ -25,7 +25,7 @@ impl Target {
     ///
     /// # Errors
     /// What is wrong with it, for people.
-    pub(super) fn parse(url: &str, authority: &Authority) -> Result<Self, String> {
+    pub(crate) fn parse(url: &str, authority: &Authority) -> Result<Self, String> {
         let wrong = |why: &dyn std::fmt::Display| {
             format!("\"{url}\" is no URL ({why}). Write one like http://localhost:8080/page.")
         };

@@ -32,6 +32,7 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) use crate::server::cores::{Cores, Ground};
 pub(crate) use crate::server::descriptors::allow_descriptors;
 use crate::server::listen::{Opened, SocketFile, StdListener};
+pub(crate) use crate::server::service::RequestIds;
 use crate::server::tls::{Certificate, CertificateWatch};
 use crate::start_error::StartError;
 

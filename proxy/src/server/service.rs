@@ -366,14 +366,14 @@ fn content_error(error: hyper::Error) -> Error {
 /// Names for requests: 128 bits that nobody can guess and that cost no system call. A counter under
 /// two keyed hashes (SipHash), the keys from the operating system.
 #[derive(Debug)]
-struct RequestIds {
+pub(crate) struct RequestIds {
     high: RandomState,
     low: RandomState,
     count: u64,
 }
 
 impl RequestIds {
-    fn seeded() -> Self {
+    pub(crate) fn seeded() -> Self {
         Self {
             high: RandomState::new(),
             low: RandomState::new(),
@@ -381,7 +381,7 @@ impl RequestIds {
         }
     }
 
-    fn next(&mut self) -> RequestId {
+    pub(crate) fn next(&mut self) -> RequestId {
         self.count += 1;
         RequestId::Made([&self.high, &self.low].map(|key| key.hash_one(self.count)))
     }

@@ -125,7 +125,7 @@ fn cases(reason: Reason) -> Vec<Case> {
             .after(10, &[])
             .until_forwarded()),
         // It decides nothing about the answer; and these two need a Redis that goes away: `on_outage`.
-        R::EarlyRefresh | R::Outage | R::Shed => Vec::new(),
+        R::EarlyRefresh | R::Outage | R::Shed | R::L2 | R::Disk => Vec::new(),
         R::CollapseTimeout => one(Case::fresh()
             .config("cache.collapse.wait", "\"50ms\"")
             .together()),

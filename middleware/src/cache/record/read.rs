@@ -10,6 +10,7 @@ use crate::cache::apart::Apart;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
 use crate::cache::parts::Parts;
+use crate::cache::place::Place;
 use crate::cache::record::Unreadable;
 use crate::cache::record::head::{self, Field, Head, IndexHead, Kind};
 use crate::cache::record::name::Digest;
@@ -88,7 +89,8 @@ impl Filed {
         if Digest::selected(key, &selection) != self.digest {
             return Err(Unreadable::OtherKey);
         }
-        Ok(self.response.stored(selection, hash, born))
+        let place = Place::of_number(self.place);
+        Ok(self.response.stored(selection, hash, born, place))
     }
 }
 

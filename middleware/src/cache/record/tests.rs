@@ -124,6 +124,7 @@ impl Sample {
             apart: Apart::of(fields(&self.apart)),
         };
         let origin = Origin {
+            place: None,
             key: 1,
             born: Sequence::new(3),
             took: 0.25,

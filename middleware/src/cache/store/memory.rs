@@ -1,8 +1,8 @@
 //! The tier in memory: stored responses by key, bounded by the bytes that they really hold.
 
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -14,6 +14,7 @@ use crate::cache::key::{CacheKey, KeyHash};
 use crate::cache::reason::Reason;
 use crate::cache::stored::{COUNTS, StoredResponse, block};
 use crate::cache::tags::NameHash;
+use crate::cache::write_down::Writer;
 use crate::content_coding::Coding;
 use crate::metrics::{Event, Metrics};
 
@@ -74,6 +75,8 @@ pub(crate) struct MemoryStore {
     /// Where what leaves is counted, by cause; written by moka's listener.
     metrics: Metrics,
     anchors: AtomicU64,
+    /// Where what leaves for want of room may go; empty where there is no such place.
+    below: Arc<OnceLock<Writer>>,
 }
 
 /// Numbers about the store.
@@ -89,17 +92,31 @@ pub(crate) struct StoreFigures {
 impl MemoryStore {
     /// An empty store of at most `budget` bytes, which counts into `metrics`.
     pub(crate) fn new(budget: u64, metrics: &Metrics) -> Self {
-        let counted = metrics.clone();
+        let (counted, below) = (metrics.clone(), Arc::<OnceLock<Writer>>::default());
+        let evicted = below.clone();
         let entries = moka::sync::Cache::builder()
             .max_capacity(budget)
             .weigher(|_, entry: &Arc<Entry>| entry.weight)
-            .eviction_listener(move |_, _, cause| count_removed(&counted, cause))
+            .eviction_listener(move |_, entry: Arc<Entry>, cause| {
+                count_removed(&counted, cause);
+                if let (RemovalCause::Size, Some(writer)) = (cause, evicted.get()) {
+                    let responses = entry.responses().iter();
+                    responses.for_each(|stored| writer.evicted(&entry.key, stored));
+                }
+            })
             .build_with_hasher(PassThrough::default());
         Self {
             entries,
             metrics: metrics.clone(),
             anchors: AtomicU64::new(0),
+            below,
         }
+    }
+
+    /// Has what leaves for want of room told to `writer`. Of effect once.
+    pub(crate) fn pass_evicted_to(&self, writer: Writer) {
+        // Set before the cache is shared, so there is none yet.
+        drop(self.below.set(writer));
     }
 
     /// What it may hold, in bytes.

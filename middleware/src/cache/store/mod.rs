@@ -1,5 +1,7 @@
 //! Where stored responses lie: in memory, and below that, where they are configured, on disk and in Redis.
 
+pub(crate) mod disk;
 pub(crate) mod memory;
 pub(crate) mod redis;
 pub(crate) mod tier;
+pub(crate) mod tiers;

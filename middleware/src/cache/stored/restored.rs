@@ -11,6 +11,7 @@ use crate::cache::apart::Apart;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
 use crate::cache::parts::Parts;
+use crate::cache::place::Place;
 use crate::cache::storable::Terms;
 use crate::cache::stored::{CodedCopies, StoredResponse, UNSTORED};
 use crate::cache::tags::Tags;
@@ -49,6 +50,7 @@ impl Restored {
         selection: Selection,
         key: KeyHash,
         born: Sequence,
+        place: Place,
     ) -> StoredResponse {
         StoredResponse {
             status: self.status,
@@ -61,6 +63,7 @@ impl Restored {
             selection,
             received: self.received,
             born,
+            place: Some(place),
             took: self.took,
             tags: self.tags,
             apart: self.apart,
@@ -70,6 +73,7 @@ impl Restored {
             is_authorized: self.is_authorized,
             next_validation: AtomicU64::new(0),
             outdated: AtomicBool::new(self.is_outdated),
+            used: AtomicBool::new(false),
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct SetupError {
 }
 
 impl SetupError {
-    pub(super) fn new(key: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(key: &'static str, message: impl Into<String>) -> Self {
         Self {
             key,
             message: message.into(),

@@ -1,0 +1,119 @@
+//! What lies below memory: disk and Redis, and the thread that works for it in the background.
+//!
+//! Requests ask on their own core. All else (probing, writing, hearing of purges) is done on one
+//! thread of its own, so that it takes nothing from a core's requests and outlives their end.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+
+use config::Settings;
+use middleware::cache::{DiskTier, OrderedBy, RedisTier, SharedCache};
+use middleware::metrics::Metrics;
+use tokio::runtime::{Builder, Handle};
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::start_error::StartError;
+
+/// The tiers below memory that run; a handle.
+#[derive(Clone, Debug)]
+pub struct LowerTiers {
+    disk: Option<DiskTier>,
+    redis: Option<RedisTier>,
+    /// Ends, with whatever still runs on it, when the last handle goes.
+    _background: Arc<Background>,
+}
+
+/// The thread in the background, which ends when this is dropped.
+#[derive(Debug)]
+struct Background {
+    handle: Handle,
+    _ends: DropGuard,
+}
+
+impl Background {
+    fn start() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (handle, ended) = (runtime.handle().clone(), CancellationToken::new());
+        let ends = ended.clone().drop_guard();
+        thread::Builder::new()
+            .name("pillion-tiers".to_owned())
+            .spawn(move || {
+                runtime.block_on(ended.cancelled());
+                runtime.shutdown_background();
+            })?;
+        Ok(Self {
+            handle,
+            _ends: ends,
+        })
+    }
+}
+
+impl LowerTiers {
+    /// Puts `cache` over what the settings name, and starts that. Waits for nobody: a Redis that is not
+    /// there yet is a miss. `None` where they name nothing.
+    ///
+    /// # Errors
+    /// When a file that they name cannot be read, or does not hold what it should.
+    pub(crate) fn start(
+        settings: &Settings,
+        cache: SharedCache,
+        metrics: &Metrics,
+    ) -> Result<(SharedCache, Option<Self>), StartError> {
+        if settings.redis.is_none() && settings.disk.is_none() {
+            return Ok((cache, None));
+        }
+        let wrong = |error: Box<dyn std::error::Error + Send + Sync>| {
+            StartError::new(
+                "The cache's lower tiers cannot be set up",
+                "Check [cache.redis] and [cache.disk], and the files that they name",
+            )
+            .caused_by(error)
+        };
+        let background = Background::start().map_err(|error| wrong(error.into()))?;
+        let handle = background.handle.clone();
+        let redis = settings.redis.as_ref();
+        let redis = redis.map(|redis| RedisTier::connect(redis, &handle, metrics));
+        let redis = redis.transpose().map_err(|error| wrong(error.into()))?;
+        let cache = cache.ordered(match redis {
+            Some(_) => OrderedBy::Stream,
+            None => OrderedBy::Clock,
+        });
+        let disk = settings.disk.as_ref().map(|disk| {
+            let (replaying, clock) = (cache.clone(), cache.clock().clone());
+            DiskTier::open(disk, clock, metrics, move |told| replaying.replay(told))
+        });
+        if let Some(disk) = &disk {
+            cache.journal_purges(disk.clone());
+        }
+        let below = redis.clone().zip(settings.redis.as_ref());
+        let put = cache.put_over(disk.clone(), below, &handle);
+        put.map_err(|error| wrong(error.into()))?;
+        let tiers = Self {
+            disk,
+            redis,
+            _background: Arc::new(background),
+        };
+        Ok((cache, Some(tiers)))
+    }
+
+    /// Writes what is still to be written, and lets go. To be called when nothing is stored any more.
+    pub(crate) async fn stop(&self, cache: &SharedCache) {
+        let writing = async {
+            cache.written_below().await;
+            if let Some(redis) = &self.redis {
+                redis.close().await;
+            }
+            if let Some(disk) = &self.disk {
+                disk.close().await;
+            }
+        };
+        if timeout(LAST_WRITES, writing).await.is_err() {
+            tracing::info!("The stop does not wait for the cache's lower tiers any longer.");
+        }
+    }
+}
+
+/// What is still to be written when everything else has ended may take so long.
+const LAST_WRITES: Duration = Duration::from_secs(1);
