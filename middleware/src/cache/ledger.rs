@@ -6,15 +6,19 @@
 //! purged; what is stored leaves no trace. All tables are bounded, and of what they forget they know the
 //! latest place: a record that is older is *suspect*, which means validated before use, never valid.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod tables;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::cache::glob::Glob;
 use crate::cache::key;
+use crate::cache::ledger::tables::{
+    MOST_NAMES, MOST_QUERY_BYTES, MOST_URLS, Names, Patterns, Urls, Version, of_purge,
+};
 use crate::cache::place::Place;
 use crate::cache::purge_message::{PurgeMessage, Purged};
 use crate::cache::shared::Purge;
-use crate::cache::store::memory::PassThrough;
 use crate::cache::tags::{NameHash, NameHasher};
 
 /// What purges mean for a record of a lower tier; the later, the worse.
@@ -40,18 +44,13 @@ struct Known {
     latest: Place,
     /// Of what was purged up to here, nobody knows all.
     floor: Place,
+    /// Whether all that was purged later is known, as far as it was heard.
+    is_trusted: bool,
     everything: Version,
     names: Names,
     urls: Urls,
     patterns: Patterns,
     pending: Pending,
-}
-
-/// When something was last purged, in either way.
-#[derive(Clone, Copy, Debug, Default)]
-struct Version {
-    hard: Place,
-    soft: Place,
 }
 
 /// What one purge reaches, as records are compared with it.
@@ -84,16 +83,17 @@ struct Named<'a> {
 }
 
 impl Ledger {
-    /// Without any purge, and trusting what was born at `floor` or later.
-    pub(crate) fn new(floor: Place) -> Self {
-        Self::bounded(floor, MOST_NAMES, MOST_URLS, MOST_QUERY_BYTES)
+    /// Without any purge. Where somebody else has to be heard first, it is not trusted.
+    pub(crate) fn new(is_trusted: bool) -> Self {
+        Self::bounded(is_trusted, MOST_NAMES, MOST_URLS, MOST_QUERY_BYTES)
     }
 
-    fn bounded(floor: Place, names: usize, urls: usize, bytes: usize) -> Self {
+    fn bounded(is_trusted: bool, names: usize, urls: usize, bytes: usize) -> Self {
         Self {
             known: RwLock::new(Known {
                 latest: Place::FIRST,
-                floor,
+                floor: Place::FIRST,
+                is_trusted,
                 everything: Version::default(),
                 names: Names::new(names),
                 urls: Urls::new(urls, bytes),
@@ -131,9 +131,20 @@ impl Ledger {
         self.write().pending.remove(ticket);
     }
 
-    /// What was purged up to `floor` is not known, what was purged later is.
-    pub(crate) fn know_from(&self, floor: Place) {
-        self.write().floor = floor;
+    /// Something may have been purged that is not known, of whatever place.
+    pub(crate) fn distrust(&self) {
+        self.write().is_trusted = false;
+    }
+
+    /// What was purged after `floor` is known.
+    pub(crate) fn trust_from(&self, floor: Place) {
+        let mut known = self.write();
+        known.floor = known.floor.max(floor);
+        known.is_trusted = true;
+    }
+
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.read().is_trusted
     }
 
     /// What was purged up to `floor` is not known for sure.
@@ -157,7 +168,7 @@ impl Ledger {
     ) -> Below {
         let known = self.read();
         let born = subject.born;
-        let of_floor = if born < known.floor {
+        let of_floor = if born < known.floor || !known.is_trusted {
             Below::Suspect
         } else {
             Below::Valid
@@ -273,251 +284,6 @@ impl<'a> Named<'a> {
     }
 }
 
-impl Version {
-    fn raise(&mut self, to: Place, purge: Purge) {
-        let version = match purge {
-            Purge::Hard => &mut self.hard,
-            Purge::Soft => &mut self.soft,
-        };
-        *version = to.max(*version);
-    }
-
-    fn latest(self) -> Place {
-        self.hard.max(self.soft)
-    }
-
-    fn standing(self, born: Place) -> Below {
-        if self.hard > born {
-            Below::Gone
-        } else if self.soft > born {
-            Below::Stale
-        } else {
-            Below::Valid
-        }
-    }
-}
-
-fn of_forgotten(floor: Place, born: Place) -> Below {
-    if floor > born {
-        Below::Suspect
-    } else {
-        Below::Valid
-    }
-}
-
-/// Names in the order of their purges, so that the oldest is forgotten first; elements that are not
-/// their name's latest are void.
-#[derive(Debug, Default)]
-struct Queue(VecDeque<(Place, NameHash)>);
-
-impl Queue {
-    fn push(
-        &mut self,
-        place: Place,
-        name: NameHash,
-        most: usize,
-        latest: impl Fn(NameHash) -> Place,
-    ) {
-        self.0.push_back((place, name));
-        if self.0.len() > 2 * most {
-            self.0.retain(|(at, name)| latest(*name) == *at);
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Names {
-    versions: HashMap<NameHash, Version, PassThrough>,
-    queue: Queue,
-    /// Of all names that are not in `versions`.
-    floor: Place,
-    most: usize,
-}
-
-impl Names {
-    fn new(most: usize) -> Self {
-        Self {
-            versions: HashMap::default(),
-            queue: Queue::default(),
-            floor: Place::FIRST,
-            most,
-        }
-    }
-
-    fn raise(&mut self, name: NameHash, to: Place, purge: Purge) {
-        let version = self.versions.entry(name).or_default();
-        let before = version.latest();
-        version.raise(to, purge);
-        let latest = version.latest();
-        if latest > before {
-            let versions = &self.versions;
-            let of = |name| {
-                versions
-                    .get(&name)
-                    .map_or(Place::FIRST, |known| known.latest())
-            };
-            self.queue.push(latest, name, self.most, of);
-        }
-        while self.versions.len() > self.most {
-            let Some((at, name)) = self.queue.0.pop_front() else {
-                break;
-            };
-            if self
-                .versions
-                .get(&name)
-                .is_some_and(|known| known.latest() == at)
-            {
-                self.versions.remove(&name);
-                self.floor = self.floor.max(at);
-            }
-        }
-    }
-
-    fn standing<'a>(&self, names: impl Iterator<Item = &'a NameHash>, born: Place) -> Below {
-        let standing = |name| match self.versions.get(name) {
-            Some(version) => version.standing(born),
-            None => of_forgotten(self.floor, born),
-        };
-        names.map(standing).max().unwrap_or(Below::Valid)
-    }
-}
-
-/// Purged URLs by their paths: which queries of it were purged is told by the rules of whoever asks,
-/// since a route may sort a query or leave parts of it out.
-#[derive(Debug)]
-struct Urls {
-    paths: HashMap<NameHash, OfPath, PassThrough>,
-    queue: Queue,
-    /// Of all paths that are not in `paths`.
-    floor: Place,
-    /// Bytes that the queries hold.
-    bytes: usize,
-    most: usize,
-    most_bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct OfPath {
-    /// Of all queries that are not in `queries`.
-    any: Version,
-    queries: Vec<(Option<Box<str>>, Version)>,
-    latest: Place,
-}
-
-impl Urls {
-    fn new(most: usize, most_bytes: usize) -> Self {
-        Self {
-            paths: HashMap::default(),
-            queue: Queue::default(),
-            floor: Place::FIRST,
-            bytes: 0,
-            most,
-            most_bytes,
-        }
-    }
-
-    fn raise(&mut self, path: NameHash, query: Option<Box<str>>, to: Place, purge: Purge) {
-        let of_path = self.paths.entry(path).or_default();
-        let length = size_of_query(query.as_deref());
-        let known = of_path
-            .queries
-            .iter_mut()
-            .find(|(known, _)| *known == query);
-        if let Some((_, version)) = known {
-            version.raise(to, purge);
-        } else if of_path.queries.len() < MOST_QUERIES && self.bytes + length <= self.most_bytes {
-            let mut version = Version::default();
-            version.raise(to, purge);
-            of_path.queries.push((query, version));
-            self.bytes += length;
-        } else {
-            of_path.any.raise(to, purge);
-        }
-        if to > of_path.latest {
-            of_path.latest = to;
-            let paths = &self.paths;
-            let of = |name| paths.get(&name).map_or(Place::FIRST, |known| known.latest);
-            self.queue.push(to, path, self.most, of);
-        }
-        while self.paths.len() > self.most {
-            let Some((at, path)) = self.queue.0.pop_front() else {
-                break;
-            };
-            if self
-                .paths
-                .get(&path)
-                .is_some_and(|known| known.latest == at)
-                && let Some(forgotten) = self.paths.remove(&path)
-            {
-                let queries = forgotten.queries.iter();
-                let bytes = queries.map(|(query, _)| size_of_query(query.as_deref()));
-                self.bytes -= bytes.sum::<usize>();
-                self.floor = self.floor.max(at);
-            }
-        }
-    }
-
-    fn standing(
-        &self,
-        path: NameHash,
-        born: Place,
-        is_query: impl Fn(Option<&str>) -> bool,
-    ) -> Below {
-        let Some(of_path) = self.paths.get(&path) else {
-            return of_forgotten(self.floor, born);
-        };
-        let later = of_path.queries.iter();
-        let later = later.filter(|(_, version)| version.latest() > born);
-        let hits = later.filter(|(query, _)| is_query(query.as_deref()));
-        hits.map(|(_, version)| version.standing(born))
-            .max()
-            .unwrap_or(Below::Valid)
-            .max(of_path.any.standing(born))
-    }
-}
-
-fn size_of_query(query: Option<&str>) -> usize {
-    size_of::<(Option<Box<str>>, Version)>() + query.map_or(0, str::len)
-}
-
-#[derive(Debug, Default)]
-struct Patterns {
-    latest: VecDeque<(Place, Glob, Purge)>,
-    /// Of the patterns that are forgotten.
-    floor: Place,
-}
-
-impl Patterns {
-    fn add(&mut self, at: Place, glob: Glob, purge: Purge) {
-        let is_known = |known: &(Place, Glob, Purge)| known.0 == at && known.1 == glob;
-        if self.latest.iter().any(is_known) {
-            return;
-        }
-        if self.latest.len() == MOST_PATTERNS
-            && let Some((forgotten, ..)) = self.latest.pop_front()
-        {
-            self.floor = self.floor.max(forgotten);
-        }
-        self.latest.push_back((at, glob, purge));
-    }
-
-    fn standing(&self, place: key::Place<'_>, born: Place) -> Below {
-        let later = self.latest.iter().filter(|(at, ..)| *at > born);
-        let hits = later.filter(|(_, glob, _)| glob.matches(place));
-        hits.map(|(_, _, purge)| of_purge(*purge))
-            .max()
-            .unwrap_or(Below::Valid)
-            .max(of_forgotten(self.floor, born))
-    }
-}
-
-fn of_purge(purge: Purge) -> Below {
-    match purge {
-        Purge::Hard => Below::Gone,
-        Purge::Soft => Below::Stale,
-    }
-}
-
 /// Purges without a place: of this instance, before it has heard where in the order they are.
 #[derive(Debug, Default)]
 struct Pending {
@@ -564,16 +330,6 @@ impl Pending {
     }
 }
 
-/// Purged tags, groups and prefixes remembered: some 6 MiB at most.
-const MOST_NAMES: usize = 1 << 16;
-/// Paths of purged URLs remembered: some 4 MiB, and the queries.
-const MOST_URLS: usize = 1 << 14;
-/// Queries remembered one by one for each path; beyond it, a purge of one is a purge of the rest.
-const MOST_QUERIES: usize = 32;
-/// Bytes of all queries remembered; beyond it, the same.
-const MOST_QUERY_BYTES: usize = 4 << 20;
-/// Patterns remembered.
-const MOST_PATTERNS: usize = 64;
 /// Purges remembered one by one that have no place yet; beyond it, every record is suspect until they do.
 const MOST_PENDING: usize = 1024;
 

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::tables::{MOST_PATTERNS, size_of_query};
 use super::*;
 use crate::cache::key::{KeyRules, Target};
 use crate::cache::versions::Of;
@@ -67,7 +68,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        Self::over(Ledger::new(Place::FIRST))
+        Self::over(Ledger::new(true))
     }
 
     fn over(ledger: Ledger) -> Self {
@@ -143,13 +144,17 @@ fn each_kind_of_purge_hits_what_was_born_before_it() {
 
 #[test]
 fn what_nobody_knows_is_suspect() {
-    let scene = Scene::new();
-    scene.ledger.know_from(Place::LAST);
-    assert_eq!(scene.standing("/", None, &[], 100), Below::Suspect);
-    scene.ledger.know_from(place(10));
+    let scene = Scene::over(Ledger::new(false));
+    assert_eq!(scene.standing("/", None, &[], u64::MAX), Below::Suspect);
+    scene.ledger.trust_from(place(10));
     assert_eq!(scene.standing("/", None, &[], 9), Below::Suspect);
     assert_eq!(scene.standing("/", None, &[], 10), Below::Valid);
     scene.ledger.doubt_until(place(5));
+    assert_eq!(scene.standing("/", None, &[], 9), Below::Suspect);
+    scene.ledger.distrust();
+    assert_eq!(scene.standing("/", None, &[], 10), Below::Suspect);
+    scene.ledger.trust_from(place(3));
+    assert_eq!(scene.standing("/", None, &[], 10), Below::Valid);
     assert_eq!(scene.standing("/", None, &[], 9), Below::Suspect);
     scene.purge(&Act::Anything, Purge::Soft, 20);
     assert_eq!(scene.standing("/", None, &[], 19), Below::Suspect);
@@ -185,6 +190,24 @@ fn a_purge_that_is_told_twice_changes_nothing() {
 }
 
 #[test]
+fn what_was_forgotten_and_comes_back_is_not_trusted_for_it() {
+    let scene = Scene::over(Ledger::bounded(true, 1, 1, 1 << 10));
+    let (tag, url) = (Act::Tag("t"), Act::Url("/a", None));
+    for (at, act) in [(5, &tag), (5, &url), (10, &tag), (10, &url)] {
+        scene.purge(act, Purge::Hard, at);
+    }
+    scene.purge(&Act::Tag("s"), Purge::Hard, 11);
+    scene.purge(&Act::Url("/b", None), Purge::Hard, 11);
+    for at in [5, 12] {
+        scene.purge(&tag, Purge::Hard, at);
+        scene.purge(&url, Purge::Hard, at);
+        assert_ne!(scene.standing("/x", None, &["t"], 7), Below::Valid);
+        assert_ne!(scene.standing("/a", None, &[], 7), Below::Valid);
+    }
+    assert_eq!(scene.standing("/a", None, &["t"], 12), Below::Valid);
+}
+
+#[test]
 fn a_settled_purge_that_was_not_pending_settles_no_other() {
     let scene = Scene::new();
     for ticket in 0..MOST_PENDING as u64 + 2 {
@@ -203,7 +226,7 @@ fn a_settled_purge_that_was_not_pending_settles_no_other() {
 
 #[test]
 fn tables_keep_within_their_bounds() {
-    let ledger = Ledger::bounded(Place::FIRST, 100, 50, 8 << 10);
+    let ledger = Ledger::bounded(true, 100, 50, 8 << 10);
     let mut at = 0;
     for number in 0..10_000_u64 {
         at += 1;
@@ -297,7 +320,7 @@ proptest! {
         ),
     ) {
         let roomy = Scene::new();
-        let narrow = Scene::over(Ledger::bounded(Place::FIRST, 2, 2, 300));
+        let narrow = Scene::over(Ledger::bounded(true, 2, 2, 300));
         let history: Vec<(Act, Purge)> = history
             .into_iter()
             .map(|(act, is_soft)| (act, if is_soft { Purge::Soft } else { Purge::Hard }))

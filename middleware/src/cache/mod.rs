@@ -40,12 +40,8 @@
 mod advice;
 mod apart;
 mod background;
-#[allow(
-    dead_code,
-    unused,
-    reason = "the lower tiers that ask are on their way"
-)]
 mod below;
+pub mod bus;
 mod changed;
 mod collapse;
 mod decide;

@@ -76,15 +76,11 @@ pub(crate) struct Order {
 
 impl Order {
     pub(crate) fn new(by: OrderedBy) -> Self {
-        let floor = match by {
-            OrderedBy::Clock => Place::FIRST,
-            // Until the Stream has been read.
-            OrderedBy::Stream => Place::LAST,
-        };
         Self {
             by,
             hasher: NameHasher::stable(),
-            ledger: Ledger::new(floor),
+            // A Stream has to be read first.
+            ledger: Ledger::new(by == OrderedBy::Clock),
             applied: AtomicU64::new(0),
             tickets: AtomicU64::new(1),
             listeners: RwLock::default(),
@@ -304,6 +300,54 @@ impl SharedCache {
                 order.raise_applied(now);
             }
         }
+    }
+
+    /// All instances are to validate whatever they have.
+    pub(crate) fn purge_anything(&self) {
+        self.in_order(PurgeMessage::anything, || self.suspect_all());
+    }
+
+    /// The purge of `ticket` will never have a place; one that stands for it will.
+    pub(crate) fn give_up(&self, ticket: u64) {
+        if let Some(order) = self.order() {
+            order.ledger.settle(ticket);
+        }
+    }
+
+    /// The Stream was heard up to `place`.
+    pub(crate) fn heard_up_to(&self, place: Place) {
+        if let Some(order) = self.order() {
+            order.raise_applied(place);
+        }
+    }
+
+    /// Something was purged at `place`, and nobody here knows what.
+    pub(crate) fn doubt(&self, place: Place) {
+        if let Some(order) = self.order() {
+            order.ledger.doubt_until(place);
+            self.suspect_all();
+        }
+    }
+
+    /// Something may have been purged that was not heard here. Nothing is trusted until
+    /// [`trust_from`](Self::trust_from) says so.
+    pub(crate) fn distrust(&self) {
+        if let Some(order) = self.order() {
+            order.ledger.distrust();
+            self.suspect_all();
+        }
+    }
+
+    /// All that was purged after `floor` has been heard.
+    pub(crate) fn trust_from(&self, floor: Place) {
+        if let Some(order) = self.order() {
+            order.ledger.trust_from(floor);
+        }
+    }
+
+    /// Whether nothing is known to have been missed.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.order().is_none_or(|order| order.ledger.is_trusted())
     }
 
     fn carry_out(&self, message: &PurgeMessage) {

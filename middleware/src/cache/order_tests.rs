@@ -151,7 +151,7 @@ fn our_own_purge_reaches_all_until_the_stream_has_told_where_it_is() {
     let _rules = shared.rules(&settings);
     let standing = |born| shared.standing_below(Place::of_number(born), &key, &[]);
     assert_eq!(standing(1 << 60), Below::Suspect, "nothing was read yet");
-    shared.order().unwrap().ledger.know_from(Place::FIRST);
+    shared.trust_from(Place::FIRST);
     assert_eq!(standing(0), Below::Valid);
     let (_, tickets) = shared.purge_noted(&url("/"), Purge::Hard).unwrap();
     assert_eq!(shared.place(), Place::FIRST);

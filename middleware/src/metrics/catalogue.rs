@@ -182,6 +182,14 @@ families! {
         "Bytes of records that wait to be written to Redis.";
     L2_DROPPED: Counter "pillion_l2_writes_dropped_total" ["cause"]
         "Records not written to Redis: the queue was full, Redis was away, or they are longer than max_record.";
+    BUS_HEARD: Counter "pillion_bus_heard_total" ["what"]
+        "Purges of other instances that were heard, messages that could not be read, and gaps after which everything stored is validated.";
+    BUS_LAG: Gauge "pillion_bus_lag_seconds" []
+        "For how long this instance may have missed purges of others; 0 when it has heard all.";
+    BUS_WAITING: Gauge "pillion_bus_waiting" []
+        "Purges that other instances have not been told of yet.";
+    BUS_INSTANCES: Gauge "pillion_bus_instances" []
+        "Instances that share the Redis and are alive, this one included; 0 while that is not known.";
     LOG_LOST: Counter "pillion_request_log_lines_lost_total" []
         "Access lines not written: the writer was behind, or the file failed.";
     BUILD_INFO: Gauge "pillion_build_info" ["version"]
@@ -351,6 +359,12 @@ closed_set! {
     OutageLimited => CACHE_OUTAGE "result" = "limited";
     /// Redis is away: a request over the limit was answered with 503.
     OutageShed => CACHE_OUTAGE "result" = "shed";
+    /// Another instance's purge was heard.
+    PurgeHeard => BUS_HEARD "what" = "purge";
+    /// What another instance told could not be read.
+    PurgeUnreadable => BUS_HEARD "what" = "unreadable";
+    /// Something that was told was not heard.
+    PurgeGap => BUS_HEARD "what" = "gap";
     /// A request was answered by another request's forwarding.
     Collapsed => COLLAPSED;
     /// A warm-up's answer was stored, or what was stored was confirmed.
@@ -449,6 +463,12 @@ closed_set! {
     CacheAccounted => CACHE_BYTES "tier" = "memory", "kind" = "accounted";
     /// Responses in the memory tier.
     CacheEntries => CACHE_ENTRIES "tier" = "memory";
+    /// Seconds for which purges of other instances may have been missed.
+    BusLag => BUS_LAG;
+    /// Purges that others have not been told of.
+    BusWaiting => BUS_WAITING;
+    /// Instances that are alive.
+    BusInstances => BUS_INSTANCES;
     /// 1 while the disk tier is in use.
     DiskOn => DISK_ON;
     /// Bytes that the files of the disk tier may have.

@@ -45,6 +45,7 @@ use self::node::Node;
 use self::queue::{Queue, Write};
 use self::topology::Topology;
 use super::tier::{ByteTier, Failed, Got, RecordKey};
+use crate::cache::place::Place;
 use crate::clock::timer_now;
 use crate::metrics::{L2Dropped, L2Metrics, L2Operation, L2Result, L2State, Metrics};
 
@@ -349,17 +350,16 @@ fn content(value: Value) -> Result<Option<Bytes>, Failure> {
     }
 }
 
-/// The number in an answer.
+/// The place in an answer: the id of an element of a Stream.
 fn place(value: Value) -> Result<Option<u64>, Failure> {
     let Some(text) = content(value)? else {
         return Ok(None);
     };
-    let number = std::str::from_utf8(&text).ok();
-    let number = number.and_then(|text| text.parse().ok());
-    number.map(Some).ok_or_else(|| {
+    let place = std::str::from_utf8(&text).ok().and_then(Place::of_id);
+    place.map(|place| Some(place.number())).ok_or_else(|| {
         Failure::new(
             FailureKind::Refused,
-            "the latest place is no number: is the prefix somebody else's as well?",
+            "the latest place is no id: is the prefix somebody else's as well?",
         )
     })
 }
