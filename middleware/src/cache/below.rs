@@ -335,7 +335,7 @@ impl<S: Inner + Clone> Cache<S> {
         let status = hit(candidate, outcome, detail);
         errand.stored = Some(kept.clone());
         errand.record(done, None, now);
-        let answer = answer(&kept, candidate, &errand.asked, status, &mut request);
+        let answer = answer(kept, candidate, &errand.asked, status, &mut request);
         answer
             .try_ready()
             .unwrap_or_else(|_| unreachable!("what is stored is there at once"))

@@ -295,7 +295,7 @@ impl<S: Inner + Clone> Cache<S> {
                 self.write_hit(&request, hash, &kept, Done::Hit, now);
                 let early = self.refresh_early(&request, hash, &kept, candidate, &asked);
                 let status = hit(candidate, CacheOutcome::Hit, early.or(kept.chosen_by));
-                answer(&kept, candidate, &asked, status, &mut request)
+                answer(kept, candidate, &asked, status, &mut request)
             }
             (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
                 kept.stored.note_use();
@@ -305,7 +305,7 @@ impl<S: Inner + Clone> Cache<S> {
                     self.validate_in_background(&request, hash, &kept, now, why);
                 }
                 let status = hit(candidate, CacheOutcome::HitStale, Some(reason));
-                answer(&kept, candidate, &asked, status, &mut request)
+                answer(kept, candidate, &asked, status, &mut request)
             }
             (decision, kept, _) => {
                 let why = match decision {
@@ -428,7 +428,7 @@ fn hit(candidate: Candidate, outcome: CacheOutcome, reason: Option<Reason>) -> C
 
 /// Answers from what is stored. The answer gets the map that the facts of the `request` came in.
 fn answer(
-    kept: &Kept,
+    kept: Kept,
     candidate: Candidate,
     asked: &Asked,
     status: CacheStatus,
@@ -439,7 +439,7 @@ fn answer(
         return ResponseFuture::ready(Ok(part));
     }
     let facts = std::mem::take(request.extensions_mut());
-    let response = replay_aged(&kept.stored, asked.is_head, candidate.age, status, facts);
+    let response = replay_aged(kept.stored, asked.is_head, candidate.age, status, facts);
     ResponseFuture::ready(Ok(response))
 }
 

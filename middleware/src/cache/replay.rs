@@ -76,7 +76,7 @@ pub(crate) fn replay(
     status: CacheStatus,
 ) -> Response {
     replay_aged(
-        stored,
+        stored.clone(),
         is_head,
         stored.age(now),
         status,
@@ -86,7 +86,7 @@ pub(crate) fn replay(
 
 /// The same at an age that is known already, with the map of `facts` that came with the request.
 pub(crate) fn replay_aged(
-    stored: &Arc<StoredResponse>,
+    stored: Arc<StoredResponse>,
     is_head: bool,
     age: Duration,
     status: CacheStatus,
@@ -95,13 +95,13 @@ pub(crate) fn replay_aged(
     let body = if is_head {
         Body::empty()
     } else {
-        Body::segments(stored.body.clone())
+        Body::of_stored(&stored.body)
     };
-    let mut response = with_fields(stored, age, &status, body);
+    let mut response = with_fields(&stored, age, &status, body);
     *response.extensions_mut() = facts;
     let facts = facts::of_response(&mut response);
     facts.cache = Some(status);
-    facts.stored = Some(stored.clone());
+    facts.stored = Some(stored);
     response
 }
 
