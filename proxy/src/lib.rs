@@ -26,7 +26,7 @@ use std::{io, thread};
 use config::Settings;
 use middleware::cache::{Figures, SharedCache};
 use middleware::clock::Clock;
-use middleware::metrics::{Metrics, Sampled};
+use middleware::metrics::{Metrics, Sampled, resident_bytes};
 use middleware::request_log::AccessLog;
 use tokio::runtime;
 use tokio::time::timeout;
@@ -148,6 +148,9 @@ fn observe(cache: &SharedCache, metrics: &Metrics) {
     gauge(Sampled::CacheBudget, |figures| figures.budget);
     gauge(Sampled::CacheAccounted, |figures| figures.bytes);
     gauge(Sampled::CacheEntries, |figures| figures.entries);
+    metrics.observe(Sampled::CacheResident, || {
+        resident_bytes().unwrap_or_default()
+    });
 }
 
 /// A Pillion that listens. Dropping it ends it at once; [`stop`](Self::stop) does so with care.
@@ -236,7 +239,8 @@ impl Running {
         };
         let stopped = stop.carry_out().await;
         if let Some(tiers) = &self.shared.tiers {
-            tiers.stop(&self.shared.cache).await;
+            let left = self.settings.drain.saturating_sub(stopped.took);
+            tiers.stop(&self.shared.cache, left).await;
         }
         cores.remove_files();
         self.signals.exit.cancel();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use config::Settings;
+use middleware::cache::bus::Bus;
 use middleware::cache::{DiskTier, OrderedBy, RedisTier, SharedCache};
 use middleware::metrics::Metrics;
 use tokio::runtime::{Builder, Handle};
@@ -21,6 +22,7 @@ use crate::start_error::StartError;
 pub struct LowerTiers {
     disk: Option<DiskTier>,
     redis: Option<RedisTier>,
+    bus: Option<Bus>,
     /// Ends, with whatever still runs on it, when the last handle goes.
     _background: Arc<Background>,
 }
@@ -90,18 +92,31 @@ impl LowerTiers {
         let below = redis.clone().zip(settings.redis.as_ref());
         let put = cache.put_over(disk.clone(), below, &handle);
         put.map_err(|error| wrong(error.into()))?;
+        let bus = redis.clone().map(|redis| {
+            let bus = Bus::start(cache.clone(), redis, &handle, &name(), metrics);
+            cache.hear_by(&bus);
+            bus
+        });
         let tiers = Self {
             disk,
             redis,
+            bus,
             _background: Arc::new(background),
         };
         Ok((cache, Some(tiers)))
     }
 
-    /// Writes what is still to be written, and lets go. To be called when nothing is stored any more.
-    pub(crate) async fn stop(&self, cache: &SharedCache) {
+    /// Writes what is still to be written, and on disk what memory has, and lets go; in the time that is
+    /// `left`. To be called when nothing is stored any more.
+    pub(crate) async fn stop(&self, cache: &SharedCache, left: Duration) {
         let writing = async {
             cache.written_below().await;
+            if let Some(disk) = &self.disk {
+                cache.save_to(disk).await;
+            }
+            if let Some(bus) = &self.bus {
+                bus.close().await;
+            }
             if let Some(redis) = &self.redis {
                 redis.close().await;
             }
@@ -109,11 +124,21 @@ impl LowerTiers {
                 disk.close().await;
             }
         };
-        if timeout(LAST_WRITES, writing).await.is_err() {
+        if timeout(left.max(LEAST), writing).await.is_err() {
             tracing::info!("The stop does not wait for the cache's lower tiers any longer.");
         }
     }
 }
 
-/// What is still to be written when everything else has ended may take so long.
-const LAST_WRITES: Duration = Duration::from_secs(1);
+/// What this instance is called where several are told apart: the machine and the process.
+fn name() -> String {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let machine = match machine.trim() {
+        "" => "pillion",
+        machine => machine,
+    };
+    format!("{machine}:{}", std::process::id())
+}
+
+/// What is still to be written when everything else has ended may take so long, however late it is.
+const LEAST: Duration = Duration::from_secs(1);

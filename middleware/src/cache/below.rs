@@ -158,9 +158,11 @@ impl Errand {
             return None;
         };
         // Whoever wrote it may have heard of purges that have not come here yet.
-        if let Some(latest) = latest
-            && !self.shared.has_heard_of(Place::of_number(latest)).await
-        {
+        let has_heard = match latest {
+            Some(latest) => self.shared.has_heard_of(Place::of_number(latest)).await,
+            None => !tier.tells_latest(),
+        };
+        if !has_heard {
             tiers.note(tier.level, Read::Behind);
             return None;
         }

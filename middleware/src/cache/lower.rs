@@ -1,17 +1,23 @@
 //! The cache and the tiers below its memory: how they come together, and what each has to know of the other.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use config::redis::RedisSettings;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
-use crate::cache::order::{PurgeListener, PurgeNews};
+use crate::cache::bus::Bus;
 use crate::cache::place::Place;
 use crate::cache::shared::SharedCache;
-use crate::cache::store::disk::{DiskTier, NotRecorded, Replayed};
+use crate::cache::store::disk::{DiskTier, Replayed};
 use crate::cache::store::redis::{RedisTier, SetupError};
 use crate::cache::store::tiers::{Level, Tier, Tiers};
+use crate::cache::stored::StoredResponse;
+use crate::cache::versions::Standing;
+use crate::cache::write_down::records;
+use crate::metrics::L2State;
 
 impl SharedCache {
     /// Puts these tiers below memory; once. What they need in the background is done on `background`.
@@ -26,12 +32,45 @@ impl SharedCache {
     ) -> Result<(), SetupError> {
         let mut tiers: Vec<Tier> = disk.map(Tier::disk).into_iter().collect();
         if let Some((redis, settings)) = redis {
+            background.spawn(self.clone().watch(redis.changes()));
             tiers.push(Tier::redis(redis, settings)?);
         }
         if !tiers.is_empty() {
             self.put_over_all(tiers, background);
         }
         Ok(())
+    }
+
+    /// Notes whenever Redis goes away or comes back.
+    async fn watch(self, mut changes: watch::Receiver<L2State>) {
+        loop {
+            let is_away = *changes.borrow_and_update() == L2State::Away;
+            self.tell_outage(is_away);
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Writes what memory has to `disk`, so that the next start is not a cold one; what was asked for
+    /// more than once first, since the time for it is short. To be called when nothing is stored any more.
+    pub async fn save_to(&self, disk: &DiskTier) {
+        let mut all = Vec::new();
+        self.store().visit(|_, key, responses| {
+            let is_there = |stored: &&Arc<StoredResponse>| {
+                self.versions().standing(stored, key) == Standing::Valid
+            };
+            let kept = responses.iter().filter(is_there);
+            all.extend(kept.map(|stored| (Box::<[u8]>::from(key), stored.clone())));
+        });
+        all.sort_by_key(|(_, stored)| !stored.was_used());
+        for (key, stored) in all {
+            for (name, record) in records(&key, &stored) {
+                if !disk.put_patiently(name.0, record).await {
+                    return;
+                }
+            }
+        }
     }
 
     pub(crate) fn put_over_all(&self, tiers: Vec<Tier>, background: &Handle) {
@@ -63,7 +102,23 @@ impl SharedCache {
 
     /// Waits a little until the purges up to `latest` have taken effect here: whether they have.
     pub(crate) async fn has_heard_of(&self, latest: Place) -> bool {
-        self.place() >= latest
+        if self.place() >= latest {
+            return true;
+        }
+        let Some(mut heard) = self.tiers().and_then(Tiers::heard) else {
+            return false;
+        };
+        let reached = heard.wait_for(|place| *place >= latest);
+        timeout(PATIENCE, reached)
+            .await
+            .is_ok_and(|told| told.is_ok())
+    }
+
+    /// Has records from Redis judged by the purges that `bus` hears.
+    pub fn hear_by(&self, bus: &Bus) {
+        if let Some(tiers) = self.tiers() {
+            tiers.hear_by(bus.hearing());
+        }
     }
 
     /// Takes over what the disk's journal tells of an earlier life.
@@ -80,62 +135,10 @@ impl SharedCache {
 
     /// Has every purge from now on written into the journal of `disk`.
     pub fn journal_purges(&self, disk: DiskTier) {
-        self.on_purge(Arc::new(PurgeJournal {
-            disk,
-            unsettled: Mutex::default(),
-        }));
+        self.on_purge(Arc::new(disk));
     }
 }
 
-/// Writes purges into the disk's journal, so that a restart does not bring back what they hit.
-#[derive(Debug)]
-struct PurgeJournal {
-    disk: DiskTier,
-    /// What is not known to be on disk yet.
-    unsettled: Mutex<Vec<Recording>>,
-}
-
-/// Resolves when a purge is on disk.
-struct Recording(Pin<Box<dyn Future<Output = Result<(), NotRecorded>> + Send>>);
-
-impl std::fmt::Debug for Recording {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Recording")
-    }
-}
-
-impl PurgeJournal {
-    fn lock(&self) -> MutexGuard<'_, Vec<Recording>> {
-        self.unsettled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl PurgeListener for PurgeJournal {
-    fn purged(&self, news: &PurgeNews) {
-        let recording = self
-            .disk
-            .record_purge(news.place.number(), news.message.clone());
-        let mut unsettled = self.lock();
-        if unsettled.len() == MOST_UNSETTLED {
-            // They are written in their order, so who waits for the latest has waited for these.
-            unsettled.drain(..MOST_UNSETTLED / 2);
-        }
-        unsettled.push(Recording(Box::pin(recording)));
-    }
-
-    fn settled(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(async move {
-            let unsettled = std::mem::take(&mut *self.lock());
-            for recording in unsettled {
-                if let Err(error) = recording.0.await {
-                    tracing::warn!(%error, "A purge is not in the journal of the disk.");
-                }
-            }
-        })
-    }
-}
-
-/// Purges that somebody may still wait for.
-const MOST_UNSETTLED: usize = 1024;
+/// How long a request waits for a purge that Redis knows already and this sidecar does not: it comes within
+/// a millisecond, or something is wrong.
+const PATIENCE: Duration = Duration::from_millis(30);

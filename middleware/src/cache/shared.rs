@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Request;
 use crate::cache::collapse::Flights;
+use crate::cache::figures::Figures;
 use crate::cache::fill::Bounds;
 use crate::cache::ghost::Ghost;
 use crate::cache::hottest::Tables;
@@ -45,7 +46,7 @@ struct Shared {
     versions: Versions,
     /// The order of purges that lower tiers live by; `None` without any.
     order: Option<Order>,
-    /// What lies below memory; `None` where nothing does.
+    /// What lies below memory, where anything does.
     tiers: OnceLock<Tiers>,
     verdicts: Verdicts,
     searches: Searches,
@@ -78,31 +79,6 @@ struct Shared {
 pub(crate) struct Counts {
     pub(crate) collapsed: AtomicU64,
     pub(crate) validated_in_background: AtomicU64,
-}
-
-/// Numbers about the cache, for metrics and the dashboard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Figures {
-    /// Keys with something stored.
-    pub entries: u64,
-    /// Bytes of memory they hold, all overhead counted.
-    pub bytes: u64,
-    /// What they may hold.
-    pub budget: u64,
-    /// Bytes of content that is being received and may be stored.
-    pub filling: u64,
-    /// Requests in flight that others may follow.
-    pub flights: u64,
-    /// Responses stored so far, freshened ones included.
-    pub stored: u64,
-    /// Entries that left for want of room so far.
-    pub evicted: u64,
-    /// Entries removed by purges and invalidation so far.
-    pub purged: u64,
-    /// Answers shared with another request's forwarding so far.
-    pub collapsed: u64,
-    /// Background validations so far.
-    pub validated_in_background: u64,
 }
 
 /// How a purge finds what is stored for one key.
@@ -222,7 +198,7 @@ impl SharedCache {
         self.0.store.keep_coded(stored, coding, content);
     }
 
-    /// What is being coded now: copies and answers.
+    /// What is being coded now.
     pub(crate) fn copies(&self) -> &InProgress {
         &self.0.copies
     }
@@ -430,7 +406,6 @@ impl SharedCache {
         &self.0.versions
     }
 
-    /// Where the tiers below memory are, once there are any.
     pub(crate) fn place_of_tiers(&self) -> &OnceLock<Tiers> {
         &self.0.tiers
     }

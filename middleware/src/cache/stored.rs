@@ -1,6 +1,7 @@
 //! A stored response: the identity representation and its coded copies.
 
 pub(crate) mod restored;
+mod weight;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -29,6 +30,9 @@ use crate::content_coding::reading::Reading;
 use crate::facts::X_REQUEST_ID;
 use crate::fields::cache_status::CACHE_STATUS;
 use crate::fields::http_date;
+
+pub(crate) use weight::{COUNTS, block};
+use weight::{SHARED, apart_weight, fields_weight};
 
 /// One stored response. Immutable but for the coded copies, which are added once each.
 #[derive(Debug)]
@@ -439,45 +443,6 @@ pub(crate) fn own_body(content: Vec<Bytes>) -> Vec<Bytes> {
     segments
 }
 
-/// The same for fields whose values each have memory of their own.
-fn apart_weight(fields: &HeaderMap) -> usize {
-    block(size_of::<HeaderMap>() + COUNTS) + fields_weight(fields) + fields.len() * (SHARED + 16)
-}
-
-fn fields_weight(fields: &HeaderMap) -> usize {
-    let names: usize = fields
-        .keys()
-        .filter(|name| is_custom(name))
-        .map(|name| block(name.as_str().len()) + SHARED)
-        .sum();
-    let values: usize = fields.values().map(HeaderValue::len).sum();
-    let repeated = fields.len() - fields.keys_len();
-    // Robin Hood table of four-byte positions, at most three quarters full.
-    let positions = (fields.keys_len() * 4 / 3 + 1).next_power_of_two() * 4;
-    block(positions)
-        + block(fields.keys_len() * FIELD)
-        + block(repeated * FIELD)
-        + block(values)
-        + SHARED
-        + names
-}
-
-/// Whether a name is spelled out in memory rather than being one of the known ones.
-fn is_custom(name: &HeaderName) -> bool {
-    // Known names are told by a number, and there is no asking which a name is; those that we store
-    // often and that are not known begin so.
-    name.as_str().starts_with("x-") || *name == CACHE_STATUS
-}
-
-/// What an allocator hands out for `bytes`, with its own overhead.
-pub(crate) fn block(bytes: usize) -> usize {
-    if bytes == 0 {
-        0
-    } else {
-        (bytes + 8).next_multiple_of(16).max(32)
-    }
-}
-
 pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis())
         .unwrap_or(u64::MAX / 2)
@@ -486,12 +451,6 @@ pub(crate) fn millis(time: Duration) -> u64 {
 
 /// See [`is_placeholder`]; `Cache-Status` without a parameter says nothing.
 const PLACEHOLDER: &str = "pillion";
-/// Reference counts of an `Arc`.
-pub(crate) const COUNTS: usize = 16;
-/// What `Bytes` allocates beside the content once it is shared.
-const SHARED: usize = 32;
-/// One field in a `HeaderMap`: hash, name, value, links.
-const FIELD: usize = size_of::<HeaderName>() + size_of::<HeaderValue>() + 32;
 /// Longer content is kept in pieces of this size, so that it is copied without being held twice.
 pub(crate) const SEGMENT: usize = 1 << 20;
 

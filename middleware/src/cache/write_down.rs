@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use config::cache::CacheSettings;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::errand::Errand;
 use crate::cache::key::KeyHash;
-use crate::cache::record::{Encoded, encode};
+use crate::cache::record::encode;
 use crate::cache::storable::Terms;
 use crate::cache::store::tier::RecordKey;
 use crate::cache::store::tiers::{Level, Tiers};
@@ -132,24 +133,31 @@ impl Tiers {
         let Some(tier) = self.at(write.to) else {
             return;
         };
-        let stored = &write.stored;
-        let Some(place) = stored.place else {
-            return;
-        };
-        let written = encode(stored, &write.key, place.number());
-        let Ok(Encoded {
-            name,
-            record,
-            index,
-        }) = written
-        else {
-            return;
-        };
-        if let Some((name, index)) = index {
-            // It says nothing about one response, so it may outlive them all.
-            self.put(tier, name, index, write.ttl.max(INDEX_TTL));
+        for (name, record) in records(&write.key, &write.stored) {
+            // An index says nothing about one response, so it may outlive them all.
+            let is_index = write.to == Level::L2 && name == RecordKey::of(&write.key);
+            let is_index = is_index && write.stored.selection.names().next().is_some();
+            let ttl = match is_index {
+                true => write.ttl.max(INDEX_TTL),
+                false => write.ttl,
+            };
+            self.put(tier, name, record, ttl);
         }
-        self.put(tier, name, record, write.ttl);
+    }
+}
+
+/// What is to be written for `stored`, which lies under `key`: its record, and before it an index where
+/// it is one of several. Nothing where it may lie in memory only.
+pub(crate) fn records(key: &[u8], stored: &StoredResponse) -> Vec<(RecordKey, Bytes)> {
+    let Some(place) = stored.place.filter(|_| is_writable(stored)) else {
+        return Vec::new();
+    };
+    match encode(stored, key, place.number()) {
+        Ok(written) => {
+            let record = (written.name, written.record);
+            written.index.into_iter().chain([record]).collect()
+        }
+        Err(_) => Vec::new(),
     }
 }
 
@@ -185,7 +193,7 @@ impl Errand {
 /// queries than its own is purged by each of them, and below memory nobody knows which these are; what
 /// has to be validated before every use is asked about anyway; and what was asked for at a moment that
 /// is not known could not be compared with purges.
-fn is_writable(stored: &StoredResponse) -> bool {
+pub(crate) fn is_writable(stored: &StoredResponse) -> bool {
     stored.parts.is_none() && !stored.is_wide && !stored.terms.no_cache && stored.place.is_some()
 }
 

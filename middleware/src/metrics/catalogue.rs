@@ -101,7 +101,7 @@ families! {
     CACHE_STORES: Counter "pillion_cache_stores_total" ["tier"]
         "Responses stored.";
     CACHE_BYTES: Gauge "pillion_cache_bytes" ["tier", "kind"]
-        "What a tier of the cache may use (budget), and what it accounts for (accounted).";
+        "What a tier of the cache may use (budget) and accounts for (accounted); beside memory, all that the process holds (resident).";
     CACHE_ENTRIES: Gauge "pillion_cache_entries" ["tier"]
         "Responses stored now.";
     CACHE_EVICTIONS: Counter "pillion_cache_evictions_total" ["cause"]
@@ -461,6 +461,8 @@ closed_set! {
     CacheBudget => CACHE_BYTES "tier" = "memory", "kind" = "budget";
     /// Bytes that the memory tier accounts for.
     CacheAccounted => CACHE_BYTES "tier" = "memory", "kind" = "accounted";
+    /// Resident memory of the whole process, beside the two.
+    CacheResident => CACHE_BYTES "tier" = "memory", "kind" = "resident";
     /// Responses in the memory tier.
     CacheEntries => CACHE_ENTRIES "tier" = "memory";
     /// Seconds for which purges of other instances may have been missed.
@@ -479,43 +481,4 @@ closed_set! {
     DiskEntries => CACHE_ENTRIES "tier" = "disk";
     /// URLs that a warm-up has still to ask for.
     WarmUpWaiting => WARM_UP_WAITING;
-}
-
-impl Event {
-    /// Bytes that went into the coder for `coding`, and bytes that came out of it.
-    pub fn coded(coding: crate::content_coding::Coding) -> (Self, Self) {
-        use crate::content_coding::Coding;
-        match coding {
-            Coding::Br => (Self::BrotliIn, Self::BrotliOut),
-            Coding::Zstd => (Self::ZstdIn, Self::ZstdOut),
-            Coding::Gzip => (Self::GzipIn, Self::GzipOut),
-        }
-    }
-
-    /// What a feature that observes would have done, as the label is written; empty for other events.
-    pub fn would(self) -> &'static str {
-        let (_, labels) = self.place();
-        let would = labels.iter().find(|(name, _)| *name == "would");
-        would.map_or("", |(_, value)| value)
-    }
-
-    /// An answer was coded on the fly.
-    pub fn coded_reply(coding: crate::content_coding::Coding) -> Self {
-        use crate::content_coding::Coding;
-        match coding {
-            Coding::Br => Self::BrotliReply,
-            Coding::Zstd => Self::ZstdReply,
-            Coding::Gzip => Self::GzipReply,
-        }
-    }
-
-    /// A coded copy in `coding` was made.
-    pub fn copied(coding: crate::content_coding::Coding) -> Self {
-        use crate::content_coding::Coding;
-        match coding {
-            Coding::Br => Self::BrotliCopy,
-            Coding::Zstd => Self::ZstdCopy,
-            Coding::Gzip => Self::GzipCopy,
-        }
-    }
 }

@@ -18,6 +18,7 @@
 //! ```
 
 pub mod catalogue;
+mod chosen;
 mod counter;
 mod exposition;
 mod l2;
@@ -42,6 +43,7 @@ pub use self::l2::{L2Dropped, L2Metrics, L2Operation, L2Result, L2State};
 pub use self::label::Outcome;
 pub(crate) use self::label::lookup_label;
 pub use self::per_core::{CoreMetrics, Finished, InFlight};
+pub use self::process::resident as resident_bytes;
 pub use self::upstream::{OpenConnection, OpenTunnel, UpstreamMetrics};
 
 use self::catalogue::{BUILD_INFO, CONFIG_HASH, FAMILIES};

@@ -20,8 +20,7 @@ pub(super) fn gather(gathered: &mut Gathered) {
         }
     }
     // `stat` counts resident memory in pages of a size it does not tell, and lazily; this is exact.
-    let status = read("/proc/self/status");
-    if let Some(resident) = status.as_deref().and_then(resident_bytes) {
+    if let Some(resident) = resident() {
         gathered.gauge(&PROCESS_RESIDENT, vec![], resident);
     }
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
@@ -31,6 +30,13 @@ pub(super) fn gather(gathered: &mut Gathered) {
     if let Some(limit) = read("/proc/self/limits").as_deref().and_then(max_open) {
         gathered.gauge(&PROCESS_MAX_FDS, vec![], limit);
     }
+}
+
+/// Resident memory in bytes, where it can be read.
+pub fn resident() -> Option<f64> {
+    read("/proc/self/status")
+        .as_deref()
+        .and_then(resident_bytes)
 }
 
 fn read(path: &str) -> Option<String> {

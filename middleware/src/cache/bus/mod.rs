@@ -179,6 +179,11 @@ impl Bus {
         timeout(deadline, reached).await.is_ok()
     }
 
+    /// Tells whenever [`applied`](Self::applied) rises.
+    pub(crate) fn hearing(&self) -> watch::Receiver<Place> {
+        self.0.applied.subscribe()
+    }
+
     /// How many instances are alive, this one included; `None` while that is not known for sure.
     pub fn instances(&self) -> Option<usize> {
         match self.0.alive.load(Ordering::Acquire) {

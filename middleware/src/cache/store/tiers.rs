@@ -4,17 +4,19 @@
 //! Reading is done by whoever needs it, on its core. Writing is done by one task in the background: an
 //! answer never waits for its record to be written.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use config::redis::RedisSettings;
 use serde::Serialize;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
+use crate::cache::place::Place;
 use crate::cache::reason::Reason;
 use crate::cache::record::{Record, Sealer, decode};
-use crate::cache::store::disk::DiskTier;
+use crate::cache::store::disk::{DiskTier, State as DiskState};
 use crate::cache::store::redis::{RedisTier, SetupError};
 #[cfg(test)]
 use crate::cache::store::tier::testing::TestTier;
@@ -61,6 +63,8 @@ struct Inner {
     writer: Writer,
     clock: Clock,
     metrics: Metrics,
+    /// Tells up to where purges of others have taken effect, where there are others.
+    heard: OnceLock<watch::Receiver<Place>>,
 }
 
 impl Level {
@@ -118,12 +122,20 @@ impl Tier {
         }
     }
 
+    /// Whether it knows the latest purge: then a record that comes without is not to be judged.
+    pub(crate) fn tells_latest(&self) -> bool {
+        matches!(self.bytes, Bytewise::Redis(_))
+    }
+
     async fn get(&self, name: RecordKey) -> Result<Got, Failed> {
         match &self.bytes {
-            Bytewise::Disk(tier) => Ok(Got {
-                record: tier.get(name.0).await,
-                latest: None,
-            }),
+            Bytewise::Disk(tier) => match tier.state() {
+                DiskState::On => Ok(Got {
+                    record: tier.get(name.0).await,
+                    latest: None,
+                }),
+                DiskState::Opening | DiskState::Off => Err(Failed::Away),
+            },
             Bytewise::Redis(tier) => tier.get(name).await,
             #[cfg(test)]
             Bytewise::Test(tier) => tier.get(name).await,
@@ -164,9 +176,20 @@ impl Tiers {
             writer,
             clock,
             metrics: metrics.clone(),
+            heard: OnceLock::new(),
         }));
         background.spawn(queue.carry_out(tiers.clone()));
         tiers
+    }
+
+    /// See [`Inner::heard`]; of effect once.
+    pub(crate) fn hear_by(&self, heard: watch::Receiver<Place>) {
+        drop(self.0.heard.set(heard));
+    }
+
+    /// See [`Inner::heard`].
+    pub(crate) fn heard(&self) -> Option<watch::Receiver<Place>> {
+        self.0.heard.get().cloned()
     }
 
     pub(crate) fn all(&self) -> &[Tier] {
