@@ -14,6 +14,7 @@ pub mod client;
 pub mod frames;
 pub mod proxy;
 pub mod raw;
+pub mod redis;
 pub mod tls;
 pub mod upstream;
 

@@ -1,7 +1,6 @@
 //! The cache and the tiers below its memory: how they come together, and what each has to know of the other.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::redis::RedisSettings;
@@ -10,10 +9,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::cache::bus::Bus;
-use crate::cache::order::{PurgeListener, PurgeNews};
 use crate::cache::place::Place;
 use crate::cache::shared::SharedCache;
-use crate::cache::store::disk::{DiskTier, NotRecorded, Replayed};
+use crate::cache::store::disk::{DiskTier, Replayed};
 use crate::cache::store::redis::{RedisTier, SetupError};
 use crate::cache::store::tiers::{Level, Tier, Tiers};
 use crate::cache::stored::StoredResponse;
@@ -137,65 +135,10 @@ impl SharedCache {
 
     /// Has every purge from now on written into the journal of `disk`.
     pub fn journal_purges(&self, disk: DiskTier) {
-        self.on_purge(Arc::new(PurgeJournal {
-            disk,
-            unsettled: Mutex::default(),
-        }));
-    }
-}
-
-/// Writes purges into the disk's journal, so that a restart does not bring back what they hit.
-#[derive(Debug)]
-struct PurgeJournal {
-    disk: DiskTier,
-    /// What is not known to be on disk yet.
-    unsettled: Mutex<Vec<Recording>>,
-}
-
-/// Resolves when a purge is on disk.
-struct Recording(Pin<Box<dyn Future<Output = Result<(), NotRecorded>> + Send>>);
-
-impl std::fmt::Debug for Recording {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Recording")
-    }
-}
-
-impl PurgeJournal {
-    fn lock(&self) -> MutexGuard<'_, Vec<Recording>> {
-        self.unsettled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl PurgeListener for PurgeJournal {
-    fn purged(&self, news: &PurgeNews) {
-        let recording = self
-            .disk
-            .record_purge(news.place.number(), news.message.clone());
-        let mut unsettled = self.lock();
-        if unsettled.len() == MOST_UNSETTLED {
-            // They are written in their order, so who waits for the latest has waited for these.
-            unsettled.drain(..MOST_UNSETTLED / 2);
-        }
-        unsettled.push(Recording(Box::pin(recording)));
-    }
-
-    fn settled(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(async move {
-            let unsettled = std::mem::take(&mut *self.lock());
-            for recording in unsettled {
-                if let Err(error) = recording.0.await {
-                    tracing::warn!(%error, "A purge is not in the journal of the disk.");
-                }
-            }
-        })
+        self.on_purge(Arc::new(disk));
     }
 }
 
 /// How long a request waits for a purge that Redis knows already and this sidecar does not: it comes within
 /// a millisecond, or something is wrong.
 const PATIENCE: Duration = Duration::from_millis(30);
-/// Purges that somebody may still wait for.
-const MOST_UNSETTLED: usize = 1024;

@@ -32,9 +32,10 @@ pub trait PurgeListener: std::fmt::Debug + Send + Sync {
     /// One was done. Must not block for long.
     fn purged(&self, news: &PurgeNews);
 
-    /// Done when all that [`purged`](Self::purged) was told so far is where it does not get lost.
-    fn settled(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(std::future::ready(()))
+    /// Done when all that [`purged`](Self::purged) was told so far is where it does not get lost; false
+    /// where it may get lost.
+    fn settled(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(std::future::ready(true))
     }
 }
 
@@ -145,12 +146,15 @@ impl SharedCache {
         }
     }
 
-    /// Done when nobody who is told of purges would lose one that was done before.
-    pub async fn settled(&self) {
+    /// Done when nobody who is told of purges would lose one that was done before; false where somebody
+    /// may.
+    pub async fn settled(&self) -> bool {
         let listeners = self.order().map(Order::listeners).unwrap_or_default();
+        let mut is_settled = true;
         for listener in listeners {
-            listener.settled().await;
+            is_settled &= listener.settled().await;
         }
+        is_settled
     }
 
     /// All purges up to here have taken effect. What is asked of the upstream from now on is newer.

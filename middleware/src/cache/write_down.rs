@@ -193,7 +193,7 @@ impl Errand {
 /// queries than its own is purged by each of them, and below memory nobody knows which these are; what
 /// has to be validated before every use is asked about anyway; and what was asked for at a moment that
 /// is not known could not be compared with purges.
-fn is_writable(stored: &StoredResponse) -> bool {
+pub(crate) fn is_writable(stored: &StoredResponse) -> bool {
     stored.parts.is_none() && !stored.is_wide && !stored.terms.no_cache && stored.place.is_some()
 }
 

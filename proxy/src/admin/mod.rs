@@ -16,6 +16,7 @@ mod reply;
 mod savings;
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -226,7 +227,13 @@ impl Admin {
         }
         let content = timeout(BODY_TIME, Limited::new(body, BODY_SIZE).collect()).await;
         match content {
-            Ok(Ok(content)) => (resource.answer)(self, &head, &content.to_bytes()),
+            Ok(Ok(content)) => {
+                let content = content.to_bytes();
+                match resource.answer {
+                    Answer::Now(answer) => answer(self, &head, &content),
+                    Answer::Later(answer) => answer(self, &head, &content).await,
+                }
+            }
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 let detail = format!("At most {BODY_SIZE} bytes are taken.");
                 reply::problem(StatusCode::PAYLOAD_TOO_LARGE, &detail)
@@ -244,7 +251,17 @@ struct Resource {
     methods: &'static str,
     access: Access,
     purpose: &'static str,
-    answer: fn(&Admin, &Parts, &Bytes) -> Reply,
+    answer: Answer,
+}
+
+type LaterReply<'a> = Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
+
+/// How a resource answers.
+enum Answer {
+    /// At once.
+    Now(fn(&Admin, &Parts, &Bytes) -> Reply),
+    /// When something else is done, too.
+    Later(for<'a> fn(&'a Admin, &'a Parts, &'a Bytes) -> LaterReply<'a>),
 }
 
 impl Resource {
@@ -276,70 +293,70 @@ const RESOURCES: &[Resource] = &[
         methods: "GET, HEAD",
         access: Access::Operator,
         purpose: "this list",
-        answer: index,
+        answer: Answer::Now(index),
     },
     Resource {
         path: "/healthz",
         methods: "GET, HEAD",
         access: Access::Probe,
         purpose: "whether the process is alive",
-        answer: health::alive,
+        answer: Answer::Now(health::alive),
     },
     Resource {
         path: "/readyz",
         methods: "GET, HEAD",
         access: Access::Probe,
         purpose: "whether requests should be sent here; 503 if not",
-        answer: health::ready,
+        answer: Answer::Now(health::ready),
     },
     Resource {
         path: "/metrics",
         methods: "GET, HEAD",
         access: Access::Operator,
         purpose: "for Prometheus, as classic text or OpenMetrics",
-        answer: metrics::scrape,
+        answer: Answer::Now(metrics::scrape),
     },
     Resource {
         path: "/config",
         methods: "GET, HEAD",
         access: Access::Operator,
         purpose: "the effective configuration",
-        answer: config::show,
+        answer: Answer::Now(config::show),
     },
     Resource {
         path: "/explain",
         methods: "GET, HEAD",
         access: Access::Operator,
         purpose: "?method=&url=&header=Name: value (repeatable): what would become of a request, and why; ?id=: what became of one",
-        answer: explain::explain,
+        answer: Answer::Now(explain::explain),
     },
     Resource {
         path: "/explain/recent",
         methods: "GET, HEAD",
         access: Access::Operator,
         purpose: "the latest decisions, secrets left out, for judging them again",
-        answer: explain::recent,
+        answer: Answer::Now(explain::recent),
     },
     Resource {
         path: "/explain/savings",
         methods: "GET, HEAD",
         access: Access::Operator,
         purpose: "what a cache would save where nothing is stored, at which risk, and the TOML for it",
-        answer: savings::savings,
+        answer: Answer::Now(savings::savings),
     },
     Resource {
         path: "/purge",
         methods: "POST",
         access: Access::Operator,
         purpose: "?url= ?tag= ?group= ?prefix= ?pattern= or ?all, or as JSON {\"url\": …}: forget what is stored; &soft: validate it first; &dry_run: only tell",
-        answer: purge::purge,
+        answer: Answer::Later(|admin, head, content| Box::pin(purge::purge(admin, head, content))),
     },
     Resource {
         path: "/log-level",
         methods: "GET, HEAD, PUT",
         access: Access::Operator,
         purpose: "the log's filter, as in RUST_LOG; PUT replaces it",
-        answer: log_level::log_level,
+        answer: Answer::Now(log_level::log_level),
     },
 ];
 

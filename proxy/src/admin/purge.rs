@@ -15,8 +15,8 @@ use super::reply::{self, Reply};
 use super::{Admin, query};
 
 /// Purges what is asked for and says how many stored responses that were, where it is known; or says
-/// what it would purge.
-pub(super) fn purge(admin: &Admin, head: &Parts, content: &Bytes) -> Reply {
+/// what it would purge. Answers when the purge does not get lost any more.
+pub(super) async fn purge(admin: &Admin, head: &Parts, content: &Bytes) -> Reply {
     let wants_text = reply::wants_text(&head.headers);
     let order = match Order::read(head.uri.query(), content, &admin.authority) {
         Ok(order) => order,
@@ -32,8 +32,15 @@ pub(super) fn purge(admin: &Admin, head: &Parts, content: &Bytes) -> Reply {
     match cache.purge(&order.what, order.purge) {
         Ok(count) => {
             admin.shared.metrics.count(Event::Purge);
-            info!(what = order.named, soft = order.is_soft(), count, "Purged.");
-            order.done(count, wants_text)
+            let recorded = cache.settled().await;
+            info!(
+                what = order.named,
+                soft = order.is_soft(),
+                count,
+                recorded,
+                "Purged."
+            );
+            order.done(count, recorded, wants_text)
         }
         Err(error) => reply::problem(StatusCode::BAD_REQUEST, &error.to_string()),
     }
@@ -93,21 +100,27 @@ impl Order {
         self.purge == Purge::Soft
     }
 
-    fn done(&self, count: Option<usize>, wants_text: bool) -> Reply {
+    fn done(&self, count: Option<usize>, recorded: bool, wants_text: bool) -> Reply {
         if wants_text {
             let named = &self.named;
-            return reply::text(match (count, self.is_soft()) {
+            let mut text = match (count, self.is_soft()) {
                 (Some(count), _) => format!("Purged {named}: {}.\n", stored(count)),
                 (None, false) => format!("Purged {named}: whatever has it is not used again.\n"),
                 (None, true) => {
                     format!("Purged {named}: whatever has it is validated at its next use.\n")
                 }
-            });
+            };
+            if !recorded {
+                text.push_str(UNRECORDED);
+            }
+            return reply::text(text);
         }
-        reply::json(
-            StatusCode::OK,
-            &json!({ "purged": self.named, "soft": self.is_soft(), "responses": count }),
-        )
+        let mut answer =
+            json!({ "purged": self.named, "soft": self.is_soft(), "responses": count });
+        if !recorded {
+            answer["warning"] = json!(UNRECORDED.trim_end());
+        }
+        reply::json(StatusCode::OK, &answer)
     }
 
     fn rehearsed(&self, found: &Rehearsal, wants_text: bool) -> Reply {
@@ -133,6 +146,9 @@ impl Order {
         reply::text(text)
     }
 }
+
+const UNRECORDED: &str = "The disk does not take the purge: \
+     empty the directory of cache.disk before the next start, or what was purged may come back.\n";
 
 fn stored(count: usize) -> String {
     let responses = if count == 1 { "response" } else { "responses" };

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::cache::place::Place;
 use crate::cache::reason::Reason;
 use crate::cache::record::{Record, Sealer, decode};
-use crate::cache::store::disk::DiskTier;
+use crate::cache::store::disk::{DiskTier, State as DiskState};
 use crate::cache::store::redis::{RedisTier, SetupError};
 #[cfg(test)]
 use crate::cache::store::tier::testing::TestTier;
@@ -129,10 +129,13 @@ impl Tier {
 
     async fn get(&self, name: RecordKey) -> Result<Got, Failed> {
         match &self.bytes {
-            Bytewise::Disk(tier) => Ok(Got {
-                record: tier.get(name.0).await,
-                latest: None,
-            }),
+            Bytewise::Disk(tier) => match tier.state() {
+                DiskState::On => Ok(Got {
+                    record: tier.get(name.0).await,
+                    latest: None,
+                }),
+                DiskState::Opening | DiskState::Off => Err(Failed::Away),
+            },
             Bytewise::Redis(tier) => tier.get(name).await,
             #[cfg(test)]
             Bytewise::Test(tier) => tier.get(name).await,

@@ -13,6 +13,7 @@ mod folder;
 mod frame;
 mod index;
 mod journal;
+mod kept;
 mod opening;
 mod purges;
 mod queue;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use config::disk::DiskSettings;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
@@ -51,8 +52,6 @@ pub struct DiskTier(Arc<Near>);
 #[derive(Debug)]
 struct Near {
     shared: Arc<Shared>,
-    /// Taken when it is waited for.
-    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the threads of the tier and the cores share.
@@ -64,6 +63,8 @@ struct Shared {
     state: AtomicU8,
     /// Whether it has been told to end.
     is_closing: AtomicBool,
+    /// Whether it has.
+    has_ended: watch::Sender<bool>,
     /// Once it is off: whether nothing that is on disk can be found there at the next start.
     emptied: Mutex<Option<bool>>,
     /// Of records; set when it is open.
@@ -148,6 +149,7 @@ impl DiskTier {
             size: settings.size,
             state: AtomicU8::new(State::Opening as u8),
             is_closing: AtomicBool::new(false),
+            has_ended: watch::Sender::new(false),
             emptied: Mutex::new(None),
             file: OnceLock::new(),
             index: Index::new(),
@@ -163,14 +165,11 @@ impl DiskTier {
         });
         shared.observe();
         let opened = shared.clone();
-        let writer = spawn("disk-write", move || opening::run(&opened, replay));
-        if let Err(error) = &writer {
-            shared.fail("a thread cannot be started", error);
+        if let Err(error) = spawn("disk-write", move || opening::run(&opened, replay)) {
+            shared.fail("a thread cannot be started", &error);
+            shared.has_ended.send_replace(true);
         }
-        Self(Arc::new(Near {
-            shared,
-            writer: Mutex::new(writer.ok()),
-        }))
+        Self(Arc::new(Near { shared }))
     }
 
     /// What is kept under `key`, as it was given. Does not wait where nothing is, and not long where
@@ -231,6 +230,21 @@ impl DiskTier {
         }
     }
 
+    /// Resolves when all that was given to [`record_purge`](Self::record_purge) before is written down, or
+    /// when nothing is left that could come back.
+    ///
+    /// # Errors
+    /// When neither can be had.
+    pub fn purges_recorded(&self) -> impl Future<Output = Result<(), NotRecorded>> + Send + use<> {
+        let told = self.0.shared.purges.follow();
+        async move {
+            match told.await {
+                Ok(true) => Ok(()),
+                _ => Err(NotRecorded),
+            }
+        }
+    }
+
     /// Whether records can be had.
     pub fn state(&self) -> State {
         self.0.shared.state()
@@ -249,11 +263,9 @@ impl DiskTier {
     /// Writes what waits, and ends. The directory is free for another process then.
     pub async fn close(&self) {
         self.0.shared.close();
-        let writer = lock(&self.0.writer).take();
-        if let Some(writer) = writer {
-            let ended = tokio::task::spawn_blocking(move || writer.join());
-            ended.await.ok();
-        }
+        let mut ended = self.0.shared.has_ended.subscribe();
+        // The sender is in `shared`, so there is no other error than that it has ended.
+        ended.wait_for(|has_ended| *has_ended).await.ok();
     }
 }
 
@@ -444,5 +456,7 @@ const MOST_LATE: u32 = 8;
 /// Then nothing is read for this long.
 const REST: Duration = Duration::from_secs(1);
 
+#[cfg(test)]
+mod crash_tests;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use super::{Replayed, Shared, State, at, spawn, writing};
 
 /// Opens the tier, and writes for it until it is closed. For a thread of its own.
 pub(super) fn run(shared: &Arc<Shared>, replay: impl FnMut(Replayed)) {
+    let _ended = Ended(shared);
     let opened = match Folder::take(&shared.path) {
         Ok(folder) => open(shared, folder, replay),
         Err(refused) => {
@@ -56,6 +57,15 @@ pub(super) fn run(shared: &Arc<Shared>, replay: impl FnMut(Replayed)) {
     // The directory is another's when all of them have ended. One that panicked has said so.
     for thread in reading.into_iter().chain([purging]).flatten() {
         drop(thread.join());
+    }
+}
+
+/// Says that it has ended, however that came.
+struct Ended<'a>(&'a Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.has_ended.send_replace(true);
     }
 }
 

@@ -49,6 +49,18 @@ impl Purges {
         told
     }
 
+    /// The receiver hears what those that were entered before do.
+    pub(super) fn follow(&self) -> oneshot::Receiver<bool> {
+        let (tell, told) = oneshot::channel();
+        let mut waiting = self.lock();
+        if !waiting.is_closed {
+            waiting.told.push(tell);
+        }
+        drop(waiting);
+        self.filled.notify_one();
+        told
+    }
+
     /// All that waits, once something does; `None` when it is closed and empty.
     pub(super) fn next(&self) -> Option<Batch> {
         let mut waiting = self.lock();

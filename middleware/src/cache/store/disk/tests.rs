@@ -33,13 +33,13 @@ impl Drop for Directory {
 }
 
 /// A tier that is open, and what its journal told.
-struct Opened {
-    tier: DiskTier,
+pub(super) struct Opened {
+    pub(super) tier: DiskTier,
     replayed: Arc<Mutex<Vec<Replayed>>>,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
 }
 
-async fn open(path: &Path, size: u64) -> Opened {
+pub(super) async fn open(path: &Path, size: u64) -> Opened {
     let opened = begin(path, size);
     while opened.tier.state() == State::Opening {
         tokio::task::yield_now().await;
@@ -66,18 +66,18 @@ fn begin(path: &Path, size: u64) -> Opened {
 }
 
 impl Opened {
-    fn replayed(&self) -> Vec<Replayed> {
+    pub(super) fn replayed(&self) -> Vec<Replayed> {
         lock(&self.replayed).clone()
     }
 }
 
-fn name(number: u64) -> [u8; 16] {
+pub(super) fn name(number: u64) -> [u8; 16] {
     let hash = blake3::hash(&number.to_le_bytes());
     *hash.as_bytes().first_chunk().unwrap()
 }
 
 /// Content that tells which it is.
-fn record(number: u64, length: usize) -> Bytes {
+pub(super) fn record(number: u64, length: usize) -> Bytes {
     let mut bytes = vec![u8::try_from(number % 251).unwrap(); length.max(8)];
     bytes[..8].copy_from_slice(&number.to_le_bytes());
     bytes.into()

@@ -114,12 +114,17 @@ pub(super) fn answer_reads(shared: &Shared) {
 /// Writes purges down, and tells that they are, until it is closed.
 pub(super) fn write_purges(shared: &Shared, folder: &Folder, mut journal: Journal) {
     while let Some(batch) = shared.purges.next() {
+        let is_empty = batch.lines.is_empty() && batch.floor.is_none();
+        if is_empty && shared.state() == State::On {
+            tell(batch, true);
+            continue;
+        }
         if shared.state() == State::On {
             match journal.record(folder, &batch.lines, batch.floor) {
                 Ok(()) => {
                     shared
                         .metrics
-                        .add(Event::DiskPurges, batch.told.len() as u64);
+                        .add(Event::DiskPurges, batch.lines.len() as u64);
                     tell(batch, true);
                     continue;
                 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use config::redis::RedisMode;
 use redis::{Cmd, Pipeline, Value};
+use tokio::time::timeout;
 
 use super::RedisTier;
 use super::failure::{Failure, FailureKind};
@@ -41,13 +42,24 @@ impl Ask<'_> {
 impl RedisTier {
     /// The server that has `key`. Just after the start it may have to be found first.
     pub(super) async fn node(&self, key: &[u8]) -> Result<Arc<Node>, Failure> {
-        if matches!(*self.0.topology.borrow(), Topology::Unknown) {
-            let mut state = self.0.state.subscribe();
-            let known = state.wait_for(|state| *state != L2State::Unknown);
-            drop(tokio::time::timeout(self.0.dialer.deadline(), known).await);
-        }
+        self.find().await;
         let node = self.0.topology.borrow().node(key);
         node.ok_or_else(Failure::away)
+    }
+
+    /// Waits until it is known where keys are, or that nobody tells; no longer than for a connection.
+    pub(super) async fn find(&self) {
+        if !matches!(*self.0.topology.borrow(), Topology::Unknown) {
+            return;
+        }
+        let (mut topology, mut state) = (self.0.topology.subscribe(), self.0.state.subscribe());
+        let known = async {
+            tokio::select! {
+                _ = topology.wait_for(|topology| !matches!(topology, Topology::Unknown)) => {}
+                _ = state.wait_for(|state| *state == L2State::Away) => {}
+            }
+        };
+        timeout(self.0.dialer.deadline(), known).await.ok();
     }
 
     /// What Redis answers to `asked`, on the connection of this thread.
@@ -104,7 +116,10 @@ impl RedisTier {
                             let failure = Failure::from(error);
                             // Told of one, it is true of all.
                             match failure.kind {
-                                FailureKind::Moved | FailureKind::Credentials => Err(failure),
+                                FailureKind::Moved
+                                | FailureKind::Credentials
+                                | FailureKind::Forbidden
+                                | FailureKind::NotReady => Err(failure),
                                 _ => Ok(answers),
                             }
                         }
@@ -131,6 +146,12 @@ impl RedisTier {
         if let Err(failure) = result {
             if failure.kind != FailureKind::Away {
                 self.0.metrics.failed(failure.kind.name());
+            }
+            if matches!(
+                failure.kind,
+                FailureKind::Forbidden | FailureKind::IsCluster
+            ) {
+                self.0.refusals.hear(self, failure);
             }
             // A master may be one no more.
             if failure.kind == FailureKind::ReadOnly || failure.is_outage() {

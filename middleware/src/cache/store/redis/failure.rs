@@ -24,8 +24,10 @@ pub(crate) enum FailureKind {
     Connection,
     /// The TLS handshake failed.
     Tls,
-    /// A wrong password, none, or a user that may not do this.
+    /// A wrong password, or none.
     Credentials,
+    /// The user may not do this, or not with this key.
+    Forbidden,
     /// Redis has no memory left for writes (`maxmemory` and `noeviction`).
     Full,
     /// A replica that takes no writes.
@@ -36,7 +38,9 @@ pub(crate) enum FailureKind {
     IsCluster,
     /// It is a server of its own, and is spoken to as a cluster.
     NoCluster,
-    /// The Sentinels know no such master.
+    /// It is a Sentinel, and is spoken to as a server.
+    IsSentinel,
+    /// The Sentinels know no such master, or are none.
     NoMaster,
     /// The key has gone to another node; followed once.
     Moved,
@@ -67,10 +71,10 @@ impl Failure {
     /// Whether it says that this node, or this connection to it, is of no use just now; else Redis
     /// is well and refused one command.
     pub(super) fn is_outage(&self) -> bool {
-        use FailureKind::{Connection, Credentials, IsCluster, Late, NoCluster, NoMaster, Tls};
+        use FailureKind::{Connection, Credentials, IsCluster, IsSentinel, Late, NoCluster, Tls};
         matches!(
             self.kind,
-            Late | Connection | Tls | Credentials | IsCluster | NoCluster | NoMaster
+            Late | Connection | Tls | Credentials | IsCluster | IsSentinel | NoCluster
         )
     }
 
@@ -79,16 +83,17 @@ impl Failure {
         match self.kind {
             FailureKind::Away | FailureKind::Late | FailureKind::Connection => {
                 "See whether Redis runs and can be reached; the address is in [cache.redis]. \
-                 A server that wants TLS closes connections without: write `rediss:`."
+                 A server that wants TLS closes connections without it: write `rediss:`. One without \
+                 TLS never answers a handshake: write `redis:`."
             }
             FailureKind::Tls => {
                 "`cache.redis.ca` must hold the root of Redis' certificate, whose name must be the \
                  URL's host; with `tls-auth-clients` Redis wants `certificate` and `key`. \
                  A port without TLS is written `redis:`."
             }
-            FailureKind::Credentials => {
-                "Correct `cache.redis.username` and `password_file`, or the user's ACL: see the \
-                 manual for the commands and keys that it needs."
+            FailureKind::Credentials => "Correct `cache.redis.username` and `password_file`.",
+            FailureKind::Forbidden => {
+                "Widen the ACL of this user: the manual names the commands and keys that it needs."
             }
             FailureKind::Full => {
                 "Nothing new is shared until there is room. Give Redis more `maxmemory`, or \
@@ -105,8 +110,11 @@ impl Failure {
             FailureKind::NoCluster => {
                 "This Redis is no node of a cluster: leave `mode = \"cluster\"` out of [cache.redis]."
             }
+            FailureKind::IsSentinel => {
+                "Write `mode = \"sentinel\"`, `master` and `nodes` in [cache.redis]."
+            }
             FailureKind::NoMaster => {
-                "Correct `cache.redis.master`: it is the name in `sentinel monitor NAME …`."
+                "With `mode = \"sentinel\"` the nodes are Sentinels, not servers. Correct `cache.redis.master`: it is the name in `sentinel monitor NAME …`."
             }
             FailureKind::Moved => "The cluster is asked where its slots are.",
             FailureKind::TooMuch => {
@@ -126,10 +134,11 @@ impl FailureKind {
             Self::Connection => "connection",
             Self::Tls => "tls",
             Self::Credentials => "credentials",
+            Self::Forbidden => "forbidden",
             Self::Full => "full",
             Self::ReadOnly => "read_only",
             Self::NotReady => "not_ready",
-            Self::IsCluster | Self::NoCluster | Self::NoMaster => "mode",
+            Self::IsCluster | Self::IsSentinel | Self::NoCluster | Self::NoMaster => "mode",
             Self::Moved => "moved",
             Self::TooMuch => "too_much",
             Self::Refused => "refused",
@@ -145,11 +154,13 @@ impl fmt::Display for Failure {
             FailureKind::Connection => "no connection",
             FailureKind::Tls => "no TLS",
             FailureKind::Credentials => "Redis does not let us in",
+            FailureKind::Forbidden => "Redis does not allow it",
             FailureKind::Full => "Redis is full",
             FailureKind::ReadOnly => "Redis is a replica",
             FailureKind::NotReady => "Redis is not ready",
             FailureKind::IsCluster => "Redis is a cluster",
             FailureKind::NoCluster => "Redis is no cluster",
+            FailureKind::IsSentinel => "this Redis is a Sentinel",
             FailureKind::NoMaster => "no master",
             FailureKind::Moved => "the key has moved",
             FailureKind::TooMuch => "too much to write",
@@ -192,7 +203,7 @@ fn of_server(kind: ServerErrorKind, detail: &str) -> FailureKind {
     match kind {
         ServerErrorKind::Moved | ServerErrorKind::Ask => FailureKind::Moved,
         ServerErrorKind::ReadOnly => FailureKind::ReadOnly,
-        ServerErrorKind::NoPerm => FailureKind::Credentials,
+        ServerErrorKind::NoPerm => FailureKind::Forbidden,
         ServerErrorKind::BusyLoading
         | ServerErrorKind::MasterDown
         | ServerErrorKind::ClusterDown
@@ -234,7 +245,9 @@ fn is_tls(error: &RedisError) -> bool {
         }
         source = error.source();
     }
-    false
+    // What the peer thinks of our certificate comes as an alert, after the handshake.
+    let said = error.to_string();
+    said.contains("fatal alert") || said.contains("certificate")
 }
 
 /// What was said, fit for a log: one line that is not too long.

@@ -36,14 +36,13 @@ pub(super) async fn keep(tier: RedisTier) {
 async fn find(tier: &RedisTier) {
     let mut watched: HashMap<RedisAddress, CancellationToken> = HashMap::new();
     let mut backoff = Backoff::default();
-    let mut told: Option<FailureKind> = None;
     loop {
         let before = tier.0.topology.borrow().clone();
         let shared = &tier.0;
         let (mode, first) = (&shared.mode, shared.settings.nodes.as_slice());
         let pause = match topology::ask(mode, first, &before, &shared.dialer).await {
             Ok(found) => {
-                if told.take().is_some() {
+                if tier.note_trouble(KEYS, None) {
                     info!("It is known again where keys are in Redis.");
                 }
                 if let Some(topology) = found {
@@ -54,7 +53,7 @@ async fn find(tier: &RedisTier) {
             }
             Err(failure) => {
                 shared.metrics.failed(failure.kind.name());
-                if told.replace(failure.kind) != Some(failure.kind) {
+                if tier.note_trouble(KEYS, Some(&failure)) {
                     let help = failure.help();
                     warn!(error = %failure, help, "It is not known where keys are in Redis.");
                 }
@@ -66,6 +65,7 @@ async fn find(tier: &RedisTier) {
             }
         };
         watch_all(tier, &mut watched);
+        shared.refusals.forget_old(tier);
         // Trouble is looked into at once, but not all the time.
         let trouble = async {
             sleep(pause.min(BREATH)).await;
@@ -96,6 +96,7 @@ fn watch_all(tier: &RedisTier, watched: &mut HashMap<RedisAddress, CancellationT
                     () = tend(&tier, &node) => {}
                     () = retired.cancelled() => {}
                 }
+                tier.note_trouble(&node.address.to_string(), None);
                 node.retire();
             });
         }
@@ -105,9 +106,9 @@ fn watch_all(tier: &RedisTier, watched: &mut HashMap<RedisAddress, CancellationT
 
 /// Watches one server.
 async fn tend(tier: &RedisTier, node: &Arc<Node>) {
+    let place = node.address.to_string();
     let mut probe = Probe::default();
     let mut backoff = Backoff::default();
-    let mut told: Option<FailureKind> = None;
     let mut well_since = timer_now();
     let mut had_trouble = false;
     loop {
@@ -118,7 +119,7 @@ async fn tend(tier: &RedisTier, node: &Arc<Node>) {
                     node.revive();
                     well_since = timer_now();
                 }
-                if told.take().is_some() {
+                if tier.note_trouble(&place, None) {
                     info!(redis = %node.address, "Redis answers again.");
                 } else if before == Standing::Unproven {
                     info!(redis = %node.address, "Redis answers.");
@@ -140,7 +141,7 @@ async fn tend(tier: &RedisTier, node: &Arc<Node>) {
                 judge(tier);
                 tier.0.metrics.failed(failure.kind.name());
                 tier.0.moved.notify_one();
-                if told.replace(failure.kind) != Some(failure.kind) {
+                if tier.note_trouble(&place, Some(&failure)) {
                     let help = failure.help();
                     warn!(redis = %node.address, error = %failure, help,
                         "Redis does not answer; requests go on without it.");
@@ -169,9 +170,7 @@ impl Probe {
             }
         };
         match connection.command(&redis::cmd("PING"), deadline).await {
-            Err(failure) if failure.is_outage() && !failure.detail.contains("NOPERM") => {
-                return Err(failure);
-            }
+            Err(failure) if failure.is_outage() => return Err(failure),
             _ => {}
         }
         self.0 = Some(connection);
@@ -179,16 +178,24 @@ impl Probe {
     }
 }
 
-/// A node of a cluster must not be taken for a server of its own: it would refuse most keys.
+/// A node of a cluster must not be taken for a server of its own, since it would refuse most keys; nor
+/// a Sentinel. What cannot be told is taken for well.
 async fn fits(tier: &RedisTier, connection: &mut Connection) -> Result<(), Failure> {
     if tier.0.mode == RedisMode::Cluster {
         return Ok(());
     }
+    let deadline = tier.0.dialer.deadline();
+    let Ok(hello) = connection.command(&redis::cmd("HELLO"), deadline).await else {
+        return Ok(());
+    };
+    match mode(&hello).as_deref() {
+        Some("sentinel") => return Err(Failure::new(FailureKind::IsSentinel, "")),
+        Some("cluster") => {}
+        _ => return Ok(()),
+    }
     let mut command = redis::cmd("CLUSTER");
     command.arg("SLOTS");
-    let answer = connection.command(&command, tier.0.dialer.deadline()).await;
-    // A server of its own refuses to say; so does one whose ACL does not allow the question.
-    let Ok(Value::Array(ranges)) = answer else {
+    let Ok(Value::Array(ranges)) = connection.command(&command, deadline).await else {
         return Ok(());
     };
     let masters = ranges.iter().filter_map(|range| match range {
@@ -203,6 +210,29 @@ async fn fits(tier: &RedisTier, connection: &mut Connection) -> Result<(), Failu
             FailureKind::IsCluster,
             format!("it is one of {count} masters"),
         )),
+    }
+}
+
+/// What `HELLO` says of `mode`.
+fn mode(hello: &Value) -> Option<String> {
+    let text = |value: &Value| match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Value::SimpleString(text) => Some(text.clone()),
+        _ => None,
+    };
+    let is_mode = |name: &Value| text(name).as_deref() == Some("mode");
+    match hello {
+        Value::Map(pairs) => {
+            let mut found = pairs.iter().filter(|(name, _)| is_mode(name));
+            found.next().and_then(|(_, value)| text(value))
+        }
+        Value::Array(flat) => {
+            let mut found = flat
+                .chunks(2)
+                .filter(|pair| pair.first().is_some_and(is_mode));
+            found.next()?.get(1).and_then(text)
+        }
+        _ => None,
     }
 }
 
@@ -240,6 +270,8 @@ fn random() -> u64 {
     RandomState::new().hash_one(0)
 }
 
+/// The place of what is wrong with knowing where keys are.
+const KEYS: &str = "cluster or Sentinels";
 /// Between two looks at where keys are, if all is well.
 const ROUND: Duration = Duration::from_secs(1);
 /// Between two of them, if not.

@@ -22,13 +22,17 @@ mod keeper;
 mod names;
 mod node;
 mod queue;
+mod refusals;
 mod setup;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod topology;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,9 +47,11 @@ use self::ask::Ask;
 use self::connect::{Dialer, Peer};
 use self::node::Node;
 use self::queue::{Queue, Write};
+use self::refusals::Refusals;
 use self::topology::Topology;
 use super::tier::{ByteTier, Failed, Got, RecordKey};
 use crate::cache::place::Place;
+use crate::cache::record::FORMAT;
 use crate::clock::timer_now;
 use crate::metrics::{L2Dropped, L2Metrics, L2Operation, L2Result, L2State, Metrics};
 
@@ -71,6 +77,9 @@ struct Shared {
     moved: Notify,
     /// Written by the keeper.
     state: watch::Sender<L2State>,
+    /// What is wrong now, by server (and once for where keys are); written by the keeper.
+    troubles: Mutex<BTreeMap<String, Failure>>,
+    refusals: Refusals,
     queue: Queue,
     metrics: L2Metrics,
     ended: CancellationToken,
@@ -95,7 +104,7 @@ impl RedisTier {
             }
             RedisMode::Cluster | RedisMode::Sentinel(_) => Topology::Unknown,
         };
-        let names = Names::new(settings, RECORD_FORMAT);
+        let names = Names::new(settings, FORMAT);
         let metrics = metrics.l2();
         let tier = Self(Arc::new(Shared {
             mode: settings.mode.clone(),
@@ -105,6 +114,8 @@ impl RedisTier {
             topology: watch::Sender::new(topology),
             moved: Notify::new(),
             state: watch::Sender::new(L2State::Unknown),
+            troubles: Mutex::default(),
+            refusals: Refusals::default(),
             queue: Queue::new(settings.queue, metrics.clone()),
             metrics,
             ended: CancellationToken::new(),
@@ -131,6 +142,27 @@ impl RedisTier {
     /// Tells of every change of [`state`](Self::state).
     pub fn changes(&self) -> watch::Receiver<L2State> {
         self.0.state.subscribe()
+    }
+
+    /// What is wrong now, and the next step: for an operator. `None` while nothing is.
+    pub fn trouble(&self) -> Option<String> {
+        let troubles = self.0.troubles.lock();
+        let troubles = troubles.unwrap_or_else(PoisonError::into_inner);
+        let (place, failure) = troubles.first_key_value()?;
+        Some(format!("{place}: {failure}. {}", failure.help()))
+    }
+
+    /// Takes note of what is wrong at `place`, or of nothing. Whether that is news.
+    fn note_trouble(&self, place: &str, failure: Option<&Failure>) -> bool {
+        let troubles = self.0.troubles.lock();
+        let mut troubles = troubles.unwrap_or_else(PoisonError::into_inner);
+        match failure {
+            None => troubles.remove(place).is_some(),
+            Some(failure) => {
+                let before = troubles.insert(place.to_owned(), failure.clone());
+                before.is_none_or(|before| before.kind != failure.kind)
+            }
+        }
     }
 
     /// What keys are called.
@@ -372,7 +404,5 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Of the form in which records are written; another form has other keys.
-const RECORD_FORMAT: u8 = 1;
 /// For what waits to be written at the end.
 const LAST_WRITES: Duration = Duration::from_secs(1);

@@ -128,6 +128,10 @@ async fn ask_sentinels(
                 let detail = format!("the Sentinel {sentinel} knows no master called {master}");
                 worst = Failure::new(FailureKind::NoMaster, detail);
             }
+            Err(failure) if failure.detail.contains("unknown command") => {
+                let detail = format!("{sentinel} is no Sentinel");
+                worst = Failure::new(FailureKind::NoMaster, detail);
+            }
             Err(failure) => worst = failure,
         }
     }

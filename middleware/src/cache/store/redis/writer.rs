@@ -24,13 +24,13 @@ pub(super) async fn write(tier: RedisTier) {
             taken = tier.0.queue.take() => taken,
             () = ended.cancelled() => return,
         };
+        tier.find().await;
         let weight = taken.iter().map(Write::weight).sum();
         let groups = group(&tier, taken);
         let written = join_all(groups.iter().map(|group| write_group(&tier, group))).await;
         tier.0.queue.done(weight);
-        for failure in written.into_iter().flatten() {
-            complaints.hear(&failure);
-        }
+        let failures: Vec<Failure> = written.into_iter().flatten().collect();
+        complaints.hear(&tier, &failures);
     }
 }
 
@@ -145,11 +145,17 @@ fn command(write: &Write) -> Cmd {
 struct Complaints(Vec<(FailureKind, Instant)>);
 
 impl Complaints {
-    fn hear(&mut self, failure: &Failure) {
-        // The keeper is told, and finds the key's new place.
-        if failure.kind == FailureKind::Moved {
+    /// What became of the latest writes: each kind of failure once.
+    fn hear(&mut self, tier: &RedisTier, failures: &[Failure]) {
+        // The keeper is told of keys that moved, and finds their new place.
+        let mut heard = failures
+            .iter()
+            .filter(|failure| failure.kind != FailureKind::Moved);
+        let Some(failure) = heard.next() else {
+            tier.note_trouble(PLACE, None);
             return;
-        }
+        };
+        tier.note_trouble(PLACE, Some(failure));
         let now = timer_now();
         match self.0.iter_mut().find(|(kind, _)| *kind == failure.kind) {
             Some((_, last)) if now.duration_since(*last) < SILENCE => return,
@@ -161,6 +167,8 @@ impl Complaints {
     }
 }
 
+/// The place of what is wrong with writes.
+const PLACE: &str = "writes";
 /// For a pipeline: nobody waits for it, but what comes behind it does.
 const DEADLINE: Duration = Duration::from_secs(1);
 /// Of a record, in milliseconds: a year.
