@@ -163,10 +163,12 @@ impl Simulation {
         match action {
             0..5 => {
                 let answer = sidecar.world.send("GET", "/", &[]);
+                // Who follows another that has read already gets what memory would have given it.
+                let is_first = sidecar.asked.is_empty();
                 let tasks = sidecar.world.shared.tasks();
                 sidecar.asked.push(Request {
                     least: sidecar.knows,
-                    least_below,
+                    least_below: if is_first { least_below } else { 0 },
                     answer: tasks.spawn(async { Ok(read(answer.await?).await) }),
                 });
             }
@@ -178,8 +180,12 @@ impl Simulation {
                     drop(answers.remove(which).send(()));
                 }
             }
-            8..10 => self.reads.add_permits(1),
-            10 => self.tier.land(self.lots.draw(1 << 16)),
+            8..10 => self.reads.add_permits(4),
+            10 => {
+                for _ in 0..3 {
+                    self.tier.land(self.lots.draw(1 << 16));
+                }
+            }
             11 => self.change(index),
             12 => self.tell(index),
             13 => self.hear(index),
@@ -272,16 +278,14 @@ impl Simulation {
     }
 }
 
-/// How many of so many runs lose a purge, and how many answers came from the tier in all of them.
-async fn lost(runs: u64, without: Without) -> (usize, u64) {
-    let (mut lost, mut found) = (0, 0);
+/// Whether one of so many runs loses a purge, and how many answers came from the tier in them.
+async fn loses_one(runs: u64, without: Without) -> (Option<String>, u64) {
+    let mut found = 0;
     for seed in 1..=runs {
         let mut simulation = Simulation::new(seed, without);
         for _ in 0..120 {
             if let Err(what) = simulation.step().await {
-                assert_ne!(without, Without::Nothing, "seed {seed}: {what}");
-                lost += 1;
-                break;
+                return (Some(format!("run {seed}: {what}")), found);
             }
         }
         let reads = |sidecar: &Sidecar| {
@@ -290,13 +294,13 @@ async fn lost(runs: u64, without: Without) -> (usize, u64) {
         };
         found += simulation.sidecars.iter().map(reads).sum::<u64>();
     }
-    (lost, found)
+    (None, found)
 }
 
 #[tokio::test]
 async fn no_purge_is_lost_between_fetches_and_promotion() {
-    let (lost, found) = lost(RUNS, Without::Nothing).await;
-    assert_eq!(lost, 0);
+    let (lost, found) = loses_one(RUNS, Without::Nothing).await;
+    assert_eq!(lost, None);
     assert!(
         found > RUNS / 4,
         "the tier answered {found} times: little was tried"
@@ -306,8 +310,8 @@ async fn no_purge_is_lost_between_fetches_and_promotion() {
 #[tokio::test]
 async fn without_any_one_of_the_checks_a_purge_is_lost() {
     for without in [Without::Sequence, Without::Standing, Without::Latest] {
-        let (lost, _) = lost(RUNS, without).await;
-        assert!(lost > 0, "{without:?}");
+        let (lost, _) = loses_one(RUNS, without).await;
+        assert!(lost.is_some(), "{without:?}");
     }
 }
 
