@@ -34,6 +34,11 @@ compare SCENARIO="hit" *FLAGS="":
     cargo build --release --package proxy --package loadtest
     target/release/pillion loadtest --app synthetic --scenario {{SCENARIO}} --against nginx,haproxy --pin {{FLAGS}}
 
+# What parts of the way cost: parts, scale, flood (its head says what each takes). Built as tests/instructions
+# builds: all but the last few percent of a release, in a fraction of the time
+bench NAME *ARGS:
+    cargo bench --profile guard --package middleware --bench {{NAME}} -- {{ARGS}}
+
 # Whether the load tester judges rightly
 prove:
     cargo build --release --package loadtest

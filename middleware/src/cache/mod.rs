@@ -41,6 +41,8 @@ mod advice;
 mod apart;
 mod background;
 mod below;
+#[doc(hidden)]
+pub mod benched;
 pub mod bus;
 mod changed;
 mod collapse;

@@ -171,6 +171,12 @@ impl Versions {
         standing
     }
 
+    /// Names whose purges are remembered.
+    pub(crate) fn count(&self) -> usize {
+        let known = self.read();
+        known.tags.versions.len() + known.prefixes.versions.len()
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Known> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }

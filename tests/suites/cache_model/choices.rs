@@ -2,7 +2,7 @@
 //! bytes as every other, so what fails is made shorter by leaving steps out and smaller by zeros.
 
 /// Bytes of one step.
-pub(super) const STEP: usize = 128;
+pub(super) const STEP: usize = 160;
 
 /// Reads choices from bytes; past the end all are the simplest.
 pub(super) struct Choices<'a> {

@@ -19,18 +19,24 @@ pub(super) enum Class {
     Credentials,
     /// Requests at the same time.
     Together,
+    /// Tags, and purges by them, by prefixes and by patterns.
+    Purges,
+    /// `No-Vary-Search`.
+    Searches,
     /// Everything.
     Wild,
 }
 
 impl Class {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Plain,
         Self::Validation,
         Self::Stale,
         Self::Variants,
         Self::Credentials,
         Self::Together,
+        Self::Purges,
+        Self::Searches,
         Self::Wild,
     ];
 
@@ -106,6 +112,37 @@ impl Class {
                 head: 5,
                 ..none
             },
+            Self::Purges => Odds {
+                tick: 20,
+                purges: 25,
+                names: 70,
+                held: 25,
+                tag: 60,
+                confirms: 60,
+                windows: 15,
+                failures: 5,
+                words: 5,
+                head: 5,
+                changes: 4,
+                vary: 10,
+                languages: 15,
+                ..none
+            },
+            Self::Searches => Odds {
+                searches: 80,
+                purges: 10,
+                names: 15,
+                held: 15,
+                tag: 50,
+                confirms: 50,
+                changes: 8,
+                words: 5,
+                head: 5,
+                conditions: 8,
+                vary: 6,
+                languages: 10,
+                ..none
+            },
             Self::Wild => Odds {
                 tick: 30,
                 head: 8,
@@ -123,6 +160,8 @@ impl Class {
                 confirms: 50,
                 held: 20,
                 purges: 8,
+                names: 30,
+                searches: 15,
                 odd: 25,
             },
         }
@@ -134,6 +173,10 @@ impl Class {
 struct Odds {
     tick: u8,
     purges: u8,
+    /// The upstream's `Surrogate-Key` and its like.
+    names: u8,
+    /// The upstream's `No-Vary-Search`, and queries that differ in what it names.
+    searches: u8,
     head: u8,
     /// Unsafe methods.
     changes: u8,
@@ -155,6 +198,16 @@ struct Odds {
     confirms: u8,
     /// Values that are wrong, or come from odd clocks; unusual statuses.
     odd: u8,
+}
+
+impl Odds {
+    /// How many of [`URLS`] are asked for.
+    fn urls(self) -> usize {
+        match self.searches {
+            0 => FEW,
+            _ => URLS.len(),
+        }
+    }
 }
 
 /// See the module.
@@ -199,6 +252,27 @@ pub(super) enum Purged {
     Hard(usize),
     Soft(usize),
     All,
+    /// By a name that many have; `true` is soft.
+    Named(Name, bool),
+}
+
+/// What many may have: places in [`NAMES`], [`PREFIXES`] and [`PATTERNS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    Tag(usize),
+    Prefix(usize),
+    Pattern(usize),
+}
+
+impl Name {
+    /// The URLs that it is about by themselves; none where that is for the answers to say.
+    pub(super) fn urls(self) -> Option<&'static [usize]> {
+        match self {
+            Self::Tag(_) => None,
+            Self::Prefix(index) => Some(PREFIXES[index].1),
+            Self::Pattern(index) => Some(PATTERNS[index].1),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -298,6 +372,10 @@ pub(super) struct Reply {
     pub(super) location: Option<(bool, usize)>,
     /// `Content-Language`, a place in [`TONGUES`].
     pub(super) language: Option<usize>,
+    /// What it says it belongs to, places in [`NAMES`].
+    pub(super) names: Option<Vec<usize>>,
+    /// `No-Vary-Search`, a place in [`SEARCHES`].
+    pub(super) search: Option<usize>,
     pub(super) body: Content,
 }
 
@@ -363,8 +441,42 @@ pub(super) enum Content {
     Broken,
 }
 
-pub(super) const URLS: [&str; 3] = ["/a", "/a?q=1", "/b"];
-/// What clients write, and what they mean by it.
+pub(super) const URLS: [&str; 7] = [
+    "/a",
+    "/a?q=1",
+    "/b",
+    "/a?q=1&u=x",
+    "/a?u=y&q=1",
+    "/a?q=2&u=x",
+    "/a?u=x&q=1",
+];
+/// Those that are asked for where no query is like another.
+const FEW: usize = 3;
+/// What `No-Vary-Search` may say, and which of [`URLS`] it then makes one: those of equal numbers.
+pub(super) const SEARCHES: [(&str, [u8; URLS.len()]); 6] = [
+    ("params=(\"u\")", [0, 1, 2, 1, 1, 3, 1]),
+    ("key-order", [0, 1, 2, 3, 4, 5, 3]),
+    ("params", [0, 0, 2, 0, 0, 0, 0]),
+    ("params, except=(\"q\")", [0, 1, 2, 1, 1, 3, 1]),
+    ("params=(\"u\" \"q\")", [0, 0, 2, 0, 0, 0, 0]),
+    // Malformed.
+    ("params=(\"u\"), except=(\"q\")", [0, 1, 2, 3, 4, 5, 6]),
+];
+/// One begins another, and one is another in capitals.
+pub(super) const NAMES: [&str; 4] = ["page", "page:1", "PAGE", "all"];
+/// Of paths, and the places in [`URLS`] of what lies there.
+pub(super) const PREFIXES: [(&str, &[usize]); 4] =
+    [("/a", &IN_A), ("/b", &[2]), ("/", &ALL), ("/a/b", &[])];
+const IN_A: [usize; 6] = [0, 1, 3, 4, 5, 6];
+const ALL: [usize; 7] = [0, 1, 2, 3, 4, 5, 6];
+/// Behind a host, and the same.
+pub(super) const PATTERNS: [(&str, &[usize]); 5] = [
+    ("/a", &[0]),
+    ("/a*", &IN_A),
+    ("*q=1", &[1, 4, 6]),
+    ("/*", &ALL),
+    ("/c*", &[]),
+];
 /// What clients write, what they mean by it, and which of [`TONGUES`] they like best.
 pub(super) const LANGUAGES: [(&str, u8, usize); 6] = [
     ("de", 0, 0),
@@ -416,8 +528,17 @@ impl Step {
         let leave = choices.maybe(odds.held / 6, |choices| choices.below(4));
         let purge = choices.maybe(odds.purges, |choices| match choices.below(8) {
             0 => Purged::All,
-            kind if kind % 2 == 0 => Purged::Hard(choices.below(URLS.len())),
-            _ => Purged::Soft(choices.below(URLS.len())),
+            kind @ 4..8 if odds.names > 0 => {
+                let soft = choices.below(2) == 1;
+                let name = match kind {
+                    4 | 5 => Name::Tag(choices.below(NAMES.len())),
+                    6 => Name::Prefix(choices.below(PREFIXES.len())),
+                    _ => Name::Pattern(choices.below(PATTERNS.len())),
+                };
+                Purged::Named(name, soft)
+            }
+            kind if kind % 2 == 0 => Purged::Hard(choices.below(odds.urls())),
+            _ => Purged::Soft(choices.below(odds.urls())),
         });
         match (tick, release, leave, purge) {
             (Some(tick), ..) => Self::Tick(tick),
@@ -431,7 +552,8 @@ impl Step {
 
 impl Ask {
     fn of(choices: &mut Choices<'_>, odds: Odds, rules: Rules) -> Self {
-        let url = choices.maybe(35, |choices| choices.below(URLS.len()));
+        let often = if odds.searches > 50 { 80 } else { 35 };
+        let url = choices.maybe(often, |choices| choices.below(odds.urls()));
         let head = choices.chance(odds.head);
         let change = choices.maybe(odds.changes, |choices| {
             choices.one_of(&[Method::Post, Method::Put, Method::Delete])
@@ -559,9 +681,14 @@ impl Reply {
             }),
             set_cookie: choices.chance(odds.credentials / 2),
             location: choices.maybe(odds.changes * 3, |choices| {
-                (choices.below(2) == 0, choices.below(URLS.len()))
+                (choices.below(2) == 0, choices.below(odds.urls()))
             }),
             language: choices.maybe(odds.vary / 4, |choices| choices.below(TONGUES.len())),
+            names: choices.maybe(odds.names, |choices| {
+                let all = [&[0][..], &[1], &[0, 3], &[2], &[3], &[0, 1, 2], &[]];
+                choices.one_of(&all).to_vec()
+            }),
+            search: choices.maybe(odds.searches, |choices| choices.below(SEARCHES.len())),
             body: content.unwrap_or(Content::Whole),
         }
     }
@@ -711,6 +838,13 @@ impl fmt::Display for Reply {
         }
         if let Some(language) = self.language {
             write!(f, ", in {}", TONGUES[language])?;
+        }
+        if let Some(names) = &self.names {
+            let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
+            write!(f, ", tagged {names:?}")?;
+        }
+        if let Some(search) = self.search {
+            write!(f, ", no-vary-search {:?}", SEARCHES[search].0)?;
         }
         if self.body != Content::Whole {
             write!(f, ", {:?}", self.body)?;

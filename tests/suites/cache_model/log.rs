@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 
-use super::history::{Age, Ask, Directive, History, Nominated, Purged, Rules, Tag};
+use super::history::{Age, Ask, Directive, History, Nominated, Purged, Rules, SEARCHES, Tag};
 use super::model::Edition;
 
 /// A place in the order of events, and the time then, in milliseconds.
@@ -100,6 +100,10 @@ pub(super) struct Head {
     pub(super) location: Option<(bool, usize)>,
     /// `Content-Language`, a place in [`TONGUES`](super::history::TONGUES).
     pub(super) language: Option<usize>,
+    /// `Surrogate-Key`, places in [`NAMES`](super::history::NAMES).
+    pub(super) names: Option<Vec<usize>>,
+    /// `No-Vary-Search`, a place in [`SEARCHES`].
+    pub(super) search: Option<usize>,
 }
 
 /// What a client got.
@@ -165,6 +169,19 @@ pub(super) fn content(number: usize, status: u16) -> String {
         204 => String::new(),
         _ => format!("<{number:04}>").repeat(1 + number % 3),
     }
+}
+
+impl Head {
+    /// Whether what is the answer for one URL is that for the other as well.
+    pub(super) fn makes_one(&self, url: usize, other: usize) -> bool {
+        is_one(self.search, url, other)
+    }
+}
+
+/// Whether two URLs are one to an answer that says `search`, a place in [`SEARCHES`].
+pub(super) fn is_one(search: Option<usize>, url: usize, other: usize) -> bool {
+    let is_like = |search: usize| SEARCHES[search].1[url] == SEARCHES[search].1[other];
+    url == other || search.is_some_and(is_like)
 }
 
 impl Exchange {

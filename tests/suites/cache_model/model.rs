@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::history::{
-    Age, Ask, Class, Directive, FLAVOURS, LANGUAGES, Nominated, Purged, Tag, Word,
+    Age, Ask, Class, Directive, FLAVOURS, LANGUAGES, Name, Nominated, Purged, Tag, Word,
 };
-use super::log::{Changed, Exchange, Head, Log, Moment, Outcome};
+use super::log::{Changed, Exchange, Head, Log, Moment, Outcome, is_one};
 
 /// A stored response as it may be: an answer, and the 304s that have changed its fields.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub(super) struct Edition {
     /// The 304s about it, in their order.
     pub(super) updates: Vec<usize>,
     pub(super) head: Head,
+    /// What purges could hit it by after each of its exchanges: tags, and what its queries were to it.
+    belonged: Vec<(Vec<usize>, Option<usize>)>,
     requested: i64,
     pub(super) received: Moment,
 }
@@ -69,6 +71,7 @@ impl Log {
             let edition = Edition {
                 base: number,
                 updates: Vec::new(),
+                belonged: vec![head.belongs_to()],
                 head: self.kept(head.clone()),
                 requested,
                 received,
@@ -84,12 +87,22 @@ impl Log {
                 && self.may_be_stored(edition).is_ok()
                 && self.may_be_shared(edition).is_ok()
         };
-        let updated = self.editions.iter().filter(is_kept).map(|edition| Edition {
-            updates: edition.updates.iter().copied().chain([number]).collect(),
-            head: self.kept(edition.head.updated(head)),
-            requested,
-            received: *received,
-            ..edition.clone()
+        let updated = self.editions.iter().filter(is_kept).map(|edition| {
+            let head = self.kept(edition.head.updated(head));
+            let belongs_to = head.belongs_to();
+            Edition {
+                updates: edition.updates.iter().copied().chain([number]).collect(),
+                belonged: edition
+                    .belonged
+                    .iter()
+                    .cloned()
+                    .chain([belongs_to])
+                    .collect(),
+                head,
+                requested,
+                received: *received,
+                ..edition.clone()
+            }
         });
         let mut new: Vec<Edition> = Vec::new();
         for edition in updated {
@@ -122,7 +135,12 @@ impl Log {
                 edition.exchanges().any(|number| self.forbade(number)),
             )
         };
-        credentials(one) == credentials(other)
+        // Where what it belongs to has changed, purges between count.
+        let is_constant = |edition: &Edition| {
+            let mut all = edition.belonged.iter();
+            all.all(|names| *names == edition.belonged[0])
+        };
+        credentials(one) == credentials(other) && is_constant(one) && is_constant(other)
     }
 
     fn asked_for(&self, exchange: usize) -> &Ask {
@@ -167,10 +185,16 @@ impl Log {
         if !asker.ask.method.is_safe() {
             return Err("an unsafe request is answered by the upstream alone");
         }
-        match self.asked_for(edition.base).url == asker.ask.url {
+        match self.is_about(edition, asker.ask.url) {
             true => Ok(()),
             false => Err("it is the answer for another URL"),
         }
+    }
+
+    /// Whether it is the answer for `url`: that of whoever asked for it last, or a query that is as good.
+    pub(super) fn is_about(&self, edition: &Edition, url: usize) -> bool {
+        let last = self.asked_for(edition.last()).url;
+        edition.head.makes_one(last, url)
     }
 
     /// RFC 9111 §3, and RFC 6585.
@@ -267,17 +291,63 @@ impl Log {
             }
             let is_older = |number: usize| self.exchanges[number].started < change.moment;
             match change.kind {
-                Changed::Url(changed) if changed == url && is_older(last) => {
+                Changed::Url(changed)
+                    if self.is_hit(edition, changed, change.moment) && is_older(last) =>
+                {
                     return Err("an unsafe request has invalidated it");
                 }
                 Changed::Purge(Purged::All) if is_older(base) => return Err("it was purged"),
-                Changed::Purge(Purged::Hard(purged)) if purged == url && is_older(base) => {
+                Changed::Purge(Purged::Hard(purged))
+                    if self.is_hit(edition, purged, change.moment) && is_older(base) =>
+                {
                     return Err("it was purged");
+                }
+                Changed::Purge(Purged::Named(name, false))
+                    if is_older(base) && self.is_named(edition, url, name, change.moment) =>
+                {
+                    return Err("it was purged by a name");
                 }
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Whether `edition` had `name` at `moment`, or was just being asked for and got it then.
+    fn is_named(&self, edition: &Edition, url: usize, name: Name, moment: Moment) -> bool {
+        let tag = match (name.urls(), name) {
+            (Some(urls), _) => return urls.contains(&url),
+            (None, Name::Tag(tag)) => tag,
+            (None, _) => unreachable!("only tags are for the answers to say"),
+        };
+        self.stages(edition, moment)
+            .any(|(_, (names, _))| names.contains(&tag))
+    }
+
+    /// Whether a purge of `url` at `moment` hit `edition`: it was the answer for it then.
+    fn is_hit(&self, edition: &Edition, url: usize, moment: Moment) -> bool {
+        self.stages(edition, moment)
+            .any(|(number, (_, search))| is_one(*search, self.asked_for(number).url, url))
+    }
+
+    /// What `edition` was at `moment`, or was just being asked about and became then.
+    fn stages<'a>(
+        &'a self,
+        edition: &'a Edition,
+        moment: Moment,
+    ) -> impl Iterator<Item = (usize, &'a (Vec<usize>, Option<usize>))> {
+        let received = move |number: &usize| {
+            let end = self.exchanges[*number].end.as_ref();
+            end.is_some_and(|(at, _)| *at < moment)
+        };
+        let all = edition.exchanges().zip(&edition.belonged);
+        all.enumerate().filter_map(move |(index, stage)| {
+            let is_over = edition
+                .exchanges()
+                .skip(index + 1)
+                .any(|later| received(&later));
+            (self.exchanges[stage.0].started < moment && !is_over).then_some(stage)
+        })
     }
 
     /// What the client's own words rule out (RFC 9111 §5.2.1).
@@ -433,7 +503,14 @@ impl Log {
     fn is_softly_purged(&self, edition: &Edition, asker: Asker<'_>) -> bool {
         let started = self.exchanges[edition.last()].started;
         self.changes.iter().any(|change| {
-            let is_soft = change.kind == Changed::Purge(Purged::Soft(asker.ask.url));
+            let url = asker.ask.url;
+            let is_soft = match change.kind {
+                Changed::Purge(Purged::Soft(purged)) => self.is_hit(edition, purged, change.moment),
+                Changed::Purge(Purged::Named(name, true)) => {
+                    self.is_named(edition, url, name, change.moment)
+                }
+                _ => false,
+            };
             is_soft && change.moment < asker.started && started < change.moment
         })
     }
@@ -505,6 +582,7 @@ impl Log {
             let leader = self.ask_of(exchange);
             let is_under_way = exchange.started < asker.started && asker.started < edition.received;
             edition.updates.is_empty()
+                && leader.url == asker.ask.url
                 && is_under_way
                 && !exchange.fields.contains_key("range")
                 && leader.words.is_empty()
@@ -531,6 +609,10 @@ impl Edition {
 }
 
 impl Head {
+    fn belongs_to(&self) -> (Vec<usize>, Option<usize>) {
+        (self.names.clone().unwrap_or_default(), self.search)
+    }
+
     pub(super) fn has_explicit_lifetime(&self) -> bool {
         let says = self
             .directives()
@@ -583,6 +665,8 @@ impl Head {
             tag,
             location: self.location,
             language: by.language.or(self.language),
+            names: by.names.clone().or_else(|| self.names.clone()),
+            search: by.search.or(self.search),
         }
     }
 }

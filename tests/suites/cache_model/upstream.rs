@@ -13,7 +13,9 @@ use middleware::{Body, Error, ErrorKind, Request, Response, ResponseFuture, Resu
 use tokio::sync::oneshot;
 use tower::Service;
 
-use super::history::{Age, Content, Directive, Kind, Method, Nominated, Reply, TONGUES, Tag, URLS};
+use super::history::{
+    Age, Content, Directive, Kind, Method, NAMES, Nominated, Reply, SEARCHES, TONGUES, Tag, URLS,
+};
 use super::log::{Change, Changed, Exchange, Field, Head, Log, Outcome, content};
 
 /// When the clock of a history begins.
@@ -194,7 +196,8 @@ fn confirmed(log: &Log, number: usize) -> Option<usize> {
         let answers = log.exchanges.iter().enumerate().rev();
         answers.filter_map(|(number, exchange)| {
             let (_, head, _) = log.answer_of(number)?;
-            (log.ask_of(exchange).url == url).then_some((number, head))
+            let other = log.ask_of(exchange).url;
+            head.makes_one(other, url).then_some((number, head))
         })
     };
     let text = |name: &str| Some(exchange.fields.get(name)?.to_str().ok()?.to_owned());
@@ -296,13 +299,22 @@ impl Head {
             set_cookie: reply.set_cookie.then(|| format!("session={number}")),
             location: reply.location,
             language: reply.language,
+            names: reply.names.clone(),
+            search: reply.search,
         }
     }
 
     fn written(&self) -> HeaderMap {
         let mut fields = HeaderMap::new();
         let language = self.language.map(|language| TONGUES[language].to_owned());
+        let names = self.names.as_ref().map(|names| {
+            let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
+            names.join(" ")
+        });
+        let search = self.search.map(|search| SEARCHES[search].0.to_owned());
         let texts = [
+            ("surrogate-key", names.as_ref()),
+            ("no-vary-search", search.as_ref()),
             (
                 "cdn-cache-control",
                 self.targeted.as_ref().map(|field| &field.text),

@@ -123,6 +123,9 @@ impl Log {
                 return Err(format!("{name} on several lines"));
             }
         }
+        if fields.contains_key("surrogate-key") {
+            return Err("tags that are for the cache alone".into());
+        }
         let update = number_of(fields, "x-update");
         let Some(serial) = number_of(fields, "x-serial") else {
             return match own {
@@ -425,18 +428,28 @@ impl Log {
         if let Some(condition) = get("if-none-match")
             && asked.none_match.as_deref() != Some(condition)
         {
-            let is_known = |member: &str| {
-                self.exchanges.iter().any(|other| {
-                    let head = match &other.end {
-                        Some((
-                            _,
-                            Outcome::Answer { head, .. } | Outcome::Confirmed { head, .. },
-                        )) => head,
-                        _ => return false,
-                    };
-                    let tag = head.tag.as_ref();
-                    self.ask_of(other).url == ask.url && tag.is_some_and(|tag| tag.text == member)
+            let of_another = |member: &str| {
+                // What a 304 has made the answer for this query as well.
+                let mut editions = self.editions(asker.now);
+                editions.any(|edition| {
+                    let tag = edition.head.tag.as_ref();
+                    self.is_about(edition, ask.url) && tag.is_some_and(|tag| tag.text == member)
                 })
+            };
+            let is_known = |member: &str| {
+                of_another(member)
+                    || self.exchanges.iter().any(|other| {
+                        let head = match &other.end {
+                            Some((
+                                _,
+                                Outcome::Answer { head, .. } | Outcome::Confirmed { head, .. },
+                            )) => head,
+                            _ => return false,
+                        };
+                        let tag = head.tag.as_ref();
+                        head.makes_one(self.ask_of(other).url, ask.url)
+                            && tag.is_some_and(|tag| tag.text == member)
+                    })
             };
             let is_made = |member| self.rules.tags && opaque(member).starts_with("\"~");
             let mut members = condition.split(", ");

@@ -9,7 +9,7 @@ use config::content_coding::ContentCodingSettings;
 use config::etag::EtagSettings;
 use http::{HeaderName, HeaderValue, Uri};
 use http_body_util::BodyExt;
-use middleware::cache::{Cache, CacheLayer, Purge, SharedCache};
+use middleware::cache::{Cache, CacheLayer, Purge, SharedCache, What};
 use middleware::clock::Clock;
 use middleware::conditional::{Conditional, ConditionalLayer};
 use middleware::content_coding::{ContentCoding, ContentCodingLayer};
@@ -22,8 +22,8 @@ use tokio_util::task::TaskTracker;
 use tower::{Layer, Service};
 
 use super::history::{
-    Ask, COOKIES, Class, FLAVOURS, History, LANGUAGES, Method, NoneMatch, Purged, Rules, Since,
-    Step, URLS, USERS, Word,
+    Ask, COOKIES, Class, FLAVOURS, History, LANGUAGES, Method, NAMES, Name, NoneMatch, PATTERNS,
+    PREFIXES, Purged, Rules, Since, Step, URLS, USERS, Word,
 };
 use super::log::{Answer, Asked, Change, Changed, Got, Log};
 use super::model::{Permit, Tally};
@@ -227,6 +227,21 @@ impl Run<'_> {
             Purged::All => {
                 // All is shared with other histories, which is no harm.
                 self.shared.purge_all();
+                return;
+            }
+            Purged::Named(name, soft) => {
+                let what = match name {
+                    Name::Tag(tag) => What::Tags(vec![NAMES[tag].to_owned()]),
+                    Name::Prefix(prefix) => What::Prefix {
+                        host: Some(self.host.clone()),
+                        path: PREFIXES[prefix].0.to_owned(),
+                    },
+                    Name::Pattern(pattern) => {
+                        What::Pattern(format!("{}{}", self.host, PATTERNS[pattern].0))
+                    }
+                };
+                let purge = if soft { Purge::Soft } else { Purge::Hard };
+                self.shared.purge(&what, purge).expect("a pattern");
                 return;
             }
             Purged::Hard(url) => (url, Purge::Hard),
