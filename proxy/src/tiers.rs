@@ -106,6 +106,11 @@ impl LowerTiers {
         Ok((cache, Some(tiers)))
     }
 
+    /// What carries purges to other instances; `None` where nothing is shared.
+    pub fn bus(&self) -> Option<&Bus> {
+        self.bus.as_ref()
+    }
+
     /// Writes what is still to be written, and on disk what memory has, and lets go; in the time that is
     /// `left`. To be called when nothing is stored any more.
     pub(crate) async fn stop(&self, cache: &SharedCache, left: Duration) {
