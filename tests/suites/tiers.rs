@@ -371,3 +371,34 @@ async fn a_restart_with_a_disk_is_warm() {
     assert_eq!(get(&proxy, "/b").await.text(), "fetched 3");
     assert_eq!(get(&proxy, "/a").await.text(), "fetched 4");
 }
+
+#[tokio::test]
+async fn explain_tells_what_lies_below() {
+    let (redis, upstream) = (Redis::start().await, counting("max-age=60").await);
+    let (one, other) = two(&upstream, &redis).await;
+    let explain = async |proxy: &Proxy| {
+        let admin = proxy.admin.expect("an admin listener");
+        let target = "/explain?url=http://shop.test/a&format=text";
+        let told = fetch(admin, request(Method::GET, target, &[], "")).await;
+        told.text().to_owned()
+    };
+    let told = explain(&other).await;
+    assert!(
+        told.contains("Nothing that could be used lies in Redis."),
+        "{told}"
+    );
+    get(&one, "/a").await;
+    written(&redis, 1).await;
+    let told = explain(&other).await;
+    assert!(
+        told.contains("A response of 9 bytes lies in Redis"),
+        "{told}"
+    );
+    assert!(told.contains("It would answer"), "{told}");
+    assert_eq!(upstream.count(), 1);
+    let found = get(&other, "/a").await;
+    assert!(
+        is_from_redis(&found),
+        "explaining has put nothing into memory"
+    );
+}
