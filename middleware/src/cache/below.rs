@@ -17,13 +17,10 @@ use crate::cache::decide::{Candidate, Decision, decide};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::journal::Done;
 use crate::cache::lead::{BACKGROUND, background};
-use crate::cache::ledger::Below;
-use crate::cache::place::Place;
 use crate::cache::reason::Reason;
-use crate::cache::record::{Filed, Record};
-use crate::cache::store::tier::RecordKey;
 use crate::cache::store::tiers::{Read, Tier, Tiers};
 use crate::cache::stored::StoredResponse;
+use crate::cache::wanted::Wanted;
 use crate::cache::{Cache, answer, hit};
 use crate::clock::Now;
 use crate::facts::{CacheOutcome, Fwd};
@@ -108,64 +105,13 @@ impl Errand {
 
     /// What `tier` has for this request, as far as it was not purged.
     async fn read(&self, tiers: &Tiers, tier: &Tier) -> Option<Kept> {
-        let filed = self.read_filed(tiers, tier).await?;
-        let shared = &self.shared;
-        // Before the comparison: memory compares with whatever is purged after this, so that nothing
-        // comes between.
-        let born = shared.purges().now();
-        let (place, tags) = (Place::of_number(filed.place), filed.tags().hashes());
-        let tags: Vec<_> = tags.collect();
-        let standing = shared.standing_below(place, &self.key.bytes, &tags);
-        if standing == Below::Gone {
-            tiers.note(tier.level, Read::Purged);
-            return None;
-        }
-        let (key, hash) = (&*self.key.bytes, self.key.hash);
-        match filed.answering(key, hash, &self.fields, born) {
-            Ok(stored) => Some(Kept {
-                stored: Arc::new(stored),
-                is_purged: standing != Below::Valid,
-                chosen_by: Some(tier.level.reason()),
-                is_below: true,
-            }),
-            Err(_) => {
-                tiers.note(tier.level, Read::Unreadable);
-                None
-            }
-        }
-    }
-
-    /// The record for this request: what lies under its key, or what the index there points at.
-    async fn read_filed(&self, tiers: &Tiers, tier: &Tier) -> Option<Filed> {
-        let key = &*self.key.bytes;
-        let (record, mut latest) = tiers.read(tier, RecordKey::of(key)).await?;
-        let filed = match record {
-            Record::Response(filed) => Some(filed),
-            Record::Index(index) => match index.name(key, &self.fields) {
-                Ok(name) => match tiers.read(tier, name).await? {
-                    (Record::Response(filed), at) => {
-                        latest = latest.max(at);
-                        Some(filed)
-                    }
-                    (Record::Index(_), _) => None,
-                },
-                Err(_) => None,
-            },
+        let wanted = Wanted {
+            shared: &self.shared,
+            key: &self.key.bytes,
+            hash: self.key.hash,
+            fields: &self.fields,
         };
-        let Some(filed) = filed else {
-            tiers.note(tier.level, Read::Unreadable);
-            return None;
-        };
-        // Whoever wrote it may have heard of purges that have not come here yet.
-        let has_heard = match latest {
-            Some(latest) => self.shared.has_heard_of(Place::of_number(latest)).await,
-            None => !tier.tells_latest(),
-        };
-        if !has_heard {
-            tiers.note(tier.level, Read::Behind);
-            return None;
-        }
-        Some(filed)
+        wanted.read(tiers, tier).await
     }
 
     /// Whether it came later than what memory has.

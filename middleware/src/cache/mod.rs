@@ -50,6 +50,7 @@ mod decide;
 mod early;
 mod errand;
 pub mod explain;
+mod explain_below;
 mod figures;
 mod fill;
 mod follow;
@@ -133,6 +134,7 @@ mod validate;
 mod vary;
 mod verdicts;
 mod versions;
+mod wanted;
 #[allow(
     dead_code,
     unused,
