@@ -16,6 +16,7 @@ mod hostile;
 mod hostile_upstream;
 mod house;
 mod interim;
+mod lease;
 mod limits;
 mod listen;
 mod observe;

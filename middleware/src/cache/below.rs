@@ -16,9 +16,10 @@ use crate::cache::collapse::{Flight, Followers, Outcome};
 use crate::cache::decide::{Candidate, Decision, decide};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::journal::Done;
-use crate::cache::lead::{BACKGROUND, background};
+use crate::cache::lead::{BACKGROUND, PAUSE, background};
+use crate::cache::leasing::Next;
 use crate::cache::reason::Reason;
-use crate::cache::store::tiers::{Read, Tier, Tiers};
+use crate::cache::store::tiers::{Level, Read, Tier, Tiers};
 use crate::cache::stored::StoredResponse;
 use crate::cache::wanted::Wanted;
 use crate::cache::{Cache, answer, hit};
@@ -63,7 +64,11 @@ impl Errand {
     pub(crate) async fn look_below(&mut self) -> Option<FromBelow> {
         let tiers = self.shared.tiers()?.clone();
         for tier in tiers.all() {
-            let Some(kept) = self.read(&tiers, tier).await else {
+            let read = self.read(&tiers, tier).await;
+            if tier.level == Level::L2 {
+                self.leasing.read = Some(read.as_ref().err().copied().unwrap_or(Read::Hit));
+            }
+            let Ok(kept) = read else {
                 continue;
             };
             if !self.is_news(&kept.stored) {
@@ -104,7 +109,7 @@ impl Errand {
     }
 
     /// What `tier` has for this request, as far as it was not purged.
-    async fn read(&self, tiers: &Tiers, tier: &Tier) -> Option<Kept> {
+    async fn read(&self, tiers: &Tiers, tier: &Tier) -> Result<Kept, Read> {
         let wanted = Wanted {
             shared: &self.shared,
             key: &self.key.bytes,
@@ -185,9 +190,20 @@ impl<S: Inner + Clone> Cache<S> {
         let mut this = self.clone();
         let (followers, tasks) = (flight.followers(), errand.shared.tasks().clone());
         let leading = ResponseFuture::boxed(async move {
-            match errand.look_below().await {
-                Some(found) => this.answer_below(request, errand, found, Some(flight)),
-                None => this.lead_upstream(request, errand, flight).await,
+            loop {
+                if let Some(found) = errand.look_below().await {
+                    errand.has_found();
+                    return this.answer_below(request, errand, found, Some(flight));
+                }
+                match errand.turn().await {
+                    Next::Look => {}
+                    Next::Fetch => return this.lead_upstream(request, errand, flight).await,
+                    Next::Release => {
+                        flight.tell(Outcome::Alone);
+                        drop(flight);
+                        return this.unlimited(request, errand).await;
+                    }
+                }
             }
         });
         ResponseFuture::boxed(HandedOver {
@@ -245,6 +261,11 @@ impl<S: Inner + Clone> Cache<S> {
                 Some(found) => errand.stored = Some(found.kept),
                 None => {}
             }
+            if !errand.may_validate().await {
+                // Another sidecar is at it; a moment later its answer lies below.
+                old.put_off_validation(errand.shared.clock().now(), PAUSE);
+                return;
+            }
             let request = errand.prepare(request);
             let answer = this.inner.call(request);
             background(answer, errand, flight, old).await;
@@ -271,7 +292,10 @@ impl<S: Inner + Clone> Cache<S> {
             // Others would take it for valid.
             drop(flight);
         } else {
-            let outcome = || Outcome::Found(stored.clone(), detail);
+            let outcome = || match errand.leasing.has_waited() {
+                true => Outcome::Stored(stored.clone()),
+                false => Outcome::Found(stored.clone(), detail),
+            };
             drop(errand.offer(flight, stored, now, outcome));
         }
         let (outcome, detail, done) = match stale {
@@ -282,7 +306,13 @@ impl<S: Inner + Clone> Cache<S> {
             let why = (Fwd::Stale, Reason::Stale);
             self.validate_in_background(&request, errand.key.hash, &kept, now, why);
         }
-        let status = hit(candidate, outcome, detail);
+        let (status, done) = match stale {
+            // What another sidecar has just fetched, for this one too.
+            None if errand.leasing.has_waited() => {
+                (errand.collapsed_by(candidate, detail), Done::Collapsed)
+            }
+            _ => (hit(candidate, outcome, detail), done),
+        };
         errand.stored = Some(kept.clone());
         errand.record(done, None, now);
         let answer = answer(&kept, candidate, &errand.asked, status, &mut request);

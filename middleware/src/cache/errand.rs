@@ -17,6 +17,7 @@ use crate::cache::freshness::Times;
 use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash, KeyRules};
+use crate::cache::leasing::Leasing;
 use crate::cache::offer;
 use crate::cache::outage::Permit;
 use crate::cache::parts::{self, Parts};
@@ -72,6 +73,8 @@ pub(crate) struct Errand {
     pub(crate) too_many_tags: HeaderMap,
     /// Its place among those that may be under way to the app; `None` where that is not limited.
     pub(crate) permit: Option<Permit>,
+    /// Its part in fetching for other sidecars.
+    pub(crate) leasing: Leasing,
     /// Where it is counted what a lifetime would have saved; `None` where that is not followed.
     pub(crate) ghost: Option<Following>,
     /// What the answer belongs to, or why that is not known; read when it comes.
@@ -130,9 +133,7 @@ impl Errand {
     /// Where pass markers lie for the flight of `key`: answers to cookies may be unshareable where
     /// others are not.
     pub(crate) fn pass_key(&self, key: &CacheKey) -> KeyHash {
-        let has_cookie =
-            self.asked.has_cookie && self.asked.has_credentials(&self.settings, &self.rules);
-        key.hash ^ KeyHash::from(has_cookie)
+        key.hash ^ KeyHash::from(self.has_telling_cookie())
     }
 
     /// Does what follows from the upstream's answer. `flight` is there if others may share it.

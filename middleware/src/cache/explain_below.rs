@@ -58,7 +58,7 @@ impl SharedCache {
                 Level::Disk => "on disk",
                 Level::L2 => "in Redis",
             };
-            let Some(kept) = wanted.read(tiers, tier).await else {
+            let Ok(kept) = wanted.read(tiers, tier).await else {
                 steps.push(Step::said(
                     Part::Cache,
                     format!("Nothing that could be used lies {place}."),

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::cache::collapse::{Failure, Outcome};
-use crate::cache::decide::{Decision, Found, decide};
+use crate::cache::decide::{Candidate, Decision, Found, decide};
 use crate::cache::errand::{Errand, is_of_upstream};
 use crate::cache::fill::Fill;
 use crate::cache::journal::Done;
@@ -172,6 +172,20 @@ impl Errand {
             collapsed: true,
             ttl: Some(stored.candidate(now, false).ttl()),
             reason: None,
+        }
+    }
+
+    /// Of an answer that another sidecar's forwarding brought, and where it lay.
+    pub(crate) fn collapsed_by(&self, candidate: Candidate, from: Option<Reason>) -> CacheStatus {
+        let collapsed = &self.shared.counts().collapsed;
+        collapsed.fetch_add(1, Ordering::Relaxed);
+        CacheStatus {
+            outcome: CacheOutcome::Fwd(self.fwd),
+            fwd_status: None,
+            stored: false,
+            collapsed: true,
+            ttl: Some(candidate.ttl()),
+            reason: from,
         }
     }
 }

@@ -71,6 +71,8 @@ mod keep_part;
 )]
 mod key;
 mod lead;
+mod lease;
+mod leasing;
 #[allow(
     dead_code,
     unused,
@@ -159,6 +161,7 @@ use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
 use crate::cache::journal::{Done, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
+use crate::cache::leasing::Leasing;
 use crate::cache::outage::InFlight;
 use crate::cache::reason::Reason;
 use crate::cache::recorder::{Asking, Recorder};
@@ -381,6 +384,7 @@ impl<S: Inner + Clone> Cache<S> {
             is_other_variant: false,
             too_many_tags: HeaderMap::new(),
             permit: None,
+            leasing: Leasing::default(),
             ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
             apart: Apart::default(),
@@ -401,6 +405,7 @@ impl<S: Inner + Clone> Cache<S> {
         let key = errand.flight_key(&attempt.salt);
         let pass = errand.pass_key(&key);
         errand.pass = Some(pass);
+        errand.leasing.salt.clone_from(&attempt.salt);
         if flights.is_pass(pass, errand.requested) {
             // It was so before, whatever is away now: what is not shared is nobody's stampede.
             return self.unlimited(request, errand);

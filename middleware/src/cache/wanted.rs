@@ -24,8 +24,8 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// What `tier` has for this request, as far as it was not purged.
-    pub(crate) async fn read(&self, tiers: &Tiers, tier: &Tier) -> Option<Kept> {
+    /// What `tier` has for this request, as far as it was not purged; else why it has nothing.
+    pub(crate) async fn read(&self, tiers: &Tiers, tier: &Tier) -> Result<Kept, Read> {
         let filed = self.read_filed(tiers, tier).await?;
         let shared = self.shared;
         // Before the comparison: memory compares with whatever is purged after this, so that nothing
@@ -36,11 +36,11 @@ impl Wanted<'_> {
         let standing = shared.standing_below(place, self.key, &tags);
         if standing == Below::Gone {
             tiers.note(tier.level, Read::Purged);
-            return None;
+            return Err(Read::Purged);
         }
         let (key, hash) = (self.key, self.hash);
         match filed.answering(key, hash, self.fields, born) {
-            Ok(stored) => Some(Kept {
+            Ok(stored) => Ok(Kept {
                 stored: Arc::new(stored),
                 is_purged: standing != Below::Valid,
                 chosen_by: Some(tier.level.reason()),
@@ -48,19 +48,20 @@ impl Wanted<'_> {
             }),
             Err(_) => {
                 tiers.note(tier.level, Read::Unreadable);
-                None
+                Err(Read::Unreadable)
             }
         }
     }
 
     /// The record for this request: what lies under its key, or what the index there points at.
-    async fn read_filed(&self, tiers: &Tiers, tier: &Tier) -> Option<Filed> {
+    async fn read_filed(&self, tiers: &Tiers, tier: &Tier) -> Result<Filed, Read> {
         let key = self.key;
         let (record, mut latest) = tiers.read(tier, RecordKey::of(key)).await?;
         let filed = match record {
             Record::Response(filed) => Some(filed),
             Record::Index(index) => match index.name(key, self.fields) {
-                Ok(name) => match tiers.read(tier, name).await? {
+                // There is something, and not this.
+                Ok(name) => match tiers.read(tier, name).await.map_err(Read::of_variant)? {
                     (Record::Response(filed), at) => {
                         latest = latest.max(at);
                         Some(filed)
@@ -72,7 +73,7 @@ impl Wanted<'_> {
         };
         let Some(filed) = filed else {
             tiers.note(tier.level, Read::Unreadable);
-            return None;
+            return Err(Read::Unreadable);
         };
         // Whoever wrote it may have heard of purges that have not come here yet.
         let has_heard = match latest {
@@ -81,8 +82,8 @@ impl Wanted<'_> {
         };
         if !has_heard {
             tiers.note(tier.level, Read::Behind);
-            return None;
+            return Err(Read::Behind);
         }
-        Some(filed)
+        Ok(filed)
     }
 }
