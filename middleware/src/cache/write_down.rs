@@ -121,6 +121,7 @@ impl Writer {
                 key,
                 stored,
                 ttl,
+                lease: None,
             });
         }
     }
