@@ -7,6 +7,7 @@ mod cache_model;
 mod cache_rules;
 mod conditional;
 mod content_coding;
+mod disk;
 mod etag;
 mod explain;
 mod forwarding;
