@@ -155,6 +155,9 @@ impl Errand {
         let replaced = self.stored.as_ref().map(|kept| &kept.stored);
         store.put(key, anchor, stored, replaced, self.settings.variants);
         self.settle_put(stored).ok()?;
+        if kept.chosen_by == Some(Reason::L2) {
+            self.note_below(stored, self.shared.clock().now());
+        }
         Some(Kept {
             is_below: false,
             ..kept

@@ -110,7 +110,7 @@ pub mod reason;
     unused,
     reason = "the lower tiers that ask are on their way"
 )]
-mod record;
+pub mod record;
 mod recorder;
 pub mod rejudge;
 mod replay;

@@ -1,5 +1,6 @@
 //! A stored response: the identity representation and its coded copies.
 
+mod copies;
 pub(crate) mod restored;
 mod weight;
 
@@ -22,10 +23,10 @@ use crate::cache::key::KeyHash;
 use crate::cache::parts::Parts;
 use crate::cache::place::Place;
 use crate::cache::storable::{Storing, Terms};
+use crate::cache::stored::copies::CodedCopies;
 use crate::cache::tags::Tags;
 use crate::cache::vary::Selection;
 use crate::clock::Now;
-use crate::content_coding::Coding;
 use crate::content_coding::reading::Reading;
 use crate::facts::X_REQUEST_ID;
 use crate::fields::cache_status::CACHE_STATUS;
@@ -82,13 +83,12 @@ pub struct StoredResponse {
     pub(crate) next_validation: AtomicU64,
     /// Whether the upstream has told of other content since, by the answer to a HEAD.
     outdated: AtomicBool,
+    /// How long Redis keeps its record, in milliseconds after `received`; 0 where it has none. Written
+    /// by whoever puts it there, or finds it there.
+    kept_below: AtomicU64,
     /// Whether it has answered a request since it was stored.
     used: AtomicBool,
 }
-
-/// One slot for each coding, filled when first needed.
-#[derive(Debug, Default)]
-struct CodedCopies([OnceLock<Bytes>; 3]);
 
 /// What is noted about a fetch while its answer is awaited.
 #[derive(Clone, Copy, Debug)]
@@ -165,6 +165,7 @@ impl StoredResponse {
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
             outdated: AtomicBool::new(false),
+            kept_below: AtomicU64::new(0),
             used: AtomicBool::new(false),
         }
     }
@@ -193,6 +194,7 @@ impl StoredResponse {
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
             outdated: AtomicBool::new(false),
+            kept_below: AtomicU64::new(0),
             used: AtomicBool::new(false),
             ..*self
         }
@@ -277,22 +279,6 @@ impl StoredResponse {
         *self.reading.get_or_init(|| Reading::of(&self.fields))
     }
 
-    /// The copy in `coding`, if it was made.
-    pub fn coded(&self, coding: Coding) -> Option<&Bytes> {
-        self.coded.0.get(coding as usize)?.get()
-    }
-
-    /// Fills the slot of `coding`; false if it was filled already.
-    pub(crate) fn add_coded(&self, coding: Coding, content: Bytes) -> bool {
-        let slot = self.coded.0.get(coding as usize);
-        slot.is_some_and(|slot| slot.set(content).is_ok())
-    }
-
-    /// Whether both are of the same content, so that a coded copy of one is a copy of the other.
-    pub(crate) fn shares_copies(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.coded, &other.coded)
-    }
-
     /// The one language that its content is for, if it says one.
     pub(crate) fn language(&self) -> Option<&[u8]> {
         let mut lines = self.fields.get_all(CONTENT_LANGUAGE).iter();
@@ -352,13 +338,8 @@ impl StoredResponse {
             .iter()
             .map(|segment| block(segment.len()) + SHARED)
             .sum();
-        let coded: usize = self
-            .coded
-            .0
-            .iter()
-            .filter_map(OnceLock::get)
-            .map(|copy| block(copy.len()) + SHARED)
-            .sum();
+        let coded = self.coded.made();
+        let coded: usize = coded.map(|copy| block(copy.len()) + SHARED).sum();
         block(size_of::<Self>() + COUNTS)
             + block(size_of_val(&*self.body) + COUNTS)
             + block(size_of::<CodedCopies>() + COUNTS)
