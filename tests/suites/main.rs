@@ -16,6 +16,8 @@ mod hostile;
 mod hostile_upstream;
 mod house;
 mod interim;
+mod l2_outages;
+mod l2_wrong;
 mod limits;
 mod listen;
 mod observe;
