@@ -177,7 +177,7 @@ impl Simulation {
                 let mut answers = self.app.answers.lock().unwrap();
                 if !answers.is_empty() {
                     let which = which % answers.len();
-                    drop(answers.remove(which).send(()));
+                    answers.remove(which).send(()).ok();
                 }
             }
             8..10 => self.reads.add_permits(4),
