@@ -22,6 +22,7 @@ mod lease;
 mod limits;
 mod listen;
 mod observe;
+mod on_outage;
 mod pains;
 mod purge;
 mod request_log;

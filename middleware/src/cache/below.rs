@@ -24,7 +24,7 @@ use crate::cache::store::tiers::{Level, Read, Tier, Tiers};
 use crate::cache::stored::StoredResponse;
 use crate::cache::wanted::Wanted;
 use crate::cache::{Cache, answer, hit};
-use crate::clock::Now;
+use crate::clock::{Now, timer_now};
 use crate::facts::{CacheOutcome, Fwd};
 use crate::metrics::Event;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
@@ -191,6 +191,7 @@ impl<S: Inner + Clone> Cache<S> {
         let mut this = self.clone();
         let (followers, tasks) = (flight.followers(), errand.shared.tasks().clone());
         let leading = ResponseFuture::boxed(async move {
+            let begun = timer_now();
             loop {
                 if let Some(found) = errand.look_below().await {
                     errand.has_found();
@@ -198,7 +199,13 @@ impl<S: Inner + Clone> Cache<S> {
                 }
                 match errand.turn().await {
                     Next::Look => {}
-                    Next::Fetch => return this.lead_upstream(request, errand, flight).await,
+                    Next::Fetch => {
+                        if begun.elapsed() > PROMPT {
+                            // Who follows has waited for as long, and not for this fetch.
+                            flight.tell(Outcome::Pending);
+                        }
+                        return this.lead_upstream(request, errand, flight).await;
+                    }
                     Next::Release => {
                         flight.tell(Outcome::Alone);
                         drop(flight);
@@ -356,6 +363,9 @@ impl Drop for HandedOver {
         }
     }
 }
+
+/// What asking below may take before those who follow are told that the fetch begins only now.
+const PROMPT: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 #[path = "below_tests.rs"]

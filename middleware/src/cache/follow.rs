@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::sync::watch;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::cache::collapse::{Failure, Outcome};
@@ -39,13 +41,7 @@ impl<S: Inner + Clone> Cache<S> {
     ) -> ResponseFuture {
         let mut this = self.clone();
         ResponseFuture::boxed(async move {
-            let told = timeout(errand.settings.collapse_wait, async {
-                let told = outcome
-                    .wait_for(|outcome| !matches!(outcome, Outcome::Pending))
-                    .await;
-                told.map_or(Outcome::Again, |told| told.clone())
-            });
-            let told = told.await;
+            let told = told(&mut outcome, errand.settings.collapse_wait).await;
             let now = errand.shared.clock().now();
             let next = match told {
                 Ok(told) => this.share(&errand, told, request.headers(), attempt, now),
@@ -186,6 +182,23 @@ impl Errand {
             collapsed: true,
             ttl: Some(candidate.ttl()),
             reason: from,
+        }
+    }
+}
+
+/// What the leader tells within `patience`, which begins anew when the leader does: one that has waited for
+/// another sidecar tells that it is still pending.
+async fn told(
+    outcome: &mut watch::Receiver<Outcome>,
+    patience: Duration,
+) -> std::result::Result<Outcome, Elapsed> {
+    loop {
+        let told = outcome.borrow_and_update().clone();
+        if !matches!(told, Outcome::Pending) {
+            return Ok(told);
+        }
+        if timeout(patience, outcome.changed()).await?.is_err() {
+            return Ok(Outcome::Again);
         }
     }
 }
