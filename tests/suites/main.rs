@@ -31,6 +31,7 @@ mod routing;
 mod run;
 mod savings;
 mod shutdown;
+mod tiers;
 mod tunnel;
 mod upstream;
 mod warm_up;

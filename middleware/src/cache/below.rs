@@ -18,14 +18,11 @@ use crate::cache::errand::{Errand, Kept};
 use crate::cache::journal::Done;
 use crate::cache::lead::{BACKGROUND, PAUSE, background};
 use crate::cache::leasing::Next;
-use crate::cache::ledger::Below;
 use crate::cache::papers::Papers;
-use crate::cache::place::Place;
 use crate::cache::reason::Reason;
-use crate::cache::record::{Filed, Record};
-use crate::cache::store::tier::RecordKey;
 use crate::cache::store::tiers::{Level, Read, Tier, Tiers};
 use crate::cache::stored::StoredResponse;
+use crate::cache::wanted::Wanted;
 use crate::cache::{Cache, answer, hit};
 use crate::clock::{Now, timer_now};
 use crate::facts::{CacheOutcome, Fwd};
@@ -114,65 +111,13 @@ impl Errand {
 
     /// What `tier` has for this request, as far as it was not purged.
     async fn read(&self, tiers: &Tiers, tier: &Tier) -> Result<Kept, Read> {
-        let filed = self.read_filed(tiers, tier).await?;
-        let shared = &self.shared;
-        // Before the comparison: memory compares with whatever is purged after this, so that nothing
-        // comes between.
-        let born = shared.purges().now();
-        let (place, tags) = (Place::of_number(filed.place), filed.tags().hashes());
-        let tags: Vec<_> = tags.collect();
-        let standing = shared.standing_below(place, &self.key.bytes, &tags);
-        if standing == Below::Gone {
-            tiers.note(tier.level, Read::Purged);
-            return Err(Read::Purged);
-        }
-        let (key, hash) = (&*self.key.bytes, self.key.hash);
-        match filed.answering(key, hash, &self.fields, born) {
-            Ok(stored) => Ok(Kept {
-                stored: Arc::new(stored),
-                is_purged: standing != Below::Valid,
-                chosen_by: Some(tier.level.reason()),
-                is_below: true,
-            }),
-            Err(_) => {
-                tiers.note(tier.level, Read::Unreadable);
-                Err(Read::Unreadable)
-            }
-        }
-    }
-
-    /// The record for this request: what lies under its key, or what the index there points at.
-    async fn read_filed(&self, tiers: &Tiers, tier: &Tier) -> Result<Filed, Read> {
-        let key = &*self.key.bytes;
-        let (record, mut latest) = tiers.read(tier, RecordKey::of(key)).await?;
-        let filed = match record {
-            Record::Response(filed) => Some(filed),
-            Record::Index(index) => match index.name(key, &self.fields) {
-                // There is something, and not this.
-                Ok(name) => match tiers.read(tier, name).await.map_err(Read::of_variant)? {
-                    (Record::Response(filed), at) => {
-                        latest = latest.max(at);
-                        Some(filed)
-                    }
-                    (Record::Index(_), _) => None,
-                },
-                Err(_) => None,
-            },
+        let wanted = Wanted {
+            shared: &self.shared,
+            key: &self.key.bytes,
+            hash: self.key.hash,
+            fields: &self.fields,
         };
-        let Some(filed) = filed else {
-            tiers.note(tier.level, Read::Unreadable);
-            return Err(Read::Unreadable);
-        };
-        // Whoever wrote it may have heard of purges that have not come here yet.
-        let has_heard = match latest {
-            Some(latest) => self.shared.has_heard_of(Place::of_number(latest)).await,
-            None => !tier.tells_latest(),
-        };
-        if !has_heard {
-            tiers.note(tier.level, Read::Behind);
-            return Err(Read::Behind);
-        }
-        Ok(filed)
+        wanted.read(tiers, tier).await
     }
 
     /// Whether it came later than what memory has.

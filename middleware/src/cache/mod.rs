@@ -50,6 +50,7 @@ mod decide;
 mod early;
 mod errand;
 pub mod explain;
+mod explain_below;
 mod figures;
 mod fill;
 mod follow;
@@ -136,6 +137,7 @@ mod validate;
 mod vary;
 mod verdicts;
 mod versions;
+mod wanted;
 #[allow(
     dead_code,
     unused,
@@ -415,6 +417,7 @@ impl<S: Inner + Clone> Cache<S> {
             flights.follow(&key).map_or(Joined::Alone, Joined::Follow)
         };
         errand.pass = Some(pass);
+        errand.leasing.salt.clone_from(&attempt.salt);
         match joined {
             Joined::Lead(flight) => {
                 errand.leasing.salt = attempt.salt;
