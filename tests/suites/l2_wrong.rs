@@ -250,6 +250,26 @@ async fn a_full_redis_gives_what_it_has_and_hears_of_purges_or_says_that_it_does
 }
 
 #[tokio::test]
+async fn the_acl_of_the_reference_is_enough() {
+    let reference = include_str!("../../config/reference.toml");
+    let lines = reference
+        .lines()
+        .skip_while(|line| !line.contains("ACL SETUSER"));
+    let lines = lines.take_while(|line| line.starts_with("#  "));
+    let acl: String = lines.map(|line| line.trim_start_matches('#')).collect();
+    let redis = Redis::start().await;
+    let acl = acl.replace("PASSWORD", "right");
+    let words: Vec<&str> = acl.split_whitespace().collect();
+    assert_eq!(redis.text(&words).await, "OK");
+    let lines = "username = \"pillion\"\npassword = \"right\"";
+    let scene = Scene::start(redis, [lines, lines], "").await;
+    scene.shares().await;
+    scene.purges_reach_each_other("/page").await;
+    let log = scene.redis.text(&["ACL", "LOG"]).await;
+    assert_eq!(log, "", "nothing was refused");
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_told_once_and_is_shown_nowhere() {
     let redis = Redis::with_password("right").await;
     let upstream = Upstream::start(async |_| reply(200).body("x")).await;
