@@ -175,7 +175,7 @@ fn call(stack: &mut FrontStack, number: usize) -> ResponseFuture {
     *request.uri_mut() = format!("/{number}").parse().expect("a path");
     let host = HeaderValue::from_static("example.com");
     request.headers_mut().insert(HOST, host);
-    let id = RequestId::Made(number as u128);
+    let id = RequestId::Made([0, number as u64]);
     let facts = RequestFacts::new(now, id, peer, Scheme::Http);
     request.extensions_mut().insert(facts);
     stack.call(request)
@@ -200,7 +200,7 @@ impl Pillion {
         std::fs::create_dir_all(&folder).expect("a writable folder");
         let file = folder.join("pillion.toml");
         let toml = format!(
-            "[cache]\nmemory = \"512MiB\"\n[cache.redis]\nurl = \"redis://{}\"\ntimeout = \"1s\"\n\
+            "[cache]\nmemory.size = \"512MiB\"\n[cache.redis]\nurl = \"redis://{}\"\ntimeout = \"1s\"\n\
              [upstream.app]\nurl = \"http://{}\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n\
              [request_log]\nenabled = false\n[admin]\nenabled = false\n",
             redis.address, upstream.address

@@ -40,9 +40,9 @@ use weight::{SHARED, apart_weight, fields_weight};
 pub struct StoredResponse {
     /// Final status.
     pub status: StatusCode,
-    /// Fields to replay, none of a connection's own. `Age`, `Cache-Status`, `X-Request-Id` and, where
-    /// the upstream sent none, `Via` are placeholders: they are set anew in every answer, and a map
-    /// that has them already does not grow for that.
+    /// Fields to replay, none of a connection's own. `Age`, `X-Request-Id` and, where the upstream sent
+    /// none, `Via` and `Cache-Status` come first and are placeholders: they are set anew in every
+    /// answer, and a map that has them already neither grows for that nor is searched.
     pub fields: HeaderMap,
     /// The content as it came, in memory of its own (never a slice of a read buffer).
     pub body: Arc<[Bytes]>,
@@ -363,12 +363,27 @@ fn own_fields(fields: &HeaderMap, without: &[HeaderName], received: SystemTime) 
     let mut without: Vec<&str> = without.iter().map(HeaderName::as_str).collect();
     without.sort_unstable();
     let is_named = |name: &HeaderName| without.binary_search(&name.as_str()).is_ok();
-    let is_kept = |name: &HeaderName| !(UNSTORED.contains(name) || is_named(name) || *name == AGE);
-    let kept = || fields.iter().filter(|(name, _)| is_kept(name));
+    let is_kept = |(name, value): &(&HeaderName, &HeaderValue)| {
+        // Of a stored response that is stored again the places are not copied but made anew.
+        let is_place = *name == AGE
+            || *name == VIA && value.is_empty()
+            || *name == CACHE_STATUS && is_placeholder(value);
+        !(is_place || UNSTORED.contains(name) || is_named(name))
+    };
+    let kept = || fields.iter().filter(is_kept);
+    let has = |wanted: HeaderName| kept().any(|(name, _)| *name == wanted);
     let mut values = BytesMut::with_capacity(kept().map(|(_, value)| value.len()).sum());
     kept().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
     let mut values = values.freeze();
     let mut own = HeaderMap::with_capacity(fields.len() + 5);
+    own.insert(AGE, HeaderValue::from_static("0"));
+    own.insert(X_REQUEST_ID, HeaderValue::from_static(""));
+    if !has(VIA) {
+        own.insert(VIA, HeaderValue::from_static(""));
+    }
+    if !has(CACHE_STATUS) {
+        own.insert(CACHE_STATUS, HeaderValue::from_static(PLACEHOLDER));
+    }
     for (name, value) in kept() {
         let copy = HeaderValue::from_maybe_shared(values.split_to(value.len()));
         if let Ok(mut copy) = copy {
@@ -381,16 +396,13 @@ fn own_fields(fields: &HeaderMap, without: &[HeaderName], received: SystemTime) 
         // RFC 9110 §6.6.1: a recipient with a clock that stores a response adds it.
         own.insert(DATE, http_date::format(received));
     }
-    own.insert(AGE, HeaderValue::from_static("0"));
-    own.insert(X_REQUEST_ID, HeaderValue::from_static(""));
-    if !own.contains_key(VIA) {
-        own.insert(VIA, HeaderValue::from_static(""));
-    }
-    if !own.contains_key(CACHE_STATUS) {
-        own.insert(CACHE_STATUS, HeaderValue::from_static("pillion"));
-    }
     // A clone has room for its fields and no more.
     own.clone()
+}
+
+/// Whether `value` is that of `Cache-Status` where there is nothing but a place for it.
+pub(crate) fn is_placeholder(value: &HeaderValue) -> bool {
+    value == PLACEHOLDER
 }
 
 /// A copy of `content` in as few pieces as are sensible: short content in one.
@@ -418,6 +430,8 @@ pub(crate) fn millis(time: Duration) -> u64 {
         .min(u64::MAX / 2)
 }
 
+/// See [`is_placeholder`]; `Cache-Status` without a parameter says nothing.
+const PLACEHOLDER: &str = "pillion";
 /// Longer content is kept in pieces of this size, so that it is copied without being held twice.
 pub(crate) const SEGMENT: usize = 1 << 20;
 
