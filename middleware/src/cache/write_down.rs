@@ -19,12 +19,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::errand::Errand;
 use crate::cache::key::KeyHash;
+use crate::cache::lease::{Lease, Written};
 use crate::cache::record::encode;
+use crate::cache::shared::SharedCache;
 use crate::cache::storable::Terms;
 use crate::cache::store::tier::RecordKey;
 use crate::cache::store::tiers::{Level, Tiers};
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
+use crate::content_coding::Coding;
 use crate::metrics::{Event, Metrics};
 
 /// Takes what is to be written; never waits.
@@ -59,6 +62,8 @@ struct Write {
     key: Box<[u8]>,
     stored: Arc<StoredResponse>,
     ttl: Duration,
+    /// Given back with it: others wait for this.
+    lease: Option<Arc<Lease>>,
 }
 
 impl Writer {
@@ -97,6 +102,26 @@ impl Writer {
                 key: key.into(),
                 stored: stored.clone(),
                 ttl: MOST_TTL,
+                lease: None,
+            });
+        }
+    }
+
+    /// What has one coded copy more: its record in Redis is written again with that, so that other
+    /// sidecars need not make it. Where it pays: not for what will not stay for long, nor late in its life,
+    /// when others may have written what came later. There are no more copies than codings, so no
+    /// record is written again more often than that.
+    fn coded(&self, key: Box<[u8]>, stored: Arc<StoredResponse>, now: Now) {
+        let left = stored.left_below(now);
+        let is_young = stored.age(now) <= stored.terms.lifetime / 2;
+        if left >= WORTH_A_COPY && is_young && is_writable(&stored) {
+            let (to, ttl, lease) = (Level::L2, left, None);
+            self.write(Write {
+                to,
+                key,
+                stored,
+                ttl,
+                lease,
             });
         }
     }
@@ -133,6 +158,7 @@ impl Tiers {
         let Some(tier) = self.at(write.to) else {
             return;
         };
+        let mut leased = Vec::new();
         for (name, record) in records(&write.key, &write.stored) {
             // An index says nothing about one response, so it may outlive them all.
             let is_index = write.to == Level::L2 && name == RecordKey::of(&write.key);
@@ -141,7 +167,19 @@ impl Tiers {
                 true => write.ttl.max(INDEX_TTL),
                 false => write.ttl,
             };
-            self.put(tier, name, record, ttl);
+            match &write.lease {
+                None => self.put(tier, name, record, ttl),
+                Some(_) => leased.push(Written {
+                    name,
+                    record: self.sealed(tier, name, record),
+                    ttl,
+                }),
+            }
+        }
+        match &write.lease {
+            Some(lease) if leased.is_empty() => lease.apart(),
+            Some(lease) => lease.write(leased),
+            None => {}
         }
     }
 }
@@ -161,6 +199,17 @@ pub(crate) fn records(key: &[u8], stored: &StoredResponse) -> Vec<(RecordKey, By
     }
 }
 
+impl SharedCache {
+    /// Keeps a coded copy with the response that it is a copy of, accounts for it, and writes it down
+    /// where that pays. Nothing happens if that response is no longer stored.
+    pub fn keep_coded(&self, stored: &Arc<StoredResponse>, coding: Coding, content: Bytes) {
+        let kept = self.store().keep_coded(stored, coding, content);
+        if let (Some((key, stored)), Some(tiers)) = (kept, self.tiers()) {
+            tiers.writer().coded(key, stored, self.clock().now());
+        }
+    }
+}
+
 impl Errand {
     /// Writes down what was just stored, for other sidecars.
     pub(crate) fn write_down(&self, stored: &Arc<StoredResponse>, now: Now) {
@@ -168,17 +217,27 @@ impl Errand {
             return;
         };
         if tiers.at(Level::L2).is_none() || !is_writable(stored) {
+            self.keep_apart();
             return;
         }
         let ttl = ttl(stored.terms, stored.age(now), &self.settings);
         if ttl > Duration::ZERO {
+            stored.keep_below(now, ttl);
             tiers.writer().write(Write {
                 to: Level::L2,
                 key: self.key.bytes.clone(),
                 stored: stored.clone(),
                 ttl,
+                lease: self.leasing.lease().cloned(),
             });
+        } else {
+            self.keep_apart();
         }
+    }
+
+    /// Notes how long Redis will keep the record that `stored` was read from.
+    pub(crate) fn note_below(&self, stored: &StoredResponse, now: Now) {
+        stored.keep_below(now, ttl(stored.terms, stored.age(now), &self.settings));
     }
 
     /// Takes away what lies below memory for this request: it is not to come back.
@@ -234,6 +293,8 @@ const MOST_BYTES: u64 = 32 << 20;
 /// No record lives longer: whoever says "a thousand years" means "until it is purged", and a tier that is
 /// full finds room by itself.
 const MOST_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A record that stays for less is not written again for a copy.
+const WORTH_A_COPY: Duration = Duration::from_secs(5);
 /// Of an index at least.
 const INDEX_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Keys that are remembered as seen once; half a MiB.

@@ -6,15 +6,10 @@ use config::redis::{RedisAddress, RedisMode, RedisSettings};
 
 use super::*;
 use crate::cache::ledger::Below;
+use crate::cache::store::redis::servers::{Redis, until};
 use crate::cache::testing::{World, at_once, reply};
 use crate::cache::{OrderedBy, Purge, What};
 use crate::facts::Scheme;
-
-#[path = "../../../../tests/src/redis.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with others")]
-mod harness;
-
-use harness::{Redis, until};
 
 /// What all instances stand before: pages that say which edition they are of.
 #[derive(Clone, Default)]
@@ -73,6 +68,7 @@ impl Instance {
             timeout: Duration::from_millis(100),
             queue: 1 << 20,
             max_record: 1 << 20,
+            lease: config::lease::LeaseSettings::default(),
         };
         let handle = Handle::current();
         let redis = RedisTier::connect(&settings, &handle, &metrics).unwrap();

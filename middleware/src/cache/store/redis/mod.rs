@@ -23,6 +23,11 @@ mod names;
 mod node;
 mod queue;
 mod refusals;
+/// The harness of the suites: processes, and nothing of ours.
+#[cfg(test)]
+#[path = "../../../../../tests/src/redis.rs"]
+#[allow(unreachable_pub, dead_code, reason = "made for another crate")]
+pub(crate) mod servers;
 mod setup;
 mod slots;
 #[cfg(test)]
@@ -168,6 +173,11 @@ impl RedisTier {
     /// What keys are called.
     pub(crate) fn names(&self) -> &Names {
         &self.0.names
+    }
+
+    /// Longer records are not written, in bytes.
+    pub(crate) fn max_record(&self) -> usize {
+        self.0.settings.max_record
     }
 
     /// The deadline of what a request waits for.
