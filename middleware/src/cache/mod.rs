@@ -419,7 +419,10 @@ impl<S: Inner + Clone> Cache<S> {
         errand.pass = Some(pass);
         errand.leasing.salt.clone_from(&attempt.salt);
         match joined {
-            Joined::Lead(flight) => self.lead(request, errand, flight),
+            Joined::Lead(flight) => {
+                errand.leasing.salt = attempt.salt;
+                self.lead(request, errand, flight)
+            }
             Joined::Follow(outcome) => self.follow(request, errand, outcome, attempt),
             Joined::Alone => self.alone(request, errand),
         }

@@ -115,13 +115,13 @@ impl Writer {
         let left = stored.left_below(now);
         let is_young = stored.age(now) <= stored.terms.lifetime / 2;
         if left >= WORTH_A_COPY && is_young && is_writable(&stored) {
-            let (to, ttl) = (Level::L2, left);
+            let (to, ttl, lease) = (Level::L2, left, None);
             self.write(Write {
                 to,
                 key,
                 stored,
                 ttl,
-                lease: None,
+                lease,
             });
         }
     }

@@ -30,21 +30,6 @@ pub struct Documented {
     pub labels: &'static [&'static str],
 }
 
-impl Family {
-    pub(super) fn documented(&self) -> Documented {
-        Documented {
-            name: self.name,
-            kind: match self.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Histogram => "histogram",
-            },
-            help: self.help,
-            labels: self.labels,
-        }
-    }
-}
-
 /// Declares the families, and [`FAMILIES`] with all of them in the order of writing.
 macro_rules! families {
     ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
