@@ -2,6 +2,7 @@
 
 mod admin;
 mod browser;
+mod bus;
 mod cache;
 mod cache_model;
 mod cache_rules;

@@ -8,7 +8,7 @@
 //! validated before its next use. Once a second every instance says how far it is ([`scripts`]), so that
 //! whoever purges learns who has applied it ([`report`]).
 
-pub(crate) mod element;
+pub mod element;
 mod follow;
 pub(crate) mod outbox;
 pub(crate) mod reader;
