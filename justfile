@@ -12,6 +12,10 @@ check:
 run *CMD:
     cargo run --release -- run -- {{CMD}}
 
+# The release build guided by a profile of itself at work: target/pgo/pillion (needs oha and rustup)
+pgo *FLAGS="":
+    packaging/pgo {{FLAGS}}
+
 # One suite, or one test, by a part of its name
 test NAME:
     cargo test --workspace {{NAME}}

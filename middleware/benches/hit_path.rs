@@ -111,7 +111,12 @@ fn request(more: &[(&'static str, &'static str)], clock: &Clock) -> Request {
     ];
     fill(request.headers_mut(), &fields);
     fill(request.headers_mut(), more);
-    let facts = RequestFacts::new(clock.now(), RequestId::Made(1), Peer::Unix, Scheme::Http);
+    let facts = RequestFacts::new(
+        clock.now(),
+        RequestId::Made([0, 1]),
+        Peer::Unix,
+        Scheme::Http,
+    );
     request.extensions_mut().insert(facts);
     request
 }

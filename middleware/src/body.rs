@@ -43,10 +43,15 @@ impl Body {
 
     /// The segments of a stored response, in order, none copied.
     pub fn segments(segments: Arc<[Bytes]>) -> Self {
-        match &*segments {
+        Self::of_stored(&segments)
+    }
+
+    /// The same; of a single segment nothing else is held.
+    pub fn of_stored(segments: &Arc<[Bytes]>) -> Self {
+        match &**segments {
             [] => Self::empty(),
             [only] => Self::from(only.clone()),
-            _ => Self(Kind::Segments(segments, 0)),
+            _ => Self(Kind::Segments(segments.clone(), 0)),
         }
     }
 

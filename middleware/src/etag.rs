@@ -159,8 +159,10 @@ impl Tagging {
     /// Tags at once what is here already and short.
     fn of(self, response: Response) -> ResponseFuture {
         if !may_tag(&response, self.settings.max_body) {
+            self.usefulness.pass_over();
             return ResponseFuture::ready(Ok(response));
         }
+        self.usefulness.look_at();
         let here = response.body().as_whole();
         let Some(content) = here.filter(|content| content.len() <= SLICE).cloned() else {
             return ResponseFuture::boxed(self.read(response));

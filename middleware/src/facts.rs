@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{Extensions, HeaderName, HeaderValue, StatusCode};
 
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
@@ -28,7 +28,7 @@ pub struct RequestFacts {
     pub scheme: Scheme,
     /// Who the client is: the peer, or what a trusted peer says. `None` on a Unix socket.
     pub client: Option<IpAddr>,
-    /// The W3C trace that this request belongs to; `None` until the forwarding layer has run.
+    /// The W3C trace that the client says this request belongs to.
     pub trace: Option<TraceParent>,
     /// Our entry in `Via` towards the upstream, by which a loop is noticed; `None` until the
     /// forwarding layer has run. Each core has its own copy.
@@ -130,8 +130,9 @@ impl Scheme {
 /// A request's name: 128 bits of our own, or what a trusted peer sent (visible ASCII, at most 128 bytes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestId {
-    /// Made here; written as 32 hexadecimal digits.
-    Made(u128),
+    /// Made here; written as 32 hexadecimal digits, the high half first. Two halves, since whatever
+    /// holds a `u128` is aligned to 16 bytes, and the allocator has a slow way for that.
+    Made([u64; 2]),
     /// Kept as it came.
     Kept(Arc<str>),
 }
@@ -139,7 +140,7 @@ pub enum RequestId {
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Made(id) => write!(f, "{id:032x}"),
+            Self::Made([high, low]) => write!(f, "{high:016x}{low:016x}"),
             Self::Kept(id) => f.write_str(id),
         }
     }
@@ -150,9 +151,9 @@ impl RequestId {
     pub fn value(&self) -> Option<HeaderValue> {
         match self {
             Self::Kept(id) => HeaderValue::from_str(id).ok(),
-            Self::Made(id) => {
-                let (high, low) = halves(*id);
-                HeaderValue::from_bytes([hex(high), hex(low)].as_flattened()).ok()
+            Self::Made([high, low]) => {
+                let halves = [high >> 32, high & LOW, low >> 32, low & LOW];
+                HeaderValue::from_bytes(halves.map(eight_digits).as_flattened()).ok()
             }
         }
     }
@@ -164,9 +165,12 @@ pub(crate) fn hex(number: u64) -> [u8; 16] {
     let mut digits = [0; 16];
     let (high, low) = digits.split_at_mut(8);
     high.copy_from_slice(&eight_digits(number >> 32));
-    low.copy_from_slice(&eight_digits(number & 0xffff_ffff));
+    low.copy_from_slice(&eight_digits(number & LOW));
     digits
 }
+
+/// The low half of 64 bits.
+const LOW: u64 = 0xffff_ffff;
 
 /// Of 32 bits, all at once: each digit has a byte of a word to itself.
 fn eight_digits(number: u64) -> [u8; 8] {
@@ -191,9 +195,9 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A W3C `traceparent`, version 00 (Trace Context §3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent {
-    /// 16 bytes, not zero.
-    pub trace_id: u128,
-    /// 8 bytes, not zero: our own span, the parent of what the upstream does.
+    /// 16 bytes, not zero; the high half first (see [`RequestId::Made`]).
+    pub trace_id: [u64; 2],
+    /// 8 bytes, not zero: the span of whoever sends it.
     pub span_id: u64,
     /// Whether the trace is recorded.
     pub sampled: bool,
@@ -318,6 +322,29 @@ pub struct UpstreamTiming {
     pub retries: u8,
 }
 
+/// Makes `spare`, which may have served a request before ([`let_go`]), the map of one with these `facts`.
+pub fn begin(spare: &mut Extensions, facts: RequestFacts) {
+    match spare.get_mut() {
+        Some(place) => *place = facts,
+        None => drop(spare.insert(facts)),
+    }
+}
+
+/// Lets go of all that the facts in `map` hold; false if there is anything else in it. Such a map serves
+/// the next request: to make one takes five allocations.
+pub fn let_go(map: &mut Extensions) -> bool {
+    let mut facts = 0;
+    if let Some(request) = map.get_mut::<RequestFacts>() {
+        request.interim = None;
+        facts += 1;
+    }
+    if let Some(response) = map.get_mut::<ResponseFacts>() {
+        *response = ResponseFacts::default();
+        facts += 1;
+    }
+    facts == map.len()
+}
+
 /// The facts that came with `request`.
 ///
 /// # Panics
@@ -348,7 +375,7 @@ mod tests {
         }
 
         #[test]
-        fn a_name_is_written_as_it_is_displayed(number in any::<u128>()) {
+        fn a_name_is_written_as_it_is_displayed(number in any::<[u64; 2]>()) {
             let id = RequestId::Made(number);
             prop_assert_eq!(id.value().unwrap(), id.to_string());
         }

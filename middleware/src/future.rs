@@ -55,6 +55,21 @@ impl ResponseFuture {
         }
     }
 
+    /// As [`change`](Self::change), with what a layer keeps in an `Arc` or so: a handle is made only
+    /// where the answer is still to come.
+    pub fn change_with<C: Clone + Send + 'static>(
+        mut self,
+        context: &C,
+        change: impl FnOnce(&C, &mut Result<Response>) + Send + 'static,
+    ) -> Self {
+        if let Some(result) = self.as_ready() {
+            change(context, result);
+            return self;
+        }
+        let context = context.clone();
+        self.change(move |result| change(&context, result))
+    }
+
     /// Goes on with the answer, now if it is there, else when it comes, to what may take a while
     /// itself.
     pub fn then(self, next: impl FnOnce(Result<Response>) -> Self + Send + 'static) -> Self {

@@ -10,7 +10,7 @@ use std::{io, thread};
 use config::Settings;
 use middleware::cache::bus::Bus;
 use middleware::cache::{DiskTier, OrderedBy, RedisTier, SharedCache};
-use middleware::metrics::Metrics;
+use middleware::metrics::{L2State, Metrics};
 use tokio::runtime::{Builder, Handle};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -104,6 +104,17 @@ impl LowerTiers {
             _background: Arc::new(background),
         };
         Ok((cache, Some(tiers)))
+    }
+
+    /// What does not work as it should, if anything: `l2` while Redis, or a part of it, does not answer.
+    pub(crate) fn degraded(&self) -> Option<&'static str> {
+        let redis = self.redis.as_ref()?;
+        (redis.state() != L2State::Up).then_some("l2")
+    }
+
+    /// What carries purges to other instances; `None` where nothing is shared.
+    pub fn bus(&self) -> Option<&Bus> {
+        self.bus.as_ref()
     }
 
     /// Writes what is still to be written, and on disk what memory has, and lets go; in the time that is

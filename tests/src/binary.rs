@@ -39,9 +39,21 @@ impl Binary {
 
     /// Starts it in this folder.
     pub fn start_in(folder: &std::path::Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(path())
-            .args(arguments)
-            .current_dir(folder)
+        let mut command = Command::new(path());
+        command.args(arguments).current_dir(folder);
+        Self::run(command)
+    }
+
+    /// Starts it where no file may be longer than some kibibytes: 512 of them, or half of that, by shell.
+    pub fn start_with_short_files(arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        let script = "ulimit -f 512 && exec \"$0\" \"$@\"";
+        command.args(["-c", script]).arg(path()).args(arguments);
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,7 +1,7 @@
 //! Real Redis servers of the test's own: single, with TLS, behind a Sentinel, or a Cluster. Each is a
 //! process on free ports of 127.0.0.1 with its files in a folder of its own, ended by its id.
 //!
-//! Used by the suites, and by the tests of `middleware/src/cache/store/redis`, which include this file:
+//! Used by the suites, and by tests within `middleware`, which `middleware/src/cache/store/redis` gives this file to:
 //! so it uses nothing of ours.
 
 use std::fs::File;

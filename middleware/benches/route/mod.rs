@@ -77,7 +77,7 @@ impl Route {
         }
         let facts = RequestFacts::new(
             self.clock.now(),
-            RequestId::Made(1),
+            RequestId::Made([0, 1]),
             Peer::Unix,
             Scheme::Http,
         );

@@ -10,6 +10,7 @@ use crate::Response;
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::key;
 use crate::cache::tags::{self, Tags};
+use crate::fields::tags::are_there;
 
 /// Those fields of one answer, in memory of their own; nothing is held where there are none.
 #[derive(Clone, Debug, Default)]
@@ -23,9 +24,15 @@ impl Apart {
         before: Option<&Self>,
         settings: &TargetedSettings,
     ) -> Self {
+        let before = before.and_then(|before| before.0.as_deref());
+        // Looked for in one pass: most answers have none of them, and to take out what is not there
+        // costs a hash of each name.
+        let is_hidden = |name: &HeaderName| settings.hidden().any(|text| text == name.as_str());
+        if before.is_none() && !fields.keys().any(is_hidden) {
+            return Self::default();
+        }
         let mut taken = HeaderMap::new();
         for text in settings.hidden() {
-            let before = before.and_then(|before| before.0.as_deref());
             let source = match fields.contains_key(text) {
                 true => Some(&*fields),
                 false => before,
@@ -68,9 +75,24 @@ impl Errand {
     /// Reads what the answer belongs to, and keeps from others what is said to us alone. `about` is
     /// what it is no answer itself but news of.
     pub(crate) fn take_aside(&mut self, answer: &mut Response, about: Option<&Kept>) {
+        let has_tags = are_there(answer.headers());
+        if has_tags || about.is_some() {
+            self.read_tags(answer.headers(), about);
+        }
+        self.apart = Apart::take(
+            answer.headers_mut(),
+            about.map(|kept| &kept.stored.apart),
+            &self.settings.targeted,
+        );
+        if has_tags && self.settings.tags.strip {
+            tags::strip(answer.headers_mut());
+        }
+    }
+
+    fn read_tags(&mut self, fields: &HeaderMap, about: Option<&Kept>) {
         self.tags = match key::place(&self.key.bytes) {
             Some(place) => Tags::read(
-                answer.headers(),
+                fields,
                 about.map(|kept| &kept.stored.tags),
                 place,
                 self.shared.versions().hasher(),
@@ -79,15 +101,7 @@ impl Errand {
             None => Ok(Tags::default()),
         };
         if self.tags.is_err() {
-            self.too_many_tags = tags::of(answer.headers());
-        }
-        self.apart = Apart::take(
-            answer.headers_mut(),
-            about.map(|kept| &kept.stored.apart),
-            &self.settings.targeted,
-        );
-        if self.settings.tags.strip {
-            tags::strip(answer.headers_mut());
+            self.too_many_tags = tags::of(fields);
         }
     }
 }

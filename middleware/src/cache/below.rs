@@ -18,6 +18,7 @@ use crate::cache::errand::{Errand, Kept};
 use crate::cache::journal::Done;
 use crate::cache::lead::{BACKGROUND, background};
 use crate::cache::ledger::Below;
+use crate::cache::papers::Papers;
 use crate::cache::place::Place;
 use crate::cache::reason::Reason;
 use crate::cache::record::{Filed, Record};
@@ -74,8 +75,8 @@ impl Errand {
                 continue;
             }
             let now = self.shared.clock().now();
-            let (is_purged, asked) = (kept.is_purged, &mut self.asked);
-            let found = kept.stored.found(is_purged, asked, &self.fields, now);
+            let Papers { asked, fields, .. } = &mut **self;
+            let found = kept.stored.found(kept.is_purged, asked, fields, now);
             let stale = match decide(&self.asked, found, &self.settings, &self.rules) {
                 Decision::Serve => None,
                 Decision::ServeStale { validate, reason } => Some((reason, validate)),
@@ -209,6 +210,9 @@ impl Errand {
         let replaced = self.stored.as_ref().map(|kept| &kept.stored);
         store.put(key, anchor, stored, replaced, self.settings.variants);
         self.settle_put(stored).ok()?;
+        if kept.chosen_by == Some(Reason::L2) {
+            self.note_below(stored, self.shared.clock().now());
+        }
         Some(Kept {
             is_below: false,
             ..kept
@@ -336,7 +340,7 @@ impl<S: Inner + Clone> Cache<S> {
         let status = hit(candidate, outcome, detail);
         errand.stored = Some(kept.clone());
         errand.record(done, None, now);
-        let answer = answer(&kept, candidate, &errand.asked, status, &mut request);
+        let answer = answer(kept, candidate, &errand.asked, status, &mut request);
         answer
             .try_ready()
             .unwrap_or_else(|_| unreachable!("what is stored is there at once"))

@@ -1,83 +1,54 @@
 //! One request on its way to the upstream, and what is done with the answer: store it, share it,
 //! freshen what is stored, or let that stand in for an error.
 
+use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use config::cache::CacheSettings;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 
 use crate::cache::advice::Head;
-use crate::cache::apart::Apart;
 use crate::cache::collapse::{Failure, Flight, Outcome};
 use crate::cache::decide::{Asked, Candidate, may_stand_in};
 use crate::cache::early::took;
 use crate::cache::freshness::Times;
-use crate::cache::ghost::follow::Following;
-use crate::cache::invalidate::Sequence;
-use crate::cache::key::{CacheKey, KeyHash, KeyRules};
+use crate::cache::key::{CacheKey, KeyHash};
 use crate::cache::offer;
-use crate::cache::outage::Permit;
-use crate::cache::parts::{self, Parts};
-use crate::cache::place::Place;
+use crate::cache::papers::Papers;
+use crate::cache::parts;
 use crate::cache::reason::Reason;
-use crate::cache::recorder::Asking;
 use crate::cache::replay::{annotate, content_for, replay, replay_for};
-use crate::cache::search::SearchPlace;
-use crate::cache::shared::{PurgedBy, SharedCache};
 use crate::cache::storable::{Exchange, Storing, storable};
-use crate::cache::store::memory::Variants;
 use crate::cache::stored::{Origin, StoredResponse};
-use crate::cache::tags::Tags;
 use crate::cache::validate;
 use crate::clock::Now;
-use crate::facts::{CacheOutcome, CacheStatus, Fwd};
+use crate::facts::{CacheOutcome, CacheStatus};
 use crate::{Error, ErrorKind, Response, Result, Side};
 
-/// See the module. Made when a request is about to be forwarded.
-pub(crate) struct Errand {
-    pub(crate) shared: SharedCache,
-    pub(crate) settings: Arc<CacheSettings>,
-    pub(crate) rules: Arc<KeyRules>,
-    pub(crate) asked: Asked,
-    pub(crate) key: CacheKey,
-    pub(crate) purged_by: PurgedBy,
-    /// The request's fields as the client sent them: a later `Vary` may name any of them.
-    pub(crate) fields: HeaderMap,
-    pub(crate) requested: Now,
-    pub(crate) born: Sequence,
-    /// The same in the order that all sidecars share, where there is one.
-    pub(crate) born_at: Option<Place>,
-    pub(crate) fwd: Fwd,
-    pub(crate) reason: Reason,
-    /// What is stored for this request and is not to be used as it is.
-    pub(crate) stored: Option<Kept>,
-    /// What is stored under the key for other requests; once the upstream was asked about them, those
-    /// that it was asked about.
-    pub(crate) variants: Option<Variants>,
-    /// Whether the upstream is asked about `stored`, so that a 304 is about that.
-    pub(crate) validates: bool,
-    /// What its answer is a part of, where that is stored as such.
-    pub(crate) part: Option<Parts>,
-    /// Where the answer is stored, if it says which of its query matters.
-    pub(crate) place: Option<SearchPlace>,
-    /// Where pass markers for requests like this one lie; `None` where nobody may follow it.
-    pub(crate) pass: Option<KeyHash>,
-    /// For the journal; `None` where none is kept.
-    pub(crate) asking: Option<Asking>,
-    /// Whether something is stored for other values of the nominated fields.
-    pub(crate) is_other_variant: bool,
-    /// The fields that named them, where that is why; the answer may be without them by then.
-    pub(crate) too_many_tags: HeaderMap,
-    /// Its place among those that may be under way to the app; `None` where that is not limited.
-    pub(crate) permit: Option<Permit>,
-    /// Where it is counted what a lifetime would have saved; `None` where that is not followed.
-    pub(crate) ghost: Option<Following>,
-    /// What the answer belongs to, or why that is not known; read when it comes.
-    pub(crate) tags: Result<Tags, Reason>,
-    /// What the answer says to us and not to clients; taken out of it when it comes.
-    pub(crate) apart: Apart,
+/// See the module. Made when a request is about to be forwarded. A handle: it goes through many hands,
+/// and what it holds is some 700 bytes.
+pub(crate) struct Errand(Box<Papers>);
+
+impl From<Papers> for Errand {
+    fn from(papers: Papers) -> Self {
+        Self(Box::new(papers))
+    }
+}
+
+impl Deref for Errand {
+    type Target = Papers;
+
+    fn deref(&self) -> &Papers {
+        &self.0
+    }
+}
+
+impl DerefMut for Errand {
+    fn deref_mut(&mut self) -> &mut Papers {
+        &mut self.0
+    }
 }
 
 /// A stored response, and whether a soft purge has marked it.
@@ -106,9 +77,9 @@ impl Kept {
 impl Errand {
     /// The key of the flight that this request may share: the cache key, and for an authorised
     /// request its credentials as well. `salt` tells apart those who found that `Vary` does.
-    pub(crate) fn flight_key(&self, salt: &[u8]) -> CacheKey {
+    pub(crate) fn flight_key(&self, salt: &[u8]) -> Cow<'_, CacheKey> {
         if !self.asked.has_authorization && salt.is_empty() {
-            return self.key.clone();
+            return Cow::Borrowed(&self.key);
         }
         let mut bytes = self.key.bytes.to_vec();
         if self.asked.has_authorization {
@@ -124,7 +95,7 @@ impl Errand {
             bytes.push(0);
         }
         bytes.extend_from_slice(salt);
-        self.shared.hasher().key(&bytes)
+        Cow::Owned(self.shared.hasher().key(&bytes))
     }
 
     /// Where pass markers lie for the flight of `key`: answers to cookies may be unshareable where
@@ -347,10 +318,10 @@ impl Errand {
             part.is_some(),
             now,
         ) {
-            Err(reason) => self.refused(answer, reason, flight, now),
+            Err(reason) => self.refused(answer, reason, declared, flight, now),
             // What the upstream says of single fields of one part is not known of the others.
             Ok(storing) if part.is_some() && !storing.without.is_empty() => {
-                self.refused(answer, Reason::PartialContent, flight, now)
+                self.refused(answer, Reason::PartialContent, declared, flight, now)
             }
             Ok(mut storing) => {
                 if part.is_some() {
@@ -414,11 +385,11 @@ impl Errand {
         self,
         mut answer: Response,
         reason: Reason,
+        declared: Option<u64>,
         flight: Option<Flight>,
         now: Now,
     ) -> Response {
         self.unshared(reason, answer.status(), flight.as_ref(), now);
-        let declared = declared_length(answer.headers()).or(answer.body().size_hint().exact());
         let head = Head {
             length: declared,
             ..Head::new(answer.status(), answer.headers())

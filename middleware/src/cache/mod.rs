@@ -27,7 +27,7 @@
 //!     let from = Peer::Ip("127.0.0.1:5000".parse().unwrap());
 //!     http::Request::get("/")
 //!         .header("host", "example.com")
-//!         .extension(RequestFacts::new(clock.now(), RequestId::Made(7), from, Scheme::Http))
+//!         .extension(RequestFacts::new(clock.now(), RequestId::Made([0, 7]), from, Scheme::Http))
 //!         .body(Body::empty())
 //!         .unwrap()
 //! };
@@ -90,6 +90,7 @@ mod order;
     reason = "the lower tiers that ask are on their way"
 )]
 pub(crate) mod outage;
+mod papers;
 #[allow(
     dead_code,
     unused,
@@ -109,7 +110,7 @@ pub mod reason;
     unused,
     reason = "the lower tiers that ask are on their way"
 )]
-mod record;
+pub mod record;
 mod recorder;
 pub mod rejudge;
 mod replay;
@@ -158,6 +159,7 @@ use crate::cache::invalidate::Sequence;
 use crate::cache::journal::{Done, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::outage::InFlight;
+use crate::cache::papers::Papers;
 use crate::cache::reason::Reason;
 use crate::cache::recorder::{Asking, Recorder};
 use crate::cache::replay::{replay_aged, replay_part};
@@ -297,7 +299,7 @@ impl<S: Inner + Clone> Cache<S> {
                 self.write_hit(&request, hash, &kept, Done::Hit, now);
                 let early = self.refresh_early(&request, hash, &kept, candidate, &asked);
                 let status = hit(candidate, CacheOutcome::Hit, early.or(kept.chosen_by));
-                answer(&kept, candidate, &asked, status, &mut request)
+                answer(kept, candidate, &asked, status, &mut request)
             }
             (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
                 kept.stored.note_use();
@@ -307,7 +309,7 @@ impl<S: Inner + Clone> Cache<S> {
                     self.validate_in_background(&request, hash, &kept, now, why);
                 }
                 let status = hit(candidate, CacheOutcome::HitStale, Some(reason));
-                answer(&kept, candidate, &asked, status, &mut request)
+                answer(kept, candidate, &asked, status, &mut request)
             }
             (decision, kept, _) => {
                 let why = match decision {
@@ -353,7 +355,7 @@ impl<S: Inner + Clone> Cache<S> {
             in_flight: _,
         } = self.layer.clone();
         asked.is_overriding = overrides(request.headers(), &rules);
-        Errand {
+        Errand::from(Papers {
             key: CacheKey {
                 hash,
                 bytes: self.key.as_slice().into(),
@@ -382,7 +384,7 @@ impl<S: Inner + Clone> Cache<S> {
             ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
             apart: Apart::default(),
-        }
+        })
     }
 
     /// Follows a request for the same thing, leads others, or goes alone.
@@ -395,11 +397,11 @@ impl<S: Inner + Clone> Cache<S> {
         if !errand.settings.collapse || !errand.asked.may_follow() || attempt.count >= ATTEMPTS {
             return self.alone(request, errand);
         }
-        let flights = errand.shared.flights().clone();
+        let flights = errand.shared.flights();
         let key = errand.flight_key(&attempt.salt);
         let pass = errand.pass_key(&key);
-        errand.pass = Some(pass);
         if flights.is_pass(pass, errand.requested) {
+            errand.pass = Some(pass);
             // It was so before, whatever is away now: what is not shared is nobody's stampede.
             return self.unlimited(request, errand);
         }
@@ -408,6 +410,7 @@ impl<S: Inner + Clone> Cache<S> {
         } else {
             flights.follow(&key).map_or(Joined::Alone, Joined::Follow)
         };
+        errand.pass = Some(pass);
         match joined {
             Joined::Lead(flight) => self.lead(request, errand, flight),
             Joined::Follow(outcome) => self.follow(request, errand, outcome, attempt),
@@ -429,7 +432,7 @@ fn hit(candidate: Candidate, outcome: CacheOutcome, reason: Option<Reason>) -> C
 
 /// Answers from what is stored. The answer gets the map that the facts of the `request` came in.
 fn answer(
-    kept: &Kept,
+    kept: Kept,
     candidate: Candidate,
     asked: &Asked,
     status: CacheStatus,
@@ -439,9 +442,8 @@ fn answer(
         let part = replay_part(&kept.stored, parts, span, candidate.age, status);
         return ResponseFuture::ready(Ok(part));
     }
-    let mut spare = std::mem::take(request.extensions_mut());
-    spare.clear();
-    let response = replay_aged(&kept.stored, asked.is_head, candidate.age, status, spare);
+    let facts = std::mem::take(request.extensions_mut());
+    let response = replay_aged(kept.stored, asked.is_head, candidate.age, status, facts);
     ResponseFuture::ready(Ok(response))
 }
 

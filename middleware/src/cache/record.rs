@@ -30,12 +30,14 @@
 
 mod head;
 mod name;
+mod opened;
 mod read;
 mod seal;
 mod write;
 
 pub(crate) use head::FORMAT;
 pub(crate) use name::Digest;
+pub use opened::answers;
 pub(crate) use read::{Filed, Index, Record, decode};
 pub(crate) use seal::{BadKey, Sealer};
 pub(crate) use write::{Encoded, Unwritable, encode};

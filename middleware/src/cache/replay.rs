@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE};
-use http::{Extensions, HeaderMap, HeaderValue};
+use http::{Extensions, HeaderMap};
 
 use crate::cache::decide::Asked;
 use crate::cache::parts::Parts;
-use crate::cache::stored::StoredResponse;
+use crate::cache::stored::{StoredResponse, is_placeholder};
 use crate::clock::Now;
 use crate::facts::{self, CacheStatus};
 use crate::fields::cache_status::{self, CACHE_STATUS};
+use crate::fields::decimal::Decimal;
+use crate::fields::own::own_place;
 use crate::fields::range::{ContentRange, Span};
 use crate::{Body, Response};
 
@@ -74,7 +76,7 @@ pub(crate) fn replay(
     status: CacheStatus,
 ) -> Response {
     replay_aged(
-        stored,
+        stored.clone(),
         is_head,
         stored.age(now),
         status,
@@ -82,25 +84,24 @@ pub(crate) fn replay(
     )
 }
 
-/// The same at an age that is known already. `spare` is an empty map that has its memory already: to
-/// make one takes two allocations.
+/// The same at an age that is known already, with the map of `facts` that came with the request.
 pub(crate) fn replay_aged(
-    stored: &Arc<StoredResponse>,
+    stored: Arc<StoredResponse>,
     is_head: bool,
     age: Duration,
     status: CacheStatus,
-    spare: Extensions,
+    facts: Extensions,
 ) -> Response {
     let body = if is_head {
         Body::empty()
     } else {
-        Body::segments(stored.body.clone())
+        Body::of_stored(&stored.body)
     };
-    let mut response = with_fields(stored, age, &status, body);
-    *response.extensions_mut() = spare;
+    let mut response = with_fields(&stored, age, &status, body);
+    *response.extensions_mut() = facts;
     let facts = facts::of_response(&mut response);
     facts.cache = Some(status);
-    facts.stored = Some(stored.clone());
+    facts.stored = Some(stored);
     response
 }
 
@@ -126,17 +127,26 @@ fn with_fields(
     *response.status_mut() = stored.status;
     *response.headers_mut() = stored.fields.clone();
     let fields = response.headers_mut();
-    let age = HeaderValue::from(age.as_secs());
+    let age = Decimal::of(age.as_secs()).value();
     // Both have their places, so that the map neither grows nor is searched twice.
-    match fields.get_mut(AGE) {
+    match own_place(fields, &AGE) {
         Some(place) => *place = age,
         None => drop(fields.try_insert(AGE, age)),
     }
+    match own_place(fields, &CACHE_STATUS) {
+        Some(place) if is_placeholder(place) => *place = cache_status::member(status),
+        _ => say_anywhere(fields, status),
+    }
+    response
+}
+
+/// Puts our member where the place for it is, which is not among the first fields where these were put
+/// together of parts, or else behind those of the caches nearer to the upstream.
+fn say_anywhere(fields: &mut HeaderMap, status: &CacheStatus) {
     match fields.get_mut(CACHE_STATUS) {
         Some(place) if is_placeholder(place) => *place = cache_status::member(status),
         _ => cache_status::append(fields, status),
     }
-    response
 }
 
 /// Says on an answer that came from the upstream what the cache did.
@@ -144,9 +154,4 @@ pub(crate) fn annotate(response: &mut Response, status: CacheStatus) {
     let fields: &mut HeaderMap = response.headers_mut();
     cache_status::append(fields, &status);
     facts::of_response(response).cache = Some(status);
-}
-
-/// See [`StoredResponse::fields`].
-fn is_placeholder(value: &HeaderValue) -> bool {
-    value == "pillion"
 }

@@ -192,12 +192,6 @@ impl SharedCache {
         records
     }
 
-    /// Keeps a coded copy with the response that it is a copy of, and accounts for it. Nothing
-    /// happens if that response is no longer stored.
-    pub fn keep_coded(&self, stored: &Arc<StoredResponse>, coding: Coding, content: Bytes) {
-        self.0.store.keep_coded(stored, coding, content);
-    }
-
     /// What is being coded now.
     pub(crate) fn copies(&self) -> &InProgress {
         &self.0.copies

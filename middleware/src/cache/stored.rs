@@ -1,5 +1,6 @@
 //! A stored response: the identity representation and its coded copies.
 
+mod copies;
 pub(crate) mod restored;
 mod weight;
 
@@ -22,10 +23,10 @@ use crate::cache::key::KeyHash;
 use crate::cache::parts::Parts;
 use crate::cache::place::Place;
 use crate::cache::storable::{Storing, Terms};
+use crate::cache::stored::copies::CodedCopies;
 use crate::cache::tags::Tags;
 use crate::cache::vary::Selection;
 use crate::clock::Now;
-use crate::content_coding::Coding;
 use crate::content_coding::reading::Reading;
 use crate::facts::X_REQUEST_ID;
 use crate::fields::cache_status::CACHE_STATUS;
@@ -39,9 +40,9 @@ use weight::{SHARED, apart_weight, fields_weight};
 pub struct StoredResponse {
     /// Final status.
     pub status: StatusCode,
-    /// Fields to replay, none of a connection's own. `Age`, `Cache-Status`, `X-Request-Id` and, where
-    /// the upstream sent none, `Via` are placeholders: they are set anew in every answer, and a map
-    /// that has them already does not grow for that.
+    /// Fields to replay, none of a connection's own. `Age`, `X-Request-Id` and, where the upstream sent
+    /// none, `Via` and `Cache-Status` come first and are placeholders: they are set anew in every
+    /// answer, and a map that has them already neither grows for that nor is searched.
     pub fields: HeaderMap,
     /// The content as it came, in memory of its own (never a slice of a read buffer).
     pub body: Arc<[Bytes]>,
@@ -82,13 +83,12 @@ pub struct StoredResponse {
     pub(crate) next_validation: AtomicU64,
     /// Whether the upstream has told of other content since, by the answer to a HEAD.
     outdated: AtomicBool,
+    /// How long Redis keeps its record, in milliseconds after `received`; 0 where it has none. Written
+    /// by whoever puts it there, or finds it there.
+    kept_below: AtomicU64,
     /// Whether it has answered a request since it was stored.
     used: AtomicBool,
 }
-
-/// One slot for each coding, filled when first needed.
-#[derive(Debug, Default)]
-struct CodedCopies([OnceLock<Bytes>; 3]);
 
 /// What is noted about a fetch while its answer is awaited.
 #[derive(Clone, Copy, Debug)]
@@ -165,6 +165,7 @@ impl StoredResponse {
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
             outdated: AtomicBool::new(false),
+            kept_below: AtomicU64::new(0),
             used: AtomicBool::new(false),
         }
     }
@@ -193,6 +194,7 @@ impl StoredResponse {
             reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
             outdated: AtomicBool::new(false),
+            kept_below: AtomicU64::new(0),
             used: AtomicBool::new(false),
             ..*self
         }
@@ -277,22 +279,6 @@ impl StoredResponse {
         *self.reading.get_or_init(|| Reading::of(&self.fields))
     }
 
-    /// The copy in `coding`, if it was made.
-    pub fn coded(&self, coding: Coding) -> Option<&Bytes> {
-        self.coded.0.get(coding as usize)?.get()
-    }
-
-    /// Fills the slot of `coding`; false if it was filled already.
-    pub(crate) fn add_coded(&self, coding: Coding, content: Bytes) -> bool {
-        let slot = self.coded.0.get(coding as usize);
-        slot.is_some_and(|slot| slot.set(content).is_ok())
-    }
-
-    /// Whether both are of the same content, so that a coded copy of one is a copy of the other.
-    pub(crate) fn shares_copies(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.coded, &other.coded)
-    }
-
     /// The one language that its content is for, if it says one.
     pub(crate) fn language(&self) -> Option<&[u8]> {
         let mut lines = self.fields.get_all(CONTENT_LANGUAGE).iter();
@@ -352,13 +338,8 @@ impl StoredResponse {
             .iter()
             .map(|segment| block(segment.len()) + SHARED)
             .sum();
-        let coded: usize = self
-            .coded
-            .0
-            .iter()
-            .filter_map(OnceLock::get)
-            .map(|copy| block(copy.len()) + SHARED)
-            .sum();
+        let coded = self.coded.made();
+        let coded: usize = coded.map(|copy| block(copy.len()) + SHARED).sum();
         block(size_of::<Self>() + COUNTS)
             + block(size_of_val(&*self.body) + COUNTS)
             + block(size_of::<CodedCopies>() + COUNTS)
@@ -382,12 +363,27 @@ fn own_fields(fields: &HeaderMap, without: &[HeaderName], received: SystemTime) 
     let mut without: Vec<&str> = without.iter().map(HeaderName::as_str).collect();
     without.sort_unstable();
     let is_named = |name: &HeaderName| without.binary_search(&name.as_str()).is_ok();
-    let is_kept = |name: &HeaderName| !(UNSTORED.contains(name) || is_named(name) || *name == AGE);
-    let kept = || fields.iter().filter(|(name, _)| is_kept(name));
+    let is_kept = |(name, value): &(&HeaderName, &HeaderValue)| {
+        // Of a stored response that is stored again the places are not copied but made anew.
+        let is_place = *name == AGE
+            || *name == VIA && value.is_empty()
+            || *name == CACHE_STATUS && is_placeholder(value);
+        !(is_place || UNSTORED.contains(name) || is_named(name))
+    };
+    let kept = || fields.iter().filter(is_kept);
+    let has = |wanted: HeaderName| kept().any(|(name, _)| *name == wanted);
     let mut values = BytesMut::with_capacity(kept().map(|(_, value)| value.len()).sum());
     kept().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
     let mut values = values.freeze();
     let mut own = HeaderMap::with_capacity(fields.len() + 5);
+    own.insert(AGE, HeaderValue::from_static("0"));
+    own.insert(X_REQUEST_ID, HeaderValue::from_static(""));
+    if !has(VIA) {
+        own.insert(VIA, HeaderValue::from_static(""));
+    }
+    if !has(CACHE_STATUS) {
+        own.insert(CACHE_STATUS, HeaderValue::from_static(PLACEHOLDER));
+    }
     for (name, value) in kept() {
         let copy = HeaderValue::from_maybe_shared(values.split_to(value.len()));
         if let Ok(mut copy) = copy {
@@ -400,16 +396,13 @@ fn own_fields(fields: &HeaderMap, without: &[HeaderName], received: SystemTime) 
         // RFC 9110 §6.6.1: a recipient with a clock that stores a response adds it.
         own.insert(DATE, http_date::format(received));
     }
-    own.insert(AGE, HeaderValue::from_static("0"));
-    own.insert(X_REQUEST_ID, HeaderValue::from_static(""));
-    if !own.contains_key(VIA) {
-        own.insert(VIA, HeaderValue::from_static(""));
-    }
-    if !own.contains_key(CACHE_STATUS) {
-        own.insert(CACHE_STATUS, HeaderValue::from_static("pillion"));
-    }
     // A clone has room for its fields and no more.
     own.clone()
+}
+
+/// Whether `value` is that of `Cache-Status` where there is nothing but a place for it.
+pub(crate) fn is_placeholder(value: &HeaderValue) -> bool {
+    value == PLACEHOLDER
 }
 
 /// A copy of `content` in as few pieces as are sensible: short content in one.
@@ -437,6 +430,8 @@ pub(crate) fn millis(time: Duration) -> u64 {
         .min(u64::MAX / 2)
 }
 
+/// See [`is_placeholder`]; `Cache-Status` without a parameter says nothing.
+const PLACEHOLDER: &str = "pillion";
 /// Longer content is kept in pieces of this size, so that it is copied without being held twice.
 pub(crate) const SEGMENT: usize = 1 << 20;
 

@@ -64,7 +64,7 @@ pub(crate) fn asked_at(
     }
     request.extensions_mut().insert(RequestFacts::new(
         received,
-        RequestId::Made(1),
+        RequestId::Made([0, 1]),
         Peer::Unix,
         scheme,
     ));

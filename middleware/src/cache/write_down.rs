@@ -20,11 +20,13 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cache::errand::Errand;
 use crate::cache::key::KeyHash;
 use crate::cache::record::encode;
+use crate::cache::shared::SharedCache;
 use crate::cache::storable::Terms;
 use crate::cache::store::tier::RecordKey;
 use crate::cache::store::tiers::{Level, Tiers};
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
+use crate::content_coding::Coding;
 use crate::metrics::{Event, Metrics};
 
 /// Takes what is to be written; never waits.
@@ -101,6 +103,24 @@ impl Writer {
         }
     }
 
+    /// What has one coded copy more: its record in Redis is written again with that, so that other
+    /// sidecars need not make it. Where it pays: not for what will not stay for long, nor late in its life,
+    /// when others may have written what came later. There are no more copies than codings, so no
+    /// record is written again more often than that.
+    fn coded(&self, key: Box<[u8]>, stored: Arc<StoredResponse>, now: Now) {
+        let left = stored.left_below(now);
+        let is_young = stored.age(now) <= stored.terms.lifetime / 2;
+        if left >= WORTH_A_COPY && is_young && is_writable(&stored) {
+            let (to, ttl) = (Level::L2, left);
+            self.write(Write {
+                to,
+                key,
+                stored,
+                ttl,
+            });
+        }
+    }
+
     /// Waits until all that was to be written by now is with its tier.
     pub(crate) async fn settle(&self) {
         let (told, hears) = oneshot::channel();
@@ -161,6 +181,17 @@ pub(crate) fn records(key: &[u8], stored: &StoredResponse) -> Vec<(RecordKey, By
     }
 }
 
+impl SharedCache {
+    /// Keeps a coded copy with the response that it is a copy of, accounts for it, and writes it down
+    /// where that pays. Nothing happens if that response is no longer stored.
+    pub fn keep_coded(&self, stored: &Arc<StoredResponse>, coding: Coding, content: Bytes) {
+        let kept = self.store().keep_coded(stored, coding, content);
+        if let (Some((key, stored)), Some(tiers)) = (kept, self.tiers()) {
+            tiers.writer().coded(key, stored, self.clock().now());
+        }
+    }
+}
+
 impl Errand {
     /// Writes down what was just stored, for other sidecars.
     pub(crate) fn write_down(&self, stored: &Arc<StoredResponse>, now: Now) {
@@ -172,6 +203,7 @@ impl Errand {
         }
         let ttl = ttl(stored.terms, stored.age(now), &self.settings);
         if ttl > Duration::ZERO {
+            stored.keep_below(now, ttl);
             tiers.writer().write(Write {
                 to: Level::L2,
                 key: self.key.bytes.clone(),
@@ -179,6 +211,11 @@ impl Errand {
                 ttl,
             });
         }
+    }
+
+    /// Notes how long Redis will keep the record that `stored` was read from.
+    pub(crate) fn note_below(&self, stored: &StoredResponse, now: Now) {
+        stored.keep_below(now, ttl(stored.terms, stored.age(now), &self.settings));
     }
 
     /// Takes away what lies below memory for this request: it is not to come back.
@@ -234,6 +271,8 @@ const MOST_BYTES: u64 = 32 << 20;
 /// No record lives longer: whoever says "a thousand years" means "until it is purged", and a tier that is
 /// full finds room by itself.
 const MOST_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A record that stays for less is not written again for a copy.
+const WORTH_A_COPY: Duration = Duration::from_secs(5);
 /// Of an index at least.
 const INDEX_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Keys that are remembered as seen once; half a MiB.

@@ -1,9 +1,12 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::store::tier::testing::TestTier;
 use crate::cache::store::tiers::{Level, Tier};
+use crate::cache::stored::StoredResponse;
 use crate::cache::testing::{World, at_once, reply};
 use crate::clock::Clock;
+use crate::content_coding::Coding;
 
 fn pages(lines: &'static [(&'static str, &'static str)]) -> World {
     World::at(
@@ -97,4 +100,84 @@ async fn memory_that_is_full_gives_to_disk_what_was_asked_for_twice() {
     }
     assert!(hits > 50, "{hits}");
     assert!(world.seen().len() - asked < 50);
+}
+
+/// What answers a request, as it is stored.
+async fn stored(world: &World, uri: &str) -> Arc<StoredResponse> {
+    let mut answer = world.send("GET", uri, &[]).await.unwrap();
+    let stored = crate::facts::of_response(&mut answer).stored.clone();
+    stored.expect("it is stored")
+}
+
+fn copied(world: &World, stored: &Arc<StoredResponse>, coding: Coding, copy: &'static str) {
+    world.shared.keep_coded(stored, coding, copy.into());
+}
+
+#[tokio::test]
+async fn a_coded_copy_is_made_by_one_sidecar_for_all() {
+    let tier = TestTier::default();
+    let world = pages(&[("cache-control", "max-age=60")]);
+    let (one, other, third) = (
+        world.over(&tier, Level::L2),
+        world.over(&tier, Level::L2),
+        world.over(&tier, Level::L2),
+    );
+    copied(&one, &stored(&one, "/").await, Coding::Br, "br");
+    one.written().await;
+    assert_eq!(tier.records().len(), 1, "written again in its own place");
+    world.advance(10);
+    let found = stored(&other, "/").await;
+    assert_eq!(found.coded(Coding::Br).unwrap(), "br");
+    assert_eq!(found.coded(Coding::Gzip), None);
+    // What was found there is written again too, with both, and for no longer than before.
+    copied(&other, &found, Coding::Gzip, "gzip");
+    other.written().await;
+    let ttls: Vec<u64> = tier
+        .records()
+        .iter()
+        .map(|(_, _, ttl)| ttl.as_secs())
+        .collect();
+    assert_eq!(ttls, [50]);
+    let found = stored(&third, "/").await;
+    assert_eq!(found.coded(Coding::Br).unwrap(), "br");
+    assert_eq!(found.coded(Coding::Gzip).unwrap(), "gzip");
+    assert_eq!(world.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_copy_is_not_written_where_it_does_not_pay() {
+    for (lines, advance, case) in [
+        (&[("cache-control", "max-age=4")][..], 0, "gone soon"),
+        (&[("cache-control", "max-age=60")], 31, "late in its life"),
+        (
+            &[("cache-control", "max-age=0"), ("etag", "\"a\"")],
+            0,
+            "not written at all",
+        ),
+    ] {
+        let tier = TestTier::default();
+        let world = pages(lines).over(&tier, Level::L2);
+        let stored = stored(&world, "/").await;
+        world.written().await;
+        let before = tier.records();
+        world.advance(advance);
+        copied(&world, &stored, Coding::Br, "br");
+        world.written().await;
+        assert_eq!(tier.records(), before, "{case}");
+        assert_eq!(stored.coded(Coding::Br).unwrap(), "br", "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_purge_between_takes_the_copy_with_it() {
+    let tier = TestTier::default();
+    let world = pages(&[("cache-control", "max-age=60"), ("surrogate-key", "a")]);
+    let world = world.over(&tier, Level::L2);
+    let stored = stored(&world, "/").await;
+    world.written().await;
+    let before = tier.records();
+    world.shared.purge_all();
+    copied(&world, &stored, Coding::Br, "br");
+    world.written().await;
+    assert_eq!(tier.records(), before);
 }

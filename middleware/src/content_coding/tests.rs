@@ -495,7 +495,7 @@ async fn with_the_real_neighbours_a_page_is_fetched_and_copied_once() {
     let mut stack = conditional.layer(coding.layer(cache.layer(leaf)));
     let ask = |fields: &[(&'static str, &str)]| {
         let mut request = request(Method::GET, fields);
-        let (now, id) = (house.cache.clock().now(), RequestId::Made(1));
+        let (now, id) = (house.cache.clock().now(), RequestId::Made([0, 1]));
         let facts = RequestFacts::new(now, id, Peer::Unix, Scheme::Http);
         request.extensions_mut().insert(facts);
         let host = HeaderValue::from_static("a.test");

@@ -20,6 +20,8 @@ pub(super) struct Usefulness {
     useful: AtomicU32,
     /// Requests still to be let be.
     rest: AtomicU32,
+    /// Answers one after the other that could not be tagged.
+    untaggable: AtomicU32,
 }
 
 impl Usefulness {
@@ -28,6 +30,21 @@ impl Usefulness {
         let rest = self.rest.load(Relaxed);
         self.rest.store(rest.saturating_sub(1), Relaxed);
         rest == 0
+    }
+
+    /// Notes an answer that could not be tagged, whatever it was good for. Where none could for a whole
+    /// window, there is nothing here to look for.
+    pub(super) fn pass_over(&self) {
+        let untaggable = self.untaggable.load(Relaxed) + 1;
+        if untaggable >= WINDOW {
+            self.rest.store(REST, Relaxed);
+        }
+        self.untaggable.store(untaggable % WINDOW, Relaxed);
+    }
+
+    /// Notes an answer that can be tagged.
+    pub(super) fn look_at(&self) {
+        self.untaggable.store(0, Relaxed);
     }
 
     /// Takes a sample; `least` is the part of useful ones that a route needs.
@@ -67,6 +84,20 @@ mod tests {
         learn(&usefulness, 9, WINDOW - 10);
         assert!(usefulness.is_worth_trying(), "no verdict yet");
         learn(&usefulness, 0, 1);
+        for _ in 0..REST {
+            assert!(!usefulness.is_worth_trying());
+        }
+        assert!(usefulness.is_worth_trying());
+    }
+
+    #[test]
+    fn a_route_without_anything_to_tag_is_let_be_and_looked_at_later() {
+        let usefulness = Usefulness::default();
+        (1..WINDOW).for_each(|_| usefulness.pass_over());
+        usefulness.look_at();
+        (1..WINDOW).for_each(|_| usefulness.pass_over());
+        assert!(usefulness.is_worth_trying(), "one among them was tagged");
+        usefulness.pass_over();
         for _ in 0..REST {
             assert!(!usefulness.is_worth_trying());
         }

@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::cache::reason::Reason;
 use crate::facts::{CacheOutcome, CacheStatus, Fwd};
+use crate::fields::decimal::Decimal;
 
 /// The field's name.
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -76,11 +77,10 @@ const LONGEST_KEY: usize = 1024;
 /// Our member, as it is written.
 pub fn member(status: &CacheStatus) -> HeaderValue {
     let mut text = Text::new();
-    text.push("pillion");
     match outcome(status) {
-        Outcome::Hit => text.push("; hit"),
+        Outcome::Hit => text.push("pillion; hit"),
         Outcome::Fwd(fwd) => {
-            text.push("; fwd=");
+            text.push("pillion; fwd=");
             text.push(fwd_name(fwd));
         }
     }
@@ -155,31 +155,24 @@ impl Text {
         }
     }
 
-    /// What does not fit is left out.
     fn push(&mut self, text: &str) {
+        self.push_bytes(text.as_bytes());
+    }
+
+    /// What does not fit is left out.
+    fn push_bytes(&mut self, text: &[u8]) {
         let end = self.length + text.len();
         if let Some(room) = self.bytes.get_mut(self.length..end) {
-            room.copy_from_slice(text.as_bytes());
+            room.copy_from_slice(text);
             self.length = end;
         }
     }
 
     fn push_number(&mut self, number: i64) {
-        let mut digits = [0; 20];
-        let mut start = digits.len();
-        let mut rest = number.unsigned_abs();
-        loop {
-            start -= 1;
-            digits[start] = b'0' + u8::try_from(rest % 10).expect("a digit is below ten");
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
         if number < 0 {
             self.push("-");
         }
-        self.push(std::str::from_utf8(&digits[start..]).expect("digits are ASCII"));
+        self.push_bytes(Decimal::of(number.unsigned_abs()).bytes());
     }
 
     fn into_value(self) -> HeaderValue {

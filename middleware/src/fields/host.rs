@@ -17,8 +17,8 @@ use std::net::Ipv6Addr;
 /// A host, and a port if one is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority<'a> {
-    /// As written; an IPv6 address without its brackets.
-    host: &'a str,
+    /// As written; an IPv6 address without its brackets. ASCII.
+    host: &'a [u8],
     port: Option<u16>,
     is_v6: bool,
 }
@@ -26,40 +26,29 @@ pub struct Authority<'a> {
 impl<'a> Authority<'a> {
     /// Reads `host [ ":" port ]`; `None` for anything else, an empty host and user information included.
     pub fn parse(text: &'a [u8]) -> Option<Self> {
-        let bytes = text;
-        let text = str::from_utf8(bytes).ok()?;
-        if let Some(rest) = text.strip_prefix('[') {
-            let (host, rest) = rest.split_once(']')?;
-            host.parse::<Ipv6Addr>().ok()?;
-            let port = match rest.strip_prefix(':') {
-                Some(port) => parse_port(port)?,
-                None if rest.is_empty() => None,
-                None => return None,
-            };
+        if let Some(rest) = text.strip_prefix(b"[") {
+            let end = rest.iter().position(|byte| *byte == b']')?;
+            let (host, rest) = (rest.get(..end)?, rest.get(end + 1..)?);
+            str::from_utf8(host).ok()?.parse::<Ipv6Addr>().ok()?;
             return Some(Self {
                 host,
-                port,
+                port: parse_rest(rest)?,
                 is_v6: true,
             });
         }
         // One look at each byte, since every request comes this way.
-        let end = bytes.iter().position(|byte| !is_name_byte(*byte));
+        let end = text.iter().position(|byte| !is_name_byte(*byte));
         let (host, rest) = text.split_at_checked(end.unwrap_or(text.len()))?;
-        let port = match rest.strip_prefix(':') {
-            Some(port) => parse_port(port)?,
-            None if rest.is_empty() => None,
-            None => return None,
-        };
         (!host.is_empty()).then_some(Self {
             host,
-            port,
+            port: parse_rest(rest)?,
             is_v6: false,
         })
     }
 
     /// As written, an IPv6 address without its brackets.
     pub fn host(&self) -> &'a str {
-        self.host
+        str::from_utf8(self.host).expect("what makes a host is ASCII")
     }
 
     /// As written; `None` if none is, or an empty one.
@@ -70,7 +59,7 @@ impl<'a> Authority<'a> {
     /// Whether both name the same authority for a scheme with this default port (RFC 9110 §4.2.3).
     pub fn is_same(&self, other: &Authority<'_>, default_port: u16) -> bool {
         let same_host = if self.is_v6 && other.is_v6 {
-            self.host.parse::<Ipv6Addr>() == other.host.parse::<Ipv6Addr>()
+            self.host().parse::<Ipv6Addr>() == other.host().parse::<Ipv6Addr>()
         } else {
             self.is_v6 == other.is_v6 && self.host.eq_ignore_ascii_case(other.host)
         };
@@ -78,14 +67,18 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// `Some(None)` for the empty port that RFC 3986 §3.2.3 allows.
-fn parse_port(text: &str) -> Option<Option<u16>> {
-    if text.is_empty() {
-        return Some(None);
-    }
-    // `u16::from_str` would take a sign.
-    let is_digits = text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_digits.then(|| text.parse().ok().map(Some)).flatten()
+/// What follows the host: nothing, or a port. `Some(None)` for the empty one that RFC 3986 §3.2.3 allows.
+fn parse_rest(text: &[u8]) -> Option<Option<u16>> {
+    let digits = match text {
+        [] | b":" => return Some(None),
+        [b':', digits @ ..] if digits.len() <= 5 => digits,
+        _ => return None,
+    };
+    let port = digits.iter().try_fold(0_u32, |port, digit| {
+        let digit = digit.is_ascii_digit().then(|| u32::from(digit - b'0'))?;
+        Some(port * 10 + digit)
+    });
+    u16::try_from(port?).ok().map(Some)
 }
 
 fn is_name_byte(byte: u8) -> bool {

@@ -26,7 +26,7 @@
 //!     .header("x-forwarded-for", "1.2.3.4")
 //!     .extension(RequestFacts::new(
 //!         Clock::system().now(),
-//!         RequestId::Made(7),
+//!         RequestId::Made([0, 7]),
 //!         Peer::Ip("127.0.0.1:5000".parse().unwrap()),
 //!         Scheme::Http,
 //!     ))
@@ -48,13 +48,12 @@ mod trust;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
-use std::time::UNIX_EPOCH;
 
 use config::forwarding::ForwardingSettings;
-use http::header::{CONNECTION, FORWARDED, MAX_FORWARDS, UPGRADE, VIA};
+use http::header::{CONNECTION, Entry, FORWARDED, MAX_FORWARDS, UPGRADE, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tower::{Layer, Service};
-use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub use self::interim::Interims;
 pub use self::outgoing::{strip_trailers, write_outgoing};
@@ -63,7 +62,8 @@ use self::outgoing::X_FORWARDED_FOR;
 use self::scan::{Class, Found, classify};
 use self::target::{check_framing, normalise};
 use self::trust::{Claim, claim, is_trusted};
-use crate::facts::{self, Peer, RequestFacts, RequestId, Told, TraceParent, X_REQUEST_ID};
+use crate::facts::{self, Peer, RequestFacts, RequestId, Told, X_REQUEST_ID};
+use crate::fields::own::own_place;
 use crate::fields::traceparent::{self, TRACEPARENT};
 use crate::fields::{hop_by_hop, list, via};
 use crate::{Body, Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
@@ -161,29 +161,41 @@ impl<S: Inner> Service<Request> for Forwarding<S> {
             Ok(Destination::Here) => return ResponseFuture::ready(Ok(final_answer())),
             Err(error) => return ResponseFuture::ready(Err(error)),
         };
-        let entries = self.layer.entries.clone();
-        self.inner.call(request).change(move |result| {
+        let answer = self.inner.call(request);
+        answer.change_with(&self.layer.entries, move |entries, result| {
+            let facts = match result {
+                Ok(response) => facts::of_response(response),
+                Err(error) => error.facts_mut(),
+            };
             if told.is_some() {
-                let facts = match result {
-                    Ok(response) => facts::of_response(response),
-                    Err(error) => error.facts_mut(),
-                };
                 facts.told = told;
             }
+            let comes_from_upstream = facts.upstream.is_some();
             let Ok(response) = result else { return };
-            if facts::of_response(response).upstream.is_some() {
+            if comes_from_upstream {
                 withhold_internals(response.headers_mut());
             }
             let entry = Entries::of(&entries.downward, response.version());
-            // A response with that many fields has no room for ours; it is passed on without.
-            match response.headers_mut().get_mut(VIA) {
-                // A stored response keeps a place for it.
-                Some(place) if place.is_empty() => *place = entry,
-                _ => drop(response.headers_mut().try_append(VIA, entry)),
-            }
+            name_us(response.headers_mut(), entry);
             // The version is each connection's own (RFC 9112 §2.3): an old app makes no old client.
             *response.version_mut() = Version::HTTP_11;
         })
+    }
+}
+
+/// Puts our `entry` after those that are there. A response with that many fields that there is no room
+/// for ours is passed on without.
+fn name_us(headers: &mut HeaderMap, entry: HeaderValue) {
+    if let Some(place) = own_place(headers, &VIA).filter(|place| place.is_empty()) {
+        *place = entry;
+        return;
+    }
+    match headers.try_entry(VIA) {
+        Ok(Entry::Vacant(place)) => drop(place.try_insert(entry)),
+        // That place, wherever it is now.
+        Ok(Entry::Occupied(mut place)) if place.get().is_empty() => drop(place.insert(entry)),
+        Ok(Entry::Occupied(mut place)) => place.append(entry),
+        Err(_) => {}
     }
 }
 
@@ -264,7 +276,7 @@ impl ForwardingLayer {
         if let Some(id) = kept {
             facts.id = RequestId::Kept(id);
         }
-        facts.trace = Some(own_span(facts, parent));
+        facts.trace = parent;
         facts.via = Some(Entries::of(&self.entries.upward, version));
         was_told.then(|| Told {
             client: facts.client,
@@ -350,29 +362,6 @@ fn kept_id(headers: &HeaderMap) -> Option<Arc<str>> {
     let is_good =
         (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     is_good.then(|| Arc::from(id))
-}
-
-/// Our own span: a child of `parent`, or the beginning of a trace.
-///
-/// A trace that begins here is sampled: samplers that follow their parent would otherwise drop
-/// every trace of an app that was traced before we stood in front of it.
-fn own_span(facts: &RequestFacts, parent: Option<TraceParent>) -> TraceParent {
-    let arrived = facts.received.wall.duration_since(UNIX_EPOCH);
-    let arrived = arrived.map_or(0, |since| since.as_nanos() as u64);
-    let seed = *PROCESS_SEED ^ arrived;
-    let (trace_id, span_id) = match &facts.id {
-        // The request's own random bits, so that one number finds the request in logs and in traces.
-        RequestId::Made(id) => (*id, xxh3_64_with_seed(&id.to_le_bytes(), seed)),
-        RequestId::Kept(id) => (
-            xxh3_128_with_seed(id.as_bytes(), seed),
-            xxh3_64_with_seed(id.as_bytes(), seed),
-        ),
-    };
-    TraceParent {
-        trace_id: parent.map_or(trace_id.max(1), |parent| parent.trace_id),
-        span_id: span_id.max(1),
-        sampled: parent.is_none_or(|parent| parent.sampled),
-    }
 }
 
 /// RFC 9110 §7.6.2: "if the received value is 0 … the recipient MUST NOT forward the request;

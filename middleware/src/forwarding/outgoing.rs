@@ -2,12 +2,15 @@
 //! hit never pays for it.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::UNIX_EPOCH;
 
 use http::header::{FORWARDED, HOST, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::PROCESS_SEED;
 use super::scan::{Class, classify};
-use crate::facts::{RequestFacts, X_REQUEST_ID};
+use crate::facts::{RequestFacts, RequestId, TraceParent, X_REQUEST_ID};
 use crate::fields::forwarded;
 use crate::fields::traceparent::{self, TRACEPARENT};
 
@@ -24,6 +27,11 @@ pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts) {
     let told = Told::of(headers);
     if let Some(entry) = &facts.via {
         headers.try_append(VIA, entry.clone()).ok();
+        set(
+            headers,
+            TRACEPARENT,
+            Some(traceparent::write(&own_span(facts))),
+        );
     }
     let peer = facts.peer.address();
     if let Some(peer) = peer {
@@ -58,8 +66,34 @@ pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts) {
         set(headers, X_FORWARDED_HOST, host);
     }
     set(headers, X_REQUEST_ID, facts.id.value());
-    if let Some(trace) = &facts.trace {
-        set(headers, TRACEPARENT, Some(traceparent::write(trace)));
+}
+
+/// Our own span: a child of the client's, or the beginning of a trace.
+///
+/// A trace that begins here is sampled: samplers that follow their parent would otherwise drop
+/// every trace of an app that was traced before we stood in front of it.
+fn own_span(facts: &RequestFacts) -> TraceParent {
+    let arrived = facts.received.wall.duration_since(UNIX_EPOCH);
+    let arrived = arrived.map_or(0, |since| since.as_nanos() as u64);
+    let seed = *PROCESS_SEED ^ arrived;
+    let (trace_id, span_id) = match &facts.id {
+        // The request's own random bits, so that one number finds the request in logs and in traces.
+        RequestId::Made(id) => {
+            let bytes = id.map(u64::to_le_bytes);
+            (*id, xxh3_64_with_seed(bytes.as_flattened(), seed))
+        }
+        RequestId::Kept(id) => {
+            let [high, low] = [!seed, seed].map(|seed| xxh3_64_with_seed(id.as_bytes(), seed));
+            ([high, low], low)
+        }
+    };
+    let [high, low] = trace_id;
+    TraceParent {
+        trace_id: facts
+            .trace
+            .map_or([high, low.max(1)], |parent| parent.trace_id),
+        span_id: span_id.max(1),
+        sampled: facts.trace.is_none_or(|parent| parent.sampled),
     }
 }
 

@@ -127,12 +127,16 @@ impl KnownNames {
 /// The first two segments of `path`, ids folded: `/users/17/posts` is `/users/{id}`.
 fn fold_into(folded: &mut String, path: &str) {
     folded.clear();
-    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
-    for segment in segments.by_ref().take(2) {
+    let mut rest = Some(path.strip_prefix('/').unwrap_or(path));
+    for _ in 0..2 {
+        let Some(segments) = rest else { return };
+        let end = segments.bytes().position(|byte| byte == b'/');
+        let (segment, after) = segments.split_at(end.unwrap_or(segments.len()));
         folded.push('/');
         folded.push_str(if is_id(segment) { "{id}" } else { segment });
+        rest = after.strip_prefix('/');
     }
-    if segments.next().is_some() {
+    if rest.is_some() {
         folded.push_str("/*");
     }
 }
@@ -141,17 +145,24 @@ fn fold_into(folded: &mut String, path: &str) {
 /// that nobody would call a route (long, or with characters that need quoting in a label).
 fn is_id(segment: &str) -> bool {
     let bytes = segment.as_bytes();
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
     if bytes.is_empty() {
         return false;
     }
-    if bytes.len() > MAX_SEGMENT || !bytes.iter().all(plain) {
+    if bytes.len() > MAX_SEGMENT {
         return true;
     }
-    let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
-    let hex = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b'-';
+    // One look at each byte, since every request of the default route comes this way.
+    let (mut digits, mut hex) = (0, true);
+    for byte in bytes {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            b'a'..=b'f' | b'A'..=b'F' | b'-' => {}
+            b'g'..=b'z' | b'G'..=b'Z' | b'.' | b'_' | b'~' => hex = false,
+            _ => return true,
+        }
+    }
     digits == bytes.len()
-        || (bytes.len() >= 8 && digits > 0 && bytes.iter().all(hex))
+        || (bytes.len() >= 8 && digits > 0 && hex)
         // Slugs and tokens: `order-20240117`, `01HV3ZK2Q8…`.
         || digits >= 6
 }

@@ -150,7 +150,7 @@ impl<'a> Entry<'a> {
             id: told.map_or(&asked.id, |told| &told.id).to_string(),
             trace: shown
                 .and_then(|shown| shown.trace_id)
-                .map(|trace_id| format!("{trace_id:032x}")),
+                .map(|[high, low]| format!("{high:016x}{low:016x}")),
             agent: shown
                 .and_then(|shown| shown.agent.as_ref())
                 .map(HeaderValue::as_bytes)

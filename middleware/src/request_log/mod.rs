@@ -24,7 +24,7 @@
 //! let log = AccessLog::open(&settings, &metrics).unwrap();
 //! let app = service_fn(|_: Request| ResponseFuture::ready(Ok(Response::default())));
 //! let mut service = RequestLogLayer::new(log, metrics.core(), clock.clone()).layer(app);
-//! let facts = RequestFacts::new(clock.now(), RequestId::Made(7), Peer::Unix, Scheme::Http);
+//! let facts = RequestFacts::new(clock.now(), RequestId::Made([0, 7]), Peer::Unix, Scheme::Http);
 //! let request = http::Request::get("/").extension(facts).body(Body::empty()).unwrap();
 //! let response = service.call(request).await.unwrap();
 //! assert_eq!(response.headers()["x-request-id"], "00000000000000000000000000000007");
@@ -54,6 +54,7 @@ use self::watched::Watched;
 use crate::clock::Clock;
 use crate::facts::X_REQUEST_ID;
 use crate::facts::{Observed, ResponseFacts};
+use crate::fields::own::own_place;
 use crate::metrics::{CoreMetrics, Finished};
 use crate::{Body, Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
 
@@ -163,8 +164,12 @@ impl Books {
             None => asked.id.value(),
         };
         if let Some(id) = id {
-            // A stored answer may carry the name of the request that it was made for.
-            response.headers_mut().try_insert(X_REQUEST_ID, id).ok();
+            let fields = response.headers_mut();
+            match own_place(fields, &X_REQUEST_ID).filter(|place| place.is_empty()) {
+                Some(place) => *place = id,
+                // A stored answer may carry the name of the request that it was made for.
+                None => drop(fields.try_insert(X_REQUEST_ID, id)),
+            }
         }
         let is_head = asked.method == Method::HEAD;
         if response.body().is_stream() && !is_head {

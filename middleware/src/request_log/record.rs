@@ -45,7 +45,7 @@ pub(super) struct Shown {
     pub(super) host: Option<HeaderValue>,
     pub(super) agent: Option<HeaderValue>,
     /// Of the trace that the client says it belongs to; one that begins here is called as the request.
-    pub(super) trace_id: Option<u128>,
+    pub(super) trace_id: Option<[u64; 2]>,
 }
 
 impl Asked {

@@ -90,7 +90,7 @@ fn get(target: &str) -> Builder {
         .header("host", "example.com")
         .extension(RequestFacts::new(
             Clock::system().now(),
-            RequestId::Made(0xabc),
+            RequestId::Made([0, 0xabc]),
             Peer::Ip("192.0.2.9:5000".parse().unwrap()),
             Scheme::Http,
         ))
@@ -374,8 +374,8 @@ fn a_sample_is_about_as_large_as_asked_for() {
         ..RequestLogSettings::default()
     };
     let desk = Desk::new(settings);
-    let chosen = (0..4000_u128).filter(|id| {
-        let id = RequestId::Made(*id);
+    let chosen = (0..4000).filter(|id| {
+        let id = RequestId::Made([0, *id]);
         desk.log.is_wanted(StatusCode::OK, Ending::Complete, &id)
     });
     assert!((900..1100).contains(&chosen.count()));

@@ -170,7 +170,7 @@ impl Drop for Desk {
 /// 0 ≤ position < 1, evenly.
 fn position(id: &RequestId) -> f64 {
     let hash = match id {
-        RequestId::Made(id) => xxh3_64(&id.to_le_bytes()),
+        RequestId::Made(id) => xxh3_64(id.map(u64::to_le_bytes).as_flattened()),
         RequestId::Kept(id) => xxh3_64(id.as_bytes()),
     };
     (hash >> 11) as f64 / (1_u64 << 53) as f64

@@ -21,7 +21,7 @@
 //! let request = http::Request::get("/")
 //!     .extension(RequestFacts::new(
 //!         Clock::system().now(),
-//!         RequestId::Made(7),
+//!         RequestId::Made([0, 7]),
 //!         Peer::Unix,
 //!         Scheme::Http,
 //!     ))

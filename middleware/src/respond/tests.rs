@@ -14,7 +14,7 @@ const BROWSER: &str = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
 fn get() -> Builder {
     http::Request::get("/").extension(RequestFacts::new(
         Clock::system().now(),
-        RequestId::Made(0xfeed),
+        RequestId::Made([0, 0xfeed]),
         Peer::Unix,
         Scheme::Http,
     ))

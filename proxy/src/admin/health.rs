@@ -8,6 +8,7 @@ use serde_json::json;
 use super::Admin;
 use super::reply::{Reply, json as reply};
 use crate::shutdown::State;
+use crate::tiers::LowerTiers;
 
 /// Alive: this answer is the proof.
 pub(super) fn alive(_: &Admin, _: &Parts, _: &Bytes) -> Reply {
@@ -27,5 +28,11 @@ pub(super) fn ready(admin: &Admin, _: &Parts, _: &Bytes) -> Reply {
             (StatusCode::SERVICE_UNAVAILABLE, "stopping", Some(detail))
         }
     };
-    reply(status, &json!({ "status": word, "detail": detail }))
+    // Requests are served all the same, so this takes nothing out of service.
+    let degraded = admin.shared.tiers.as_ref().and_then(LowerTiers::degraded);
+    let answer = match degraded {
+        None => json!({ "status": word, "detail": detail }),
+        Some(degraded) => json!({ "status": word, "detail": detail, "degraded": degraded }),
+    };
+    reply(status, &answer)
 }

@@ -10,6 +10,7 @@ mod health;
 mod log_level;
 mod metrics;
 mod purge;
+mod purged;
 mod query;
 pub(crate) mod question;
 mod reply;

@@ -1,5 +1,7 @@
 //! `POST /purge`: forget what is stored.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
@@ -10,12 +12,14 @@ use serde::Deserialize;
 use serde_json::json;
 use tracing::info;
 
+use super::purged::{Purged, stored};
 use super::question::Target;
 use super::reply::{self, Reply};
 use super::{Admin, query};
+use crate::tiers::LowerTiers;
 
-/// Purges what is asked for and says how many stored responses that were, where it is known; or says
-/// what it would purge. Answers when the purge does not get lost any more.
+/// Purges what is asked for and says how many stored responses that were, where it is known, and which
+/// instances have done so; or says what it would purge. Answers when the purge does not get lost any more.
 pub(super) async fn purge(admin: &Admin, head: &Parts, content: &Bytes) -> Reply {
     let wants_text = reply::wants_text(&head.headers);
     let order = match Order::read(head.uri.query(), content, &admin.authority) {
@@ -29,18 +33,34 @@ pub(super) async fn purge(admin: &Admin, head: &Parts, content: &Bytes) -> Reply
             Err(error) => reply::problem(StatusCode::BAD_REQUEST, &error.to_string()),
         };
     }
-    match cache.purge(&order.what, order.purge) {
-        Ok(count) => {
+    match cache.purge_noted(&order.what, order.purge) {
+        Ok((count, tickets)) => {
             admin.shared.metrics.count(Event::Purge);
-            let recorded = cache.settled().await;
-            info!(
-                what = order.named,
-                soft = order.is_soft(),
+            let bus = admin.shared.tiers.as_ref().and_then(LowerTiers::bus);
+            let report = async {
+                match bus {
+                    Some(bus) => Some(bus.report(&tickets, ACKNOWLEDGED).await),
+                    None => None,
+                }
+            };
+            let (is_recorded, report) = tokio::join!(cache.settled(), report);
+            let purged = Purged {
+                named: &order.named,
+                is_soft: order.is_soft(),
                 count,
-                recorded,
+                is_recorded,
+                report,
+            };
+            let everywhere = purged.is_everywhere();
+            info!(
+                what = purged.named,
+                soft = purged.is_soft,
+                count,
+                recorded = is_recorded,
+                everywhere,
                 "Purged."
             );
-            order.done(count, recorded, wants_text)
+            purged.reply(wants_text)
         }
         Err(error) => reply::problem(StatusCode::BAD_REQUEST, &error.to_string()),
     }
@@ -100,29 +120,6 @@ impl Order {
         self.purge == Purge::Soft
     }
 
-    fn done(&self, count: Option<usize>, recorded: bool, wants_text: bool) -> Reply {
-        if wants_text {
-            let named = &self.named;
-            let mut text = match (count, self.is_soft()) {
-                (Some(count), _) => format!("Purged {named}: {}.\n", stored(count)),
-                (None, false) => format!("Purged {named}: whatever has it is not used again.\n"),
-                (None, true) => {
-                    format!("Purged {named}: whatever has it is validated at its next use.\n")
-                }
-            };
-            if !recorded {
-                text.push_str(UNRECORDED);
-            }
-            return reply::text(text);
-        }
-        let mut answer =
-            json!({ "purged": self.named, "soft": self.is_soft(), "responses": count });
-        if !recorded {
-            answer["warning"] = json!(UNRECORDED.trim_end());
-        }
-        reply::json(StatusCode::OK, &answer)
-    }
-
     fn rehearsed(&self, found: &Rehearsal, wants_text: bool) -> Reply {
         let Rehearsal { responses, urls } = found;
         if !wants_text {
@@ -145,14 +142,6 @@ impl Order {
         }
         reply::text(text)
     }
-}
-
-const UNRECORDED: &str = "The disk does not take the purge: \
-     empty the directory of cache.disk before the next start, or what was purged may come back.\n";
-
-fn stored(count: usize) -> String {
-    let responses = if count == 1 { "response" } else { "responses" };
-    format!("{count} stored {responses}")
 }
 
 impl Written {
@@ -282,6 +271,8 @@ fn prefix_of(text: &str, authority: &Authority) -> Result<(What, String), String
     Ok((what, format!("prefix {text}")))
 }
 
+/// For all instances to say that they have done it.
+const ACKNOWLEDGED: Duration = Duration::from_secs(1);
 const USAGE: &str = "Write ?url=http://localhost:8080/page, ?tag=…, ?group=…&origin=http://localhost:8080, \
     ?prefix=/api/users, ?pattern=/shop/*, or ?all, with &soft to validate before the next use and &dry_run to only \
     be told; or the same as JSON: {\"url\": \"…\"}, {\"tags\": [\"…\"]}, {\"groups\": [\"…\"]}.";

@@ -96,7 +96,7 @@ pub(super) fn request(
     let host = host.map_err(|_| format!("\"{}\" is no host.", target.authority))?;
     request.headers_mut().insert(HOST, host);
     let peer = Peer::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let facts = RequestFacts::new(now, RequestId::Made(0), peer, target.scheme);
+    let facts = RequestFacts::new(now, RequestId::Made([0, 0]), peer, target.scheme);
     request.extensions_mut().insert(facts);
     Ok((request, target))
 }

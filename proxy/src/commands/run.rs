@@ -245,6 +245,8 @@ fn obey(signal: Signal, running: &Running, child: Option<&Child>) {
             running.shared().access_log.reopen();
             info!("SIGUSR1: the access log's file was opened again.");
         }
+        // A write went beyond what the system allows this process, and failed for that.
+        Signal::XFSZ => {}
         other => {
             child.inspect(|child| child.tell(other));
         }
@@ -301,14 +303,21 @@ fn after_stop(code: u8) -> u8 {
     if asked.contains(&code) { 0 } else { code }
 }
 
-/// Listened to without an app.
-const ALONE: &[Signal] = &[Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1];
+/// Listened to without an app. The last would end the process.
+const ALONE: &[Signal] = &[
+    Signal::TERM,
+    Signal::INT,
+    Signal::HUP,
+    Signal::USR1,
+    Signal::XFSZ,
+];
 /// Listened to with one: the last two are for it.
 const WITH_APP: &[Signal] = &[
     Signal::TERM,
     Signal::INT,
     Signal::HUP,
     Signal::USR1,
+    Signal::XFSZ,
     Signal::USR2,
     Signal::QUIT,
 ];

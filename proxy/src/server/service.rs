@@ -2,16 +2,16 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use middleware::clock::Clock;
-use middleware::facts::{InterimSink, Peer, RequestFacts, RequestId, ResponseFacts, Scheme};
+use middleware::facts::{self, InterimSink, Peer, RequestFacts, RequestId, ResponseFacts, Scheme};
 use middleware::{Body, Error, ErrorKind, Inner, Response, ResponseFuture};
 
 use crate::server::watch::Watch;
@@ -30,6 +30,8 @@ pub(crate) struct Front<S> {
 struct Called<S> {
     stack: S,
     ids: RequestIds,
+    /// Maps of facts that served before.
+    spares: Vec<Extensions>,
 }
 
 impl<S> Front<S> {
@@ -39,9 +41,31 @@ impl<S> Front<S> {
             called: Mutex::new(Called {
                 stack,
                 ids: RequestIds::seeded(),
+                spares: Vec::new(),
             }),
             clock,
             interim,
+        }
+    }
+
+    /// A panic under the lock is the respond layer's to catch; the stack is whole after it.
+    fn called(&self) -> MutexGuard<'_, Called<S>> {
+        self.called.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S> Called<S> {
+    /// What the facts of `response` mean for its connection; then they serve the next request.
+    fn settle(&mut self, response: &mut Response, watch: &Watch) {
+        if ends_trust(response) && !watch.speaks_http2() {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        // Others may be in it that HTTP asks for: a reason phrase, an upgrade.
+        let facts = response.extensions_mut();
+        if facts::let_go(facts) && self.spares.len() < SPARES {
+            self.spares.push(std::mem::take(facts));
         }
     }
 }
@@ -58,9 +82,9 @@ pub(crate) struct Service<S> {
 impl<S: Inner> hyper::service::Service<http::Request<Incoming>> for Service<S> {
     type Response = http::Response<Relayed>;
     type Error = Error;
-    type Future = Answer;
+    type Future = Answer<S>;
 
-    fn call(&self, request: http::Request<Incoming>) -> Answer {
+    fn call(&self, request: http::Request<Incoming>) -> Answer<S> {
         let has_content = !request.body().is_end_stream();
         let number = self.watch.begin(has_content);
         let in_flight = InFlight {
@@ -84,20 +108,32 @@ impl<S: Inner> hyper::service::Service<http::Request<Incoming>> for Service<S> {
             InterimSink::new(self.watch.clone(), number)
         });
         let received = self.front.clock.now();
-        // A panic under the lock is the respond layer's to catch; the stack is whole after it.
-        let mut called = self
-            .front
-            .called
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut called = self.front.called();
         let id = called.ids.next();
-        request.extensions_mut().insert(RequestFacts {
+        if request.extensions().is_empty()
+            && let Some(spare) = called.spares.pop()
+        {
+            *request.extensions_mut() = spare;
+        }
+        let facts = RequestFacts {
             interim,
             ..RequestFacts::new(received, id, self.peer, self.scheme)
-        });
+        };
+        facts::begin(request.extensions_mut(), facts);
+        let mut pending = called.stack.call(request);
+        let settles = match pending.as_ready() {
+            Some(result) => {
+                if let Ok(response) = result {
+                    called.settle(response, &self.watch);
+                }
+                None
+            }
+            None => Some(self.front.clone()),
+        };
         Answer {
-            pending: called.stack.call(request),
+            pending,
             in_flight: Some(in_flight),
+            settles,
         }
     }
 }
@@ -111,12 +147,14 @@ impl<S> Service<S> {
 }
 
 /// The answer to come.
-pub(crate) struct Answer {
+pub(crate) struct Answer<S> {
     pending: ResponseFuture,
     in_flight: Option<InFlight>,
+    /// Where it is settled when it comes.
+    settles: Option<Arc<Front<S>>>,
 }
 
-impl Future for Answer {
+impl<S: Inner> Future for Answer<S> {
     type Output = Result<http::Response<Relayed>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -135,10 +173,8 @@ impl Future for Answer {
         if response.body().is_stream() && has_no_end(response.status(), response.headers()) {
             in_flight.is_stream();
         }
-        if ends_trust(&response) && !in_flight.watch.speaks_http2() {
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
+        if let Some(front) = self.settles.take() {
+            front.called().settle(&mut response, &in_flight.watch);
         }
         // Content that is at hand is no work for anybody, whether it is taken or not.
         in_flight.is_whole = !response.body().is_stream();
@@ -347,11 +383,12 @@ impl RequestIds {
 
     pub(crate) fn next(&mut self) -> RequestId {
         self.count += 1;
-        let [high, low] = [&self.high, &self.low].map(|key| u128::from(key.hash_one(self.count)));
-        RequestId::Made(high << 64 | low)
+        RequestId::Made([&self.high, &self.low].map(|key| key.hash_one(self.count)))
     }
 }
 
+/// Maps of facts that a core keeps for requests to come.
+const SPARES: usize = 64;
 /// What HTTP/2 is given at once: its clients' first window takes two of them.
 const PIECE: usize = 32 << 10;
 /// Media types of content without an end of its own.

@@ -152,7 +152,7 @@ pub(crate) fn request(method: &str, target: &str, body: Body) -> Request {
         .insert(HOST, "app.example".parse().unwrap());
     let facts = facts::RequestFacts::new(
         Clock::system().now(),
-        facts::RequestId::Made(1),
+        facts::RequestId::Made([0, 1]),
         facts::Peer::Unix,
         facts::Scheme::Http,
     );

@@ -19,7 +19,7 @@ pub fn request(target: &[u8], headers: HeaderMap) -> Option<Request> {
     *request.uri_mut() = http::Uri::try_from(target).ok()?;
     *request.headers_mut() = headers;
     let peer = Peer::Ip(([192, 0, 2, 9], 5000).into());
-    let (now, id) = (Clock::system().now(), RequestId::Made(1));
+    let (now, id) = (Clock::system().now(), RequestId::Made([0, 1]));
     let facts = RequestFacts::new(now, id, peer, Scheme::Http);
     request.extensions_mut().insert(facts);
     Some(request)

@@ -431,7 +431,7 @@ impl Run<'_> {
                     .insert(HeaderName::from_static(name), value);
             }
         }
-        let facts = RequestFacts::new(received, RequestId::Made(1), Peer::Unix, Scheme::Http);
+        let facts = RequestFacts::new(received, RequestId::Made([0, 1]), Peer::Unix, Scheme::Http);
         request.extensions_mut().insert(facts);
         let modified_since = modified_since.and_then(|text| httpdate::parse_http_date(&text).ok());
         let since = modified_since.map(|time| match time.duration_since(beginning()) {

@@ -271,3 +271,7 @@ const LIFE: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// For what waits to be told at the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -38,8 +38,8 @@ pub(crate) struct Filed {
     pub(crate) place: u64,
     digest: Digest,
     url: Bytes,
-    names: Vec<HeaderName>,
-    response: Restored,
+    pub(super) names: Vec<HeaderName>,
+    pub(super) response: Restored,
 }
 
 /// By which fields responses are chosen under a key.

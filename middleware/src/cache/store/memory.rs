@@ -274,23 +274,30 @@ impl MemoryStore {
         AnchorLink { key: key.hash, id }
     }
 
-    /// Adds a coded copy to whatever is stored with the same content, and weighs it anew. Nothing
-    /// happens, and nothing comes back, if that is gone.
-    pub(crate) fn keep_coded(&self, of: &StoredResponse, coding: Coding, content: Bytes) {
+    /// Adds a coded copy to whatever is stored with the same content, and weighs it anew: that, and its
+    /// key. Nothing happens, and nothing comes back, if that is gone.
+    pub(crate) fn keep_coded(
+        &self,
+        of: &StoredResponse,
+        coding: Coding,
+        content: Bytes,
+    ) -> Option<(Box<[u8]>, Arc<StoredResponse>)> {
+        let mut kept = None;
         self.entries.entry(of.key).and_compute_with(|old| {
             let Some(old) = old.map(moka::Entry::into_value) else {
                 return Op::Nop;
             };
-            let is_stored = old
-                .responses()
-                .iter()
-                .any(|stored| stored.shares_copies(of));
-            if is_stored && of.add_coded(coding, content) {
-                Op::Put(Arc::new(old.again(old.content.clone(), old.purged)))
-            } else {
-                Op::Nop
+            let mut stored = old.responses().iter();
+            let stored = stored.find(|stored| stored.shares_copies(of));
+            match stored {
+                Some(stored) if of.add_coded(coding, content) => {
+                    kept = Some((old.key.clone(), stored.clone()));
+                    Op::Put(Arc::new(old.again(old.content.clone(), old.purged)))
+                }
+                _ => Op::Nop,
             }
         });
+        kept
     }
 
     /// Removes one response; `false` if it is not stored any more.

@@ -13,7 +13,8 @@ use crate::cache::key::KeyHash;
 use crate::cache::parts::Parts;
 use crate::cache::place::Place;
 use crate::cache::storable::Terms;
-use crate::cache::stored::{CodedCopies, StoredResponse, UNSTORED};
+use crate::cache::stored::copies::CodedCopies;
+use crate::cache::stored::{StoredResponse, UNSTORED};
 use crate::cache::tags::Tags;
 use crate::cache::vary::Selection;
 use crate::clock::Now;
@@ -57,7 +58,7 @@ impl Restored {
             fields: self.fields,
             body: self.body,
             parts: self.parts,
-            coded: Arc::new(CodedCopies(self.coded.map(filled))),
+            coded: Arc::new(CodedCopies::of(self.coded)),
             reading: OnceLock::new(),
             terms: self.terms,
             selection,
@@ -73,6 +74,7 @@ impl Restored {
             is_authorized: self.is_authorized,
             next_validation: AtomicU64::new(0),
             outdated: AtomicBool::new(self.is_outdated),
+            kept_below: AtomicU64::new(0),
             used: AtomicBool::new(false),
         }
     }
@@ -113,8 +115,4 @@ fn is_sound(status: StatusCode, fields: &HeaderMap, body: &[Bytes], parts: Optio
         && agrees
         && fields.contains_key(AGE)
         && !fields.keys().any(is_foreign)
-}
-
-fn filled(copy: Option<Bytes>) -> OnceLock<Bytes> {
-    copy.map_or_else(OnceLock::new, OnceLock::from)
 }

@@ -23,6 +23,11 @@ mod names;
 mod node;
 mod queue;
 mod refusals;
+/// The harness of the suites: processes, and nothing of ours.
+#[cfg(test)]
+#[path = "../../../../../tests/src/redis.rs"]
+#[allow(unreachable_pub, dead_code, reason = "made for another crate")]
+pub(crate) mod servers;
 mod setup;
 mod slots;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What an operator gets wrong, or a Redis does not give: each is a miss, and is told in words.
 
-use super::servers::{Certificates, Cluster, Redis, Watched};
+use super::super::servers::{Certificates, Cluster, Redis, Watched};
 use super::*;
 
 /// What goes wrong with these lines: nothing is found, and `told` is part of what the operator reads.

@@ -1,6 +1,6 @@
 //! Many servers: a Cluster, and a Sentinel that names the master.
 
-use super::servers::{Cluster, Redis, Watched};
+use super::super::servers::{Cluster, Redis, Watched};
 use super::*;
 
 fn nodes(cluster: &Cluster) -> String {

@@ -5,17 +5,12 @@ mod cluster;
 mod outages;
 mod serving;
 
-/// The harness of the suites: processes, and nothing of ours.
-#[path = "../../../../../../tests/src/redis.rs"]
-#[allow(unreachable_pub, dead_code, reason = "made for another crate")]
-mod servers;
-
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use self::servers::until;
+use super::servers::until;
 use super::*;
 use crate::cache::store::tier::{ByteTier, Failed, Got, RecordKey};
 use crate::metrics::{Exposition, Metrics};

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::servers::Redis;
+use super::super::servers::Redis;
 use super::*;
 
 /// How long it took to be told that there is nothing.

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::servers::{Redis, text};
+use super::super::servers::{Redis, text};
 use super::*;
 
 #[tokio::test]
@@ -122,9 +122,10 @@ async fn a_connection_of_ones_own_may_wait() {
         .expect("a connection");
     let mut wait = redis::cmd("BLPOP");
     wait.arg("list").arg(5);
-    let waiting = tokio::spawn(async move { own.command(&wait, Duration::from_secs(10)).await });
-    redis.command(&["RPUSH", "list", "x"]).await;
-    let answer = waiting.await.expect("no panic").expect("an answer");
+    let waiting = own.command(&wait, Duration::from_secs(10));
+    let (answer, _) =
+        futures_util::future::join(waiting, redis.command(&["RPUSH", "list", "x"])).await;
+    let answer = answer.expect("an answer");
     assert_eq!(text(&answer), "list\nx");
 }
 

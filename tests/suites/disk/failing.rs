@@ -1,0 +1,152 @@
+//! Disks that are full, absent or taken: no request fails for that.
+
+use std::fs;
+
+use tests::binary::Binary;
+
+use super::*;
+
+/// `pillion run` before `site`, with `toml`.
+async fn started(
+    site: &Site,
+    folder: &Folder,
+    toml: &str,
+    start: fn(&[&str]) -> Binary,
+) -> (Binary, std::net::SocketAddr, std::net::SocketAddr) {
+    let file = folder.path().join("pillion.toml");
+    let rest = format!(
+        "{ADMIN}[[listen]]\naddress = \"127.0.0.1:0\"\n[request_log]\nenabled = false\n\
+         [upstream.app]\nurl = {:?}\n",
+        site.upstream.url
+    );
+    fs::write(&file, format!("{toml}{rest}")).expect("a writable folder");
+    let binary = start(&["run", "--config", file.to_str().expect("a plain path")]);
+    let address = binary.address("http://").await;
+    let admin = binary.address("admin").await;
+    (binary, address, admin)
+}
+
+async fn all_pages(address: std::net::SocketAddr, count: usize) {
+    for page in 0..count {
+        let target = format!("/{page}");
+        let answer = fetch(address, request(Method::GET, &target, &[], "")).await;
+        assert_eq!(answer.status, 200);
+        edition(&answer, &target);
+    }
+}
+
+async fn scraped(admin: std::net::SocketAddr, series: &str) -> f64 {
+    let answer = fetch(admin, request(Method::GET, "/metrics", &[], "")).await;
+    value(answer.text(), series)
+}
+
+fn told(binary: &Binary) -> Vec<String> {
+    let lines = binary.lines().into_iter();
+    lines
+        .filter(|line| line.contains("The disk tier of the cache is off"))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_no_more_switches_the_tier_off_with_one_line() {
+    let (site, folder) = (Site::start().await, Folder::new());
+    let kept = folder.path().join("kept");
+    let toml = format!("{LITTLE}{}", disk(&kept));
+    let (binary, address, admin) =
+        started(&site, &folder, &toml, Binary::start_with_short_files).await;
+    binary
+        .line(|line| {
+            line.contains("disk tier of the cache is open")
+                .then_some(())
+        })
+        .await;
+    for _ in 0..3 {
+        all_pages(address, 80).await;
+    }
+    binary
+        .line(|line| {
+            line.contains("The disk tier of the cache is off")
+                .then_some(())
+        })
+        .await;
+    all_pages(address, 80).await;
+    assert_eq!(told(&binary).len(), 1, "{:?}", told(&binary));
+    assert!(
+        told(&binary)[0].contains("cannot be written"),
+        "{:?}",
+        told(&binary)
+    );
+    assert_eq!(scraped(admin, "pillion_cache_disk_on").await, 0.0);
+    assert_eq!(
+        scraped(admin, "pillion_cache_disk_failures_total").await,
+        1.0
+    );
+    // The room is given back, so there is nothing that a purge would have to reach.
+    let answer = purge(admin, "all").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.text().contains("warning")),
+        (200, false)
+    );
+    assert_eq!(
+        fs::metadata(kept.join("records"))
+            .expect("it is there")
+            .len(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_had_switches_the_tier_off() {
+    let (site, folder) = (Site::start().await, Folder::new());
+    // Not even root may make one there.
+    for path in ["/proc/pillion-kept", "/dev/null/kept"] {
+        let toml = format!("{LITTLE}{}", disk(Path::new(path)));
+        let (binary, address, admin) = started(&site, &folder, &toml, Binary::start).await;
+        all_pages(address, 60).await;
+        binary
+            .line(|line| {
+                line.contains("The disk tier of the cache is off")
+                    .then_some(())
+            })
+            .await;
+        assert_eq!(told(&binary).len(), 1);
+        assert!(told(&binary)[0].contains(path), "{:?}", told(&binary));
+        assert_eq!(scraped(admin, "pillion_cache_disk_on").await, 0.0);
+        assert_eq!(
+            scraped(admin, "pillion_cache_disk_failures_total").await,
+            1.0
+        );
+        assert_eq!(purge(admin, "all").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn of_two_processes_on_one_directory_the_second_goes_without() {
+    let (site, folder) = (Site::start().await, Folder::new());
+    let kept = folder.path().join("kept");
+    let toml = format!("{LITTLE}{}", disk(&kept));
+    let first = opened(&site, &toml).await;
+    let (binary, address, _) = started(&site, &folder, &toml, Binary::start).await;
+    binary
+        .line(|line| line.contains("another process uses it").then_some(()))
+        .await;
+    all_pages(address, 60).await;
+    assert_eq!(told(&binary).len(), 1);
+    // Which is nothing to the first.
+    for _ in 0..2 {
+        all_pages(first.address, 60).await;
+    }
+    let before = site.upstream.count();
+    all_pages(first.address, 60).await;
+    assert!(site.upstream.count() - before < 30);
+    assert_eq!(metric(&first, "pillion_cache_disk_on"), 1.0);
+    drop(binary);
+    first.stop().await;
+    let (binary, _, _) = started(&site, &folder, &toml, Binary::start).await;
+    binary
+        .line(|line| {
+            line.contains("disk tier of the cache is open")
+                .then_some(())
+        })
+        .await;
+}
