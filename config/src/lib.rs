@@ -21,6 +21,7 @@ pub mod disk;
 pub mod etag;
 pub mod forwarding;
 pub mod invalidate;
+pub mod lease;
 pub mod limits;
 pub mod listen;
 pub mod mode;

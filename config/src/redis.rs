@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::lease::{LeaseSettings, WrittenLease};
 use crate::redis_url::{Transport, WrittenRedisUrl};
 use crate::secret::{Secret, WrittenSecret};
 use crate::site::Site;
@@ -43,6 +44,8 @@ pub struct RedisSettings {
     pub queue: usize,
     /// Longer records are not written, in bytes.
     pub max_record: usize,
+    /// Fetching for others.
+    pub lease: LeaseSettings,
 }
 
 /// See [`RedisSettings::mode`].
@@ -145,6 +148,8 @@ pub(crate) struct WrittenRedis {
     queue: Size,
     /// Longer records are not written.
     max_record: Size,
+    /// One of many Pillions fetches what all of them miss.
+    lease: WrittenLease,
 }
 
 /// See [`WrittenRedis::mode`].
@@ -190,6 +195,7 @@ impl Default for WrittenRedis {
             timeout: Period(Duration::from_millis(30)),
             queue: Size(16 << 20),
             max_record: Size(2 << 20),
+            lease: WrittenLease::default(),
         }
     }
 }
@@ -240,6 +246,7 @@ impl WrittenRedis {
             timeout: self.check_timeout(site),
             queue: self.queue.in_memory(),
             max_record: self.check_record(site),
+            lease: self.lease.check(),
         })
     }
 

@@ -175,7 +175,7 @@ fn call(stack: &mut FrontStack, number: usize) -> ResponseFuture {
     *request.uri_mut() = format!("/{number}").parse().expect("a path");
     let host = HeaderValue::from_static("example.com");
     request.headers_mut().insert(HOST, host);
-    let id = RequestId::Made(number as u128);
+    let id = RequestId::Made([0, number as u64]);
     let facts = RequestFacts::new(now, id, peer, Scheme::Http);
     request.extensions_mut().insert(facts);
     stack.call(request)

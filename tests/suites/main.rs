@@ -2,6 +2,7 @@
 
 mod admin;
 mod browser;
+mod bus;
 mod cache;
 mod cache_model;
 mod cache_rules;
@@ -18,9 +19,11 @@ mod house;
 mod interim;
 mod l2_outages;
 mod l2_wrong;
+mod lease;
 mod limits;
 mod listen;
 mod observe;
+mod on_outage;
 mod pains;
 mod purge;
 mod request_log;
@@ -29,6 +32,7 @@ mod routing;
 mod run;
 mod savings;
 mod shutdown;
+mod tiers;
 mod tunnel;
 mod upstream;
 mod warm_up;

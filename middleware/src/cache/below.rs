@@ -16,17 +16,15 @@ use crate::cache::collapse::{Flight, Followers, Outcome};
 use crate::cache::decide::{Candidate, Decision, decide};
 use crate::cache::errand::{Errand, Kept};
 use crate::cache::journal::Done;
-use crate::cache::lead::{BACKGROUND, background};
-use crate::cache::ledger::Below;
+use crate::cache::lead::{BACKGROUND, PAUSE, background};
+use crate::cache::leasing::Next;
 use crate::cache::papers::Papers;
-use crate::cache::place::Place;
 use crate::cache::reason::Reason;
-use crate::cache::record::{Filed, Record};
-use crate::cache::store::tier::RecordKey;
-use crate::cache::store::tiers::{Read, Tier, Tiers};
+use crate::cache::store::tiers::{Level, Read, Tier, Tiers};
 use crate::cache::stored::StoredResponse;
+use crate::cache::wanted::Wanted;
 use crate::cache::{Cache, answer, hit};
-use crate::clock::Now;
+use crate::clock::{Now, timer_now};
 use crate::facts::{CacheOutcome, Fwd};
 use crate::metrics::Event;
 use crate::{Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
@@ -67,7 +65,11 @@ impl Errand {
     pub(crate) async fn look_below(&mut self) -> Option<FromBelow> {
         let tiers = self.shared.tiers()?.clone();
         for tier in tiers.all() {
-            let Some(kept) = self.read(&tiers, tier).await else {
+            let read = self.read(&tiers, tier).await;
+            if tier.level == Level::L2 {
+                self.leasing.read = Some(read.as_ref().err().copied().unwrap_or(Read::Hit));
+            }
+            let Ok(kept) = read else {
                 continue;
             };
             if !self.is_news(&kept.stored) {
@@ -108,65 +110,14 @@ impl Errand {
     }
 
     /// What `tier` has for this request, as far as it was not purged.
-    async fn read(&self, tiers: &Tiers, tier: &Tier) -> Option<Kept> {
-        let filed = self.read_filed(tiers, tier).await?;
-        let shared = &self.shared;
-        // Before the comparison: memory compares with whatever is purged after this, so that nothing
-        // comes between.
-        let born = shared.purges().now();
-        let (place, tags) = (Place::of_number(filed.place), filed.tags().hashes());
-        let tags: Vec<_> = tags.collect();
-        let standing = shared.standing_below(place, &self.key.bytes, &tags);
-        if standing == Below::Gone {
-            tiers.note(tier.level, Read::Purged);
-            return None;
-        }
-        let (key, hash) = (&*self.key.bytes, self.key.hash);
-        match filed.answering(key, hash, &self.fields, born) {
-            Ok(stored) => Some(Kept {
-                stored: Arc::new(stored),
-                is_purged: standing != Below::Valid,
-                chosen_by: Some(tier.level.reason()),
-                is_below: true,
-            }),
-            Err(_) => {
-                tiers.note(tier.level, Read::Unreadable);
-                None
-            }
-        }
-    }
-
-    /// The record for this request: what lies under its key, or what the index there points at.
-    async fn read_filed(&self, tiers: &Tiers, tier: &Tier) -> Option<Filed> {
-        let key = &*self.key.bytes;
-        let (record, mut latest) = tiers.read(tier, RecordKey::of(key)).await?;
-        let filed = match record {
-            Record::Response(filed) => Some(filed),
-            Record::Index(index) => match index.name(key, &self.fields) {
-                Ok(name) => match tiers.read(tier, name).await? {
-                    (Record::Response(filed), at) => {
-                        latest = latest.max(at);
-                        Some(filed)
-                    }
-                    (Record::Index(_), _) => None,
-                },
-                Err(_) => None,
-            },
+    async fn read(&self, tiers: &Tiers, tier: &Tier) -> Result<Kept, Read> {
+        let wanted = Wanted {
+            shared: &self.shared,
+            key: &self.key.bytes,
+            hash: self.key.hash,
+            fields: &self.fields,
         };
-        let Some(filed) = filed else {
-            tiers.note(tier.level, Read::Unreadable);
-            return None;
-        };
-        // Whoever wrote it may have heard of purges that have not come here yet.
-        let has_heard = match latest {
-            Some(latest) => self.shared.has_heard_of(Place::of_number(latest)).await,
-            None => !tier.tells_latest(),
-        };
-        if !has_heard {
-            tiers.note(tier.level, Read::Behind);
-            return None;
-        }
-        Some(filed)
+        wanted.read(tiers, tier).await
     }
 
     /// Whether it came later than what memory has.
@@ -240,9 +191,27 @@ impl<S: Inner + Clone> Cache<S> {
         let mut this = self.clone();
         let (followers, tasks) = (flight.followers(), errand.shared.tasks().clone());
         let leading = ResponseFuture::boxed(async move {
-            match errand.look_below().await {
-                Some(found) => this.answer_below(request, errand, found, Some(flight)),
-                None => this.lead_upstream(request, errand, flight).await,
+            let begun = timer_now();
+            loop {
+                if let Some(found) = errand.look_below().await {
+                    errand.has_found();
+                    return this.answer_below(request, errand, found, Some(flight));
+                }
+                match errand.turn().await {
+                    Next::Look => {}
+                    Next::Fetch => {
+                        if begun.elapsed() > PROMPT {
+                            // Who follows has waited for as long, and not for this fetch.
+                            flight.tell(Outcome::Pending);
+                        }
+                        return this.lead_upstream(request, errand, flight).await;
+                    }
+                    Next::Release => {
+                        flight.tell(Outcome::Alone);
+                        drop(flight);
+                        return this.unlimited(request, errand).await;
+                    }
+                }
             }
         });
         ResponseFuture::boxed(HandedOver {
@@ -300,6 +269,11 @@ impl<S: Inner + Clone> Cache<S> {
                 Some(found) => errand.stored = Some(found.kept),
                 None => {}
             }
+            if !errand.may_validate().await {
+                // Another sidecar is at it; a moment later its answer lies below.
+                old.put_off_validation(errand.shared.clock().now(), PAUSE);
+                return;
+            }
             let request = errand.prepare(request);
             let answer = this.inner.call(request);
             background(answer, errand, flight, old).await;
@@ -326,7 +300,10 @@ impl<S: Inner + Clone> Cache<S> {
             // Others would take it for valid.
             drop(flight);
         } else {
-            let outcome = || Outcome::Found(stored.clone(), detail);
+            let outcome = || match errand.leasing.has_waited() {
+                true => Outcome::Stored(stored.clone()),
+                false => Outcome::Found(stored.clone(), detail),
+            };
             drop(errand.offer(flight, stored, now, outcome));
         }
         let (outcome, detail, done) = match stale {
@@ -337,7 +314,13 @@ impl<S: Inner + Clone> Cache<S> {
             let why = (Fwd::Stale, Reason::Stale);
             self.validate_in_background(&request, errand.key.hash, &kept, now, why);
         }
-        let status = hit(candidate, outcome, detail);
+        let (status, done) = match stale {
+            // What another sidecar has just fetched, for this one too.
+            None if errand.leasing.has_waited() => {
+                (errand.collapsed_by(candidate, detail), Done::Collapsed)
+            }
+            _ => (hit(candidate, outcome, detail), done),
+        };
         errand.stored = Some(kept.clone());
         errand.record(done, None, now);
         let answer = answer(kept, candidate, &errand.asked, status, &mut request);
@@ -380,6 +363,9 @@ impl Drop for HandedOver {
         }
     }
 }
+
+/// What asking below may take before those who follow are told that the fetch begins only now.
+const PROMPT: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 #[path = "below_tests.rs"]

@@ -101,9 +101,7 @@ impl Errand {
     /// Where pass markers lie for the flight of `key`: answers to cookies may be unshareable where
     /// others are not.
     pub(crate) fn pass_key(&self, key: &CacheKey) -> KeyHash {
-        let has_cookie =
-            self.asked.has_cookie && self.asked.has_credentials(&self.settings, &self.rules);
-        key.hash ^ KeyHash::from(has_cookie)
+        key.hash ^ KeyHash::from(self.has_telling_cookie())
     }
 
     /// Does what follows from the upstream's answer. `flight` is there if others may share it.

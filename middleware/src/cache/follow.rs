@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::sync::watch;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::cache::collapse::{Failure, Outcome};
-use crate::cache::decide::{Decision, Found, decide};
+use crate::cache::decide::{Candidate, Decision, Found, decide};
 use crate::cache::errand::{Errand, is_of_upstream};
 use crate::cache::fill::Fill;
 use crate::cache::journal::Done;
@@ -39,13 +41,7 @@ impl<S: Inner + Clone> Cache<S> {
     ) -> ResponseFuture {
         let mut this = self.clone();
         ResponseFuture::boxed(async move {
-            let told = timeout(errand.settings.collapse_wait, async {
-                let told = outcome
-                    .wait_for(|outcome| !matches!(outcome, Outcome::Pending))
-                    .await;
-                told.map_or(Outcome::Again, |told| told.clone())
-            });
-            let told = told.await;
+            let told = told(&mut outcome, errand.settings.collapse_wait).await;
             let now = errand.shared.clock().now();
             let next = match told {
                 Ok(told) => this.share(&errand, told, request.headers(), attempt, now),
@@ -172,6 +168,37 @@ impl Errand {
             collapsed: true,
             ttl: Some(stored.candidate(now, false).ttl()),
             reason: None,
+        }
+    }
+
+    /// Of an answer that another sidecar's forwarding brought, and where it lay.
+    pub(crate) fn collapsed_by(&self, candidate: Candidate, from: Option<Reason>) -> CacheStatus {
+        let collapsed = &self.shared.counts().collapsed;
+        collapsed.fetch_add(1, Ordering::Relaxed);
+        CacheStatus {
+            outcome: CacheOutcome::Fwd(self.fwd),
+            fwd_status: None,
+            stored: false,
+            collapsed: true,
+            ttl: Some(candidate.ttl()),
+            reason: from,
+        }
+    }
+}
+
+/// What the leader tells within `patience`, which begins anew when the leader does: one that has waited for
+/// another sidecar tells that it is still pending.
+async fn told(
+    outcome: &mut watch::Receiver<Outcome>,
+    patience: Duration,
+) -> std::result::Result<Outcome, Elapsed> {
+    loop {
+        let told = outcome.borrow_and_update().clone();
+        if !matches!(told, Outcome::Pending) {
+            return Ok(told);
+        }
+        if timeout(patience, outcome.changed()).await?.is_err() {
+            return Ok(Outcome::Again);
         }
     }
 }

@@ -156,6 +156,7 @@ impl Errand {
                 self.shared.flights().clear_pass(pass);
             } else {
                 self.shared.flights().mark_pass(pass, now);
+                self.release_all();
             }
         }
         let outcome = if is_shareable {
@@ -309,6 +310,7 @@ impl Errand {
         let is_news = !is_about_one_request(status);
         if let Some(pass) = self.pass.filter(|_| is_lasting(reason) && is_news) {
             self.shared.flights().mark_pass(pass, now);
+            self.release_all();
         }
         tell(flight, || {
             if says_nothing_about_others {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::cache::bus::Bus;
+use crate::cache::lease::Leases;
 use crate::cache::place::Place;
 use crate::cache::shared::SharedCache;
 use crate::cache::store::disk::{DiskTier, Replayed};
@@ -31,12 +32,18 @@ impl SharedCache {
         background: &Handle,
     ) -> Result<(), SetupError> {
         let mut tiers: Vec<Tier> = disk.map(Tier::disk).into_iter().collect();
-        if let Some((redis, settings)) = redis {
+        if let Some((redis, settings)) = &redis {
             background.spawn(self.clone().watch(redis.changes()));
-            tiers.push(Tier::redis(redis, settings)?);
+            tiers.push(Tier::redis(redis.clone(), settings)?);
         }
         if !tiers.is_empty() {
             self.put_over_all(tiers, background);
+        }
+        if let (Some((redis, settings)), Some(tiers)) = (redis, self.tiers()) {
+            let metrics = self.metrics();
+            let leases = Leases::new(redis, settings.lease, background.clone(), metrics);
+            // Whoever comes second finds the first's.
+            drop(tiers.leases().set(leases));
         }
         Ok(())
     }
@@ -114,10 +121,14 @@ impl SharedCache {
             .is_ok_and(|told| told.is_ok())
     }
 
-    /// Has records from Redis judged by the purges that `bus` hears.
+    /// Has records from Redis judged by the purges that `bus` hears, and leases asked for where it hears of
+    /// other sidecars.
     pub fn hear_by(&self, bus: &Bus) {
         if let Some(tiers) = self.tiers() {
             tiers.hear_by(bus.hearing());
+        }
+        if let Some(leases) = self.leases() {
+            leases.count_by(bus.counts());
         }
     }
 

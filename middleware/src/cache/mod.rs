@@ -50,6 +50,7 @@ mod decide;
 mod early;
 mod errand;
 pub mod explain;
+mod explain_below;
 mod figures;
 mod fill;
 mod follow;
@@ -70,6 +71,8 @@ mod keep_part;
 )]
 mod key;
 mod lead;
+mod lease;
+mod leasing;
 #[allow(
     dead_code,
     unused,
@@ -134,6 +137,7 @@ mod validate;
 mod vary;
 mod verdicts;
 mod versions;
+mod wanted;
 #[allow(
     dead_code,
     unused,
@@ -158,6 +162,7 @@ use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
 use crate::cache::journal::{Done, Pace};
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
+use crate::cache::leasing::Leasing;
 use crate::cache::outage::InFlight;
 use crate::cache::papers::Papers;
 use crate::cache::reason::Reason;
@@ -381,6 +386,7 @@ impl<S: Inner + Clone> Cache<S> {
             is_other_variant: false,
             too_many_tags: HeaderMap::new(),
             permit: None,
+            leasing: Leasing::default(),
             ghost: ghost.map(|ghost| Following::of(&ghost, request)),
             tags: Ok(Tags::default()),
             apart: Apart::default(),
@@ -411,8 +417,12 @@ impl<S: Inner + Clone> Cache<S> {
             flights.follow(&key).map_or(Joined::Alone, Joined::Follow)
         };
         errand.pass = Some(pass);
+        errand.leasing.salt.clone_from(&attempt.salt);
         match joined {
-            Joined::Lead(flight) => self.lead(request, errand, flight),
+            Joined::Lead(flight) => {
+                errand.leasing.salt = attempt.salt;
+                self.lead(request, errand, flight)
+            }
             Joined::Follow(outcome) => self.follow(request, errand, outcome, attempt),
             Joined::Alone => self.alone(request, errand),
         }

@@ -12,6 +12,7 @@ use crate::cache::errand::Kept;
 use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash, KeyRules};
+use crate::cache::leasing::Leasing;
 use crate::cache::outage::Permit;
 use crate::cache::parts::Parts;
 use crate::cache::place::Place;
@@ -61,6 +62,8 @@ pub(crate) struct Papers {
     pub(crate) too_many_tags: HeaderMap,
     /// Its place among those that may be under way to the app; `None` where that is not limited.
     pub(crate) permit: Option<Permit>,
+    /// Its part in fetching for other sidecars.
+    pub(crate) leasing: Leasing,
     /// Where it is counted what a lifetime would have saved; `None` where that is not followed.
     pub(crate) ghost: Option<Following>,
     /// What the answer belongs to, or why that is not known; read when it comes.

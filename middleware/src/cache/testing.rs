@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, Service};
 
+use crate::cache::place::Place;
 use crate::cache::store::tier::testing::TestTier;
 use crate::cache::store::tiers::{Level, Read, Tier};
 use crate::cache::{Cache, CacheLayer, OrderedBy, SharedCache};
@@ -258,10 +259,14 @@ impl World {
 
     /// The same over these tiers, with so many bytes of memory.
     pub(crate) fn over_all(&self, tiers: Vec<Tier>, memory: u64) -> Self {
+        let world = self.ordered_by(OrderedBy::Clock, memory);
+        world.shared.put_over_all(tiers, &Handle::current());
+        world
+    }
+
+    fn ordered_by(&self, by: OrderedBy, memory: u64) -> Self {
         let (clock, tasks, metrics) = (self.clock.clone(), TaskTracker::new(), Metrics::new());
-        let shared = SharedCache::new(memory, clock, tasks, &metrics);
-        let shared = shared.ordered(OrderedBy::Clock);
-        shared.put_over_all(tiers, &Handle::current());
+        let shared = SharedCache::new(memory, clock, tasks, &metrics).ordered(by);
         let settings = Arc::new(self.settings.clone());
         let layer = CacheLayer::new(settings, shared.clone()).on_route("*");
         Self {
@@ -270,6 +275,15 @@ impl World {
             cache: layer.layer(self.cache.inner.clone()),
             settings: self.settings.clone(),
         }
+    }
+
+    /// The same over a tier that others share, whose purges a Stream orders; it was read by now.
+    pub(crate) fn sidecar(&self, tier: &TestTier) -> Self {
+        let world = self.ordered_by(OrderedBy::Stream, 64 << 20);
+        world.shared.trust_from(Place::FIRST);
+        let tiers = vec![Tier::test(tier.clone(), Level::L2)];
+        world.shared.put_over_all(tiers, &Handle::current());
+        world
     }
 
     /// Waits until all that was to be written below memory is there.

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::errand::Errand;
 use crate::cache::key::KeyHash;
+use crate::cache::lease::{Lease, Written};
 use crate::cache::record::encode;
 use crate::cache::shared::SharedCache;
 use crate::cache::storable::Terms;
@@ -61,6 +62,8 @@ struct Write {
     key: Box<[u8]>,
     stored: Arc<StoredResponse>,
     ttl: Duration,
+    /// Given back with it: others wait for this.
+    lease: Option<Arc<Lease>>,
 }
 
 impl Writer {
@@ -99,6 +102,7 @@ impl Writer {
                 key: key.into(),
                 stored: stored.clone(),
                 ttl: MOST_TTL,
+                lease: None,
             });
         }
     }
@@ -111,12 +115,13 @@ impl Writer {
         let left = stored.left_below(now);
         let is_young = stored.age(now) <= stored.terms.lifetime / 2;
         if left >= WORTH_A_COPY && is_young && is_writable(&stored) {
-            let (to, ttl) = (Level::L2, left);
+            let (to, ttl, lease) = (Level::L2, left, None);
             self.write(Write {
                 to,
                 key,
                 stored,
                 ttl,
+                lease,
             });
         }
     }
@@ -153,6 +158,7 @@ impl Tiers {
         let Some(tier) = self.at(write.to) else {
             return;
         };
+        let mut leased = Vec::new();
         for (name, record) in records(&write.key, &write.stored) {
             // An index says nothing about one response, so it may outlive them all.
             let is_index = write.to == Level::L2 && name == RecordKey::of(&write.key);
@@ -161,7 +167,19 @@ impl Tiers {
                 true => write.ttl.max(INDEX_TTL),
                 false => write.ttl,
             };
-            self.put(tier, name, record, ttl);
+            match &write.lease {
+                None => self.put(tier, name, record, ttl),
+                Some(_) => leased.push(Written {
+                    name,
+                    record: self.sealed(tier, name, record),
+                    ttl,
+                }),
+            }
+        }
+        match &write.lease {
+            Some(lease) if leased.is_empty() => lease.apart(),
+            Some(lease) => lease.write(leased),
+            None => {}
         }
     }
 }
@@ -199,6 +217,7 @@ impl Errand {
             return;
         };
         if tiers.at(Level::L2).is_none() || !is_writable(stored) {
+            self.keep_apart();
             return;
         }
         let ttl = ttl(stored.terms, stored.age(now), &self.settings);
@@ -209,7 +228,10 @@ impl Errand {
                 key: self.key.bytes.clone(),
                 stored: stored.clone(),
                 ttl,
+                lease: self.leasing.lease().cloned(),
             });
+        } else {
+            self.keep_apart();
         }
     }
 

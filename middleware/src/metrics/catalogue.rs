@@ -30,21 +30,6 @@ pub struct Documented {
     pub labels: &'static [&'static str],
 }
 
-impl Family {
-    pub(super) fn documented(&self) -> Documented {
-        Documented {
-            name: self.name,
-            kind: match self.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Histogram => "histogram",
-            },
-            help: self.help,
-            labels: self.labels,
-        }
-    }
-}
-
 /// Declares the families, and [`FAMILIES`] with all of them in the order of writing.
 macro_rules! families {
     ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
@@ -132,6 +117,8 @@ families! {
         "Background validations begun while the stored response was still fresh.";
     CACHE_OUTAGE: Counter "pillion_cache_outage_total" ["result"]
         "Requests treated differently because Redis was away, by what was done: answered stale, let through within the limit, or answered with 503.";
+    CACHE_LEASES: Counter "pillion_cache_leases_total" ["result"]
+        "What came of asking for the right to fetch for all sidecars: fetched (won), answered with what another fetched (found), told not to wait (passed), waited for nothing (timeout), went without (skipped: no other sidecar; away: no Redis; failed), overtaken before writing (lost).";
     COLLAPSED: Counter "pillion_collapsed_total" []
         "Requests answered by another request's forwarding.";
     WARM_UP: Counter "pillion_warm_up_requests_total" ["result"]
@@ -359,6 +346,22 @@ closed_set! {
     OutageLimited => CACHE_OUTAGE "result" = "limited";
     /// Redis is away: a request over the limit was answered with 503.
     OutageShed => CACHE_OUTAGE "result" = "shed";
+    /// A lease was taken.
+    LeaseWon => CACHE_LEASES "result" = "won";
+    /// One who waited has found what another sidecar fetched.
+    LeaseFound => CACHE_LEASES "result" = "found";
+    /// A marker said that waiting is in vain.
+    LeasePassed => CACHE_LEASES "result" = "passed";
+    /// The wait was too long.
+    LeaseWaitedInVain => CACHE_LEASES "result" = "timeout";
+    /// There is no other sidecar.
+    LeaseSkipped => CACHE_LEASES "result" = "skipped";
+    /// Redis is away.
+    LeaseRedisAway => CACHE_LEASES "result" = "away";
+    /// Redis did not answer in time, or refused.
+    LeaseFailed => CACHE_LEASES "result" = "failed";
+    /// Somebody else had the lease when the answer was to be written.
+    LeaseLost => CACHE_LEASES "result" = "lost";
     /// Another instance's purge was heard.
     PurgeHeard => BUS_HEARD "what" = "purge";
     /// What another instance told could not be read.

@@ -46,7 +46,7 @@ pub use self::per_core::{CoreMetrics, Finished, InFlight};
 pub use self::process::resident as resident_bytes;
 pub use self::upstream::{OpenConnection, OpenTunnel, UpstreamMetrics};
 
-use self::catalogue::{BUILD_INFO, CONFIG_HASH, FAMILIES};
+use self::catalogue::{BUILD_INFO, CONFIG_HASH, FAMILIES, Family, Kind};
 use self::exposition::Gathered;
 use self::per_core::Series;
 use self::route_label::RouteNames;
@@ -250,4 +250,19 @@ impl Drop for Raised {
 /// A counter stays a counter after a panic elsewhere: nothing here is left half done.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Family {
+    fn documented(&self) -> Documented {
+        Documented {
+            name: self.name,
+            kind: match self.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            },
+            help: self.help,
+            labels: self.labels,
+        }
+    }
 }

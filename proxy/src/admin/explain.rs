@@ -21,13 +21,17 @@ use middleware::fields::entity_tag;
 use serde::Serialize;
 
 use super::reply::{self, Reply};
-use super::{Admin, query, question};
+use super::{Admin, LaterReply, query, question};
 use crate::explain::{again, coding};
 use crate::routing;
 
 /// Answers about the request of the query, or about one that was answered lately. Nothing is forwarded
 /// and nothing changes.
-pub(super) fn explain(admin: &Admin, head: &Parts, _: &Bytes) -> Reply {
+pub(super) fn explain<'a>(admin: &'a Admin, head: &'a Parts, _: &'a Bytes) -> LaterReply<'a> {
+    Box::pin(explained(admin, head))
+}
+
+async fn explained(admin: &Admin, head: &Parts) -> Reply {
     let asked = head.uri.query();
     let now = admin.shared.clock.now();
     if let Some(id) = query::value(asked, "id") {
@@ -37,8 +41,10 @@ pub(super) fn explain(admin: &Admin, head: &Parts, _: &Bytes) -> Reply {
             None => reply::problem(StatusCode::NOT_FOUND, UNKNOWN),
         };
     }
-    let answer = question::request(asked, &admin.authority, now)
-        .and_then(|(request, _)| Answer::about(admin, request));
+    let answer = match question::request(asked, &admin.authority, now) {
+        Ok((request, _)) => Answer::about(admin, request).await,
+        Err(detail) => Err(detail),
+    };
     match answer {
         Err(detail) => reply::problem(StatusCode::BAD_REQUEST, &detail),
         Ok(answer) if wants_text(asked, &head.headers) => reply::text(answer.to_string()),
@@ -89,7 +95,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn about(admin: &Admin, mut request: Request) -> Result<Self, String> {
+    async fn about(admin: &Admin, mut request: Request) -> Result<Self, String> {
         let route = routing::find(&admin.settings, &request)
             .ok_or("No route takes this request.")?
             .clone();
@@ -100,6 +106,12 @@ impl Answer {
         let cache = &admin.shared.cache;
         let stored = cache.selected(&request, &route.cache);
         let mut explanation = cache.explain(&request, &route.cache, &route.name);
+        // A tier is asked only where memory cannot answer.
+        if !matches!(explanation.would, Would::Hit | Would::Stale) {
+            let (steps, would) = cache.explain_below(&request, &route.cache).await;
+            explanation.chain.extend(steps);
+            explanation.would = would.unwrap_or(explanation.would);
+        }
         let coded = stored.map(|stored| {
             let settings = &route.content_coding;
             let content = content(&stored);

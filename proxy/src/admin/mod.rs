@@ -329,7 +329,7 @@ const RESOURCES: &[Resource] = &[
         methods: "GET, HEAD",
         access: Access::Operator,
         purpose: "?method=&url=&header=Name: value (repeatable): what would become of a request, and why; ?id=: what became of one",
-        answer: Answer::Now(explain::explain),
+        answer: Answer::Later(explain::explain),
     },
     Resource {
         path: "/explain/recent",

@@ -15,16 +15,18 @@ use crate::cache::purge_message::{LONGEST, Unreadable};
 
 /// What is told, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// A random number of whoever tells it, for as long as its process lives.
-    pub(crate) instance: u64,
+    pub instance: u64,
     /// The ticket of a purge; 0 of anything else.
-    pub(crate) ticket: u64,
-    pub(crate) kind: Kind,
+    pub ticket: u64,
+    /// What it is.
+    pub kind: Kind,
 }
 
+/// What is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// There was no bus before.
     Start,
     /// There is one instance more, or again.
@@ -37,7 +39,7 @@ pub(crate) enum Kind {
 
 impl Entry {
     /// The bytes that [`read`](Self::read) reads.
-    pub(crate) fn write(&self) -> Vec<u8> {
+    pub fn write(&self) -> Vec<u8> {
         postcard::to_extend(self, vec![MARK, VERSION]).expect("memory takes whatever is written")
     }
 
@@ -45,7 +47,7 @@ impl Entry {
     ///
     /// # Errors
     /// When it is none of our version, or not whole.
-    pub(crate) fn read(written: &[u8]) -> Result<Self, Unreadable> {
+    pub fn read(written: &[u8]) -> Result<Self, Unreadable> {
         let rest = match written {
             [MARK, VERSION, rest @ ..] if written.len() <= LONGEST + MOST_AROUND => rest,
             [MARK, version, ..] if *version != VERSION => return Err(Unreadable::OtherVersion),

@@ -8,7 +8,7 @@
 //! validated before its next use. Once a second every instance says how far it is ([`scripts`]), so that
 //! whoever purges learns who has applied it ([`report`]).
 
-pub(crate) mod element;
+pub mod element;
 mod follow;
 pub(crate) mod outbox;
 pub(crate) mod reader;
@@ -57,7 +57,7 @@ struct Inner {
     /// `follow`.
     applied: watch::Sender<Place>,
     /// Instances that are alive, or 0 when that is not known. Written by the heartbeat.
-    alive: AtomicUsize,
+    alive: Arc<AtomicUsize>,
     /// What heartbeats brought back about others, and when. Who is missing in one has not left for that:
     /// Redis may have forgotten all of them.
     others: Mutex<BTreeMap<u64, (Alive, Instant)>>,
@@ -123,7 +123,7 @@ impl Bus {
             instance,
             name: name.to_owned(),
             applied: watch::Sender::new(Place::FIRST),
-            alive: AtomicUsize::new(0),
+            alive: Arc::default(),
             others: Mutex::default(),
             well_at: AtomicU64::new(0),
             start,
@@ -190,6 +190,12 @@ impl Bus {
             0 => None,
             count => Some(count),
         }
+    }
+
+    /// The same to be asked by those whom this bus knows of, and who do not keep it going.
+    pub(crate) fn counts(&self) -> impl Fn() -> Option<usize> + Send + Sync + 'static {
+        let alive = self.0.alive.clone();
+        move || Some(alive.load(Ordering::Acquire)).filter(|count| *count > 0)
     }
 
     /// For how long this instance may have missed purges of others; nothing when it has not.

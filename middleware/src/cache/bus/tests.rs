@@ -68,6 +68,7 @@ impl Instance {
             timeout: Duration::from_millis(100),
             queue: 1 << 20,
             max_record: 1 << 20,
+            lease: config::lease::LeaseSettings::default(),
         };
         let handle = Handle::current();
         let redis = RedisTier::connect(&settings, &handle, &metrics).unwrap();

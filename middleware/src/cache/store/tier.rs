@@ -71,7 +71,7 @@ pub(crate) mod testing {
     //! A tier in the test's own memory, that can be made slow, absent or forgetful.
 
     use std::collections::HashMap;
-    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
 
     use tokio::sync::Semaphore;
@@ -90,9 +90,56 @@ pub(crate) mod testing {
         gets: AtomicUsize,
         /// Where every `get` waits, if it is there.
         gate: Mutex<Option<Arc<Semaphore>>>,
+        /// Whether it waits there once more, when it has read.
+        waits_twice: AtomicBool,
+        /// What is on its way, if writes take their time.
+        coming: Mutex<Option<Vec<Coming>>>,
     }
 
+    /// A write on its way; a removal without a record.
+    type Coming = (RecordKey, Option<(Bytes, Duration)>);
+
     impl TestTier {
+        /// Makes every `get` wait for a permit before it reads, and for another when it has, and every
+        /// write for [`land`](Self::land).
+        pub(crate) fn take_time(&self) -> Arc<Semaphore> {
+            self.0.waits_twice.store(true, Ordering::SeqCst);
+            *self.0.coming.lock().unwrap() = Some(Vec::new());
+            self.hold()
+        }
+
+        /// Lets one of the writes that are on their way arrive, in whatever order.
+        pub(crate) fn land(&self, which: usize) {
+            let mut coming = self.0.coming.lock().unwrap();
+            let Some(coming) = coming.as_mut().filter(|coming| !coming.is_empty()) else {
+                return;
+            };
+            let (key, record) = coming.remove(which % coming.len());
+            self.arrive(key, record);
+        }
+
+        fn write(&self, key: RecordKey, record: Option<(Bytes, Duration)>) {
+            match &mut *self.0.coming.lock().unwrap() {
+                Some(coming) => coming.push((key, record)),
+                None => self.arrive(key, record),
+            }
+        }
+
+        fn arrive(&self, key: RecordKey, record: Option<(Bytes, Duration)>) {
+            let mut records = self.0.records.lock().unwrap();
+            match record {
+                Some(record) => records.insert(key, record),
+                None => records.remove(&key),
+            };
+        }
+
+        async fn wait(&self) {
+            let gate = self.0.gate.lock().unwrap().clone();
+            if let Some(gate) = gate {
+                gate.acquire().await.unwrap().forget();
+            }
+        }
+
         pub(crate) fn fail(&self, with: Option<Failed>) {
             *self.0.failed.lock().unwrap() = with;
         }
@@ -127,27 +174,27 @@ pub(crate) mod testing {
     impl ByteTier for TestTier {
         async fn get(&self, key: RecordKey) -> Result<Got, Failed> {
             self.0.gets.fetch_add(1, Ordering::SeqCst);
-            let gate = self.0.gate.lock().unwrap().clone();
-            if let Some(gate) = gate {
-                gate.acquire().await.unwrap().forget();
-            }
+            self.wait().await;
             if let Some(failed) = *self.0.failed.lock().unwrap() {
                 return Err(failed);
             }
             let latest = self.0.latest.load(Ordering::SeqCst);
-            let records = self.0.records.lock().unwrap();
+            let record = self.0.records.lock().unwrap().get(&key).cloned();
+            if self.0.waits_twice.load(Ordering::SeqCst) {
+                self.wait().await;
+            }
             Ok(Got {
-                record: records.get(&key).map(|(bytes, _)| bytes.clone()),
+                record: record.map(|(bytes, _)| bytes),
                 latest: (latest > 0).then_some(latest),
             })
         }
 
         fn put(&self, key: RecordKey, record: Bytes, ttl: Duration) {
-            self.0.records.lock().unwrap().insert(key, (record, ttl));
+            self.write(key, Some((record, ttl)));
         }
 
         fn remove(&self, key: RecordKey) {
-            self.0.records.lock().unwrap().remove(&key);
+            self.write(key, None);
         }
     }
 }

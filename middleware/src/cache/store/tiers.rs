@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::cache::lease::Leases;
 use crate::cache::place::Place;
 use crate::cache::reason::Reason;
 use crate::cache::record::{Record, Sealer, decode};
@@ -61,6 +62,8 @@ pub(crate) struct Tiers(Arc<Inner>);
 struct Inner {
     tiers: Box<[Tier]>,
     writer: Writer,
+    /// Who of many sidecars fetches; where there is Redis.
+    leases: OnceLock<Leases>,
     clock: Clock,
     metrics: Metrics,
     /// Tells up to where purges of others have taken effect, where there are others.
@@ -174,6 +177,7 @@ impl Tiers {
         let tiers = Self(Arc::new(Inner {
             tiers: tiers.into(),
             writer,
+            leases: OnceLock::new(),
             clock,
             metrics: metrics.clone(),
             heard: OnceLock::new(),
@@ -200,12 +204,21 @@ impl Tiers {
         self.0.tiers.iter().find(|tier| tier.level == level)
     }
 
+    /// Where it is agreed which sidecar fetches; set once.
+    pub(crate) fn leases(&self) -> &OnceLock<Leases> {
+        &self.0.leases
+    }
+
     pub(crate) fn writer(&self) -> &Writer {
         &self.0.writer
     }
 
     /// What lies in `tier` under `name`, if that can be read, and the latest purge that the tier knows.
-    pub(crate) async fn read(&self, tier: &Tier, name: RecordKey) -> Option<(Record, Option<u64>)> {
+    pub(crate) async fn read(
+        &self,
+        tier: &Tier,
+        name: RecordKey,
+    ) -> Result<(Record, Option<u64>), Read> {
         let Inner { clock, metrics, .. } = &*self.0;
         let level = tier.level;
         let began = clock.mono();
@@ -218,11 +231,12 @@ impl Tiers {
             }) => (bytes, latest),
             Ok(_) => {
                 metrics.count(Event::tier(level, Read::Miss));
-                return None;
+                return Err(Read::Miss);
             }
             Err(failed) => {
-                metrics.count(Event::tier(level, Read::of(failed)));
-                return None;
+                let read = Read::of(failed);
+                metrics.count(Event::tier(level, read));
+                return Err(read);
             }
         };
         metrics.add(Event::tier_bytes_read(level), bytes.len() as u64);
@@ -231,18 +245,18 @@ impl Tiers {
             None => Ok(bytes),
         };
         match record.and_then(|record| decode(record, clock.now())) {
-            Ok(record) => Some((record, latest)),
+            Ok(record) => Ok((record, latest)),
             Err(reason) => {
                 metrics.count(Event::tier(level, Read::Unreadable));
                 let (tier, reason) = (level.name(), reason.name());
                 tracing::debug!(tier, %name, reason, "A record cannot be used.");
-                None
+                Err(Read::Unreadable)
             }
         }
     }
 
-    /// Stores a record in `tier`.
-    pub(crate) fn put(&self, tier: &Tier, name: RecordKey, record: Bytes, ttl: Duration) {
+    /// The record as it lies in `tier`, counted as written there.
+    pub(crate) fn sealed(&self, tier: &Tier, name: RecordKey, record: Bytes) -> Bytes {
         let level = tier.level;
         let record = match &tier.sealer {
             Some(sealer) => sealer.seal(name, &record),
@@ -254,6 +268,12 @@ impl Tiers {
         }
         let bytes = record.len() as u64;
         self.0.metrics.add(Event::tier_bytes_written(level), bytes);
+        record
+    }
+
+    /// Stores a record in `tier`.
+    pub(crate) fn put(&self, tier: &Tier, name: RecordKey, record: Bytes, ttl: Duration) {
+        let record = self.sealed(tier, name, record);
         tier.put(name, record, ttl);
     }
 
@@ -294,6 +314,14 @@ pub enum Read {
 }
 
 impl Read {
+    /// Of a variant that an index points at, what that means for all variants.
+    pub(crate) fn of_variant(self) -> Self {
+        match self {
+            Self::Miss => Self::Known,
+            read => read,
+        }
+    }
+
     fn of(failed: Failed) -> Self {
         match failed {
             Failed::Away => Self::Away,

@@ -6,6 +6,7 @@ mod filling;
 mod groups;
 mod invalidation;
 mod news;
+mod races;
 mod reuse;
 mod search;
 mod speed;

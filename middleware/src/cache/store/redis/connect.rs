@@ -221,7 +221,8 @@ impl Dialer {
             Peer::Server => {
                 let info = info.set_db(self.database.into());
                 let info = match &self.username {
-                    Some(username) => info.set_username(username),
+                    // Its rights may well not reach to telling who asks, and Redis logs refusals.
+                    Some(username) => info.set_username(username).set_skip_set_lib_name(),
                     None => info,
                 };
                 (

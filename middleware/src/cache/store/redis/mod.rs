@@ -175,6 +175,11 @@ impl RedisTier {
         &self.0.names
     }
 
+    /// Longer records are not written, in bytes.
+    pub(crate) fn max_record(&self) -> usize {
+        self.0.settings.max_record
+    }
+
     /// The deadline of what a request waits for.
     pub(crate) fn deadline(&self) -> Duration {
         self.0.settings.timeout

@@ -63,6 +63,7 @@ mod tests {
             timeout: Duration::from_millis(30),
             queue: 1 << 20,
             max_record: 1 << 20,
+            lease: config::lease::LeaseSettings::default(),
         }
     }
 

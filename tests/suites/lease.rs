@@ -1,0 +1,341 @@
+//! Three real sidecars over one real Redis: what all of them miss is fetched once.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::Method;
+use rustix::process::Signal;
+use tests::binary::Binary;
+use tests::client::{Client, request};
+use tests::proxy::Folder;
+use tests::redis::Redis;
+use tests::{Answer, Fetched, Seen, Upstream, fetch, reply, within};
+use tokio::time::{Instant, sleep};
+
+/// One process.
+struct Sidecar {
+    binary: Binary,
+    address: SocketAddr,
+    admin: SocketAddr,
+    _folder: Folder,
+}
+
+impl Sidecar {
+    async fn start(upstream: &Upstream, redis: &Redis, more: &str) -> Self {
+        let folder = Folder::new();
+        let file = folder.path().join("pillion.toml");
+        let toml = format!(
+            "threads = 2\n[[listen]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
+             [request_log]\nenabled = false\n[upstream.app]\nurl = {:?}\n\
+             # The machine may be busy with other tests.\n\
+             [cache.redis]\nurl = {:?}\ntimeout = \"1s\"\nconnect_timeout = \"1s\"\n{more}\n",
+            upstream.url,
+            redis.url(),
+        );
+        std::fs::write(&file, toml).expect("a writable folder");
+        let file = file.display().to_string();
+        let binary = Binary::start(&["run", "--config", &file]);
+        let (address, admin) = (
+            binary.address("http://").await,
+            binary.address("admin        http://").await,
+        );
+        Self {
+            binary,
+            address,
+            admin,
+            _folder: folder,
+        }
+    }
+
+    async fn get(&self, target: &str, fields: &[(&str, &str)]) -> Fetched {
+        fetch(self.address, asked(target, fields)).await
+    }
+
+    /// The value of a series.
+    async fn metric(&self, series: &str) -> u64 {
+        let answer = fetch(self.admin, request(Method::GET, "/metrics", &[], "")).await;
+        let value = |line: &str| line.strip_prefix(series)?.trim().parse::<f64>().ok();
+        answer.text().lines().find_map(value).unwrap_or_default() as u64
+    }
+
+    async fn leases(&self, result: &str) -> u64 {
+        self.metric(&format!(
+            "pillion_cache_leases_total{{result=\"{result}\"}}"
+        ))
+        .await
+    }
+}
+
+/// All sidecars stand for one site.
+fn asked(
+    target: &str,
+    fields: &[(&str, &str)],
+) -> http::Request<http_body_util::Full<bytes::Bytes>> {
+    let fields = [&[("host", "example.com")], fields].concat();
+    request(Method::GET, target, &fields, "")
+}
+
+/// Three of them, an app and a Redis.
+struct Fleet {
+    sidecars: Vec<Sidecar>,
+    upstream: Upstream,
+    redis: Redis,
+}
+
+impl Fleet {
+    async fn start(answer: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::with("", answer).await
+    }
+
+    /// The app takes 200 ms; its answers are told the number of their request, from 1.
+    async fn with(
+        more: &str,
+        answer: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let (count, answer) = (AtomicUsize::new(0), Arc::new(answer));
+        let upstream = Upstream::start(move |seen: Seen| {
+            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+            let answer = answer.clone();
+            async move {
+                sleep(FETCH).await;
+                answer(number, &seen)
+            }
+        })
+        .await;
+        let redis = Redis::start().await;
+        let start = |_| Sidecar::start(&upstream, &redis, more);
+        let sidecars = join_all((0..3).map(start)).await;
+        Self {
+            sidecars,
+            upstream,
+            redis,
+        }
+    }
+
+    /// Until each has heard of the others: `instances` in all.
+    async fn has_met(&self) {
+        for sidecar in &self.sidecars {
+            within("all sidecars know of each other", async {
+                while sidecar.metric("pillion_bus_instances").await != 3 {
+                    sleep(Duration::from_millis(20)).await;
+                }
+            })
+            .await;
+        }
+    }
+
+    /// So many requests at once, spread over all.
+    async fn get(&self, count: usize, target: &str, fields: &[(&str, &str)]) -> Vec<Fetched> {
+        // Connected first, so that they come together.
+        let connect = |number: usize| {
+            let sidecar = &self.sidecars[number % self.sidecars.len()];
+            Client::connect(sidecar.address)
+        };
+        let mut clients = join_all((0..count).map(connect)).await;
+        let asking = clients
+            .iter_mut()
+            .map(|client| client.exchange(asked(target, fields)));
+        let answers = within("all answers", join_all(asking)).await;
+        answers
+            .into_iter()
+            .map(|answer| answer.expect("a whole answer"))
+            .collect()
+    }
+
+    async fn leases(&self, result: &str) -> u64 {
+        let mut total = 0;
+        for sidecar in &self.sidecars {
+            total += sidecar.leases(result).await;
+        }
+        total
+    }
+}
+
+/// What the app takes for an answer.
+const FETCH: Duration = Duration::from_millis(200);
+
+fn shared(number: usize, _: &Seen) -> Answer {
+    reply(200)
+        .header("cache-control", "max-age=60")
+        .body(format!("answer {number}"))
+}
+
+fn assert_all(answers: &[Fetched], text: &str) {
+    for answer in answers {
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, text));
+    }
+}
+
+#[tokio::test]
+async fn three_hundred_cold_requests_of_three_that_have_just_started_are_forwarded_once() {
+    let fleet = Fleet::start(shared).await;
+    let answers = fleet.get(300, "/just-started", &[]).await;
+    assert_all(&answers, "answer 1");
+    assert_eq!(fleet.upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn and_of_three_that_know_each_other_at_one_moment_or_another() {
+    let fleet = Fleet::start(shared).await;
+    fleet.has_met().await;
+    for round in 1..=5 {
+        let target = format!("/{round}");
+        let begun = Instant::now();
+        let answers = fleet.get(300, &target, &[]).await;
+        let took = begun.elapsed();
+        assert_all(&answers, &format!("answer {round}"));
+        assert_eq!(fleet.upstream.count(), round);
+        assert!(took < FETCH * 10, "{took:?}");
+        let mut collapsed = answers
+            .iter()
+            .filter(|answer| answer.header("cache-status").contains("; collapsed"));
+        assert_eq!(collapsed.clone().count(), 299);
+        // Of them one in each of the other sidecars has waited for Redis.
+        assert!(collapsed.any(|answer| answer.header("cache-status").contains("detail=l2")));
+    }
+    assert_eq!(fleet.leases("won").await, 5);
+    assert_eq!(fleet.leases("found").await, 10);
+}
+
+#[tokio::test]
+async fn when_the_one_that_fetches_is_killed_another_does() {
+    let mut fleet = Fleet::start(shared).await;
+    fleet.has_met().await;
+    // The one that is to die leads.
+    let victim = fleet.sidecars.remove(0);
+    let mut dying = Client::connect(victim.address).await;
+    let lost = tokio::spawn(async move { dying.exchange(asked("/killed", &[])).await });
+    fleet.upstream.wait_for(1).await;
+    let killed = async {
+        // In the middle of its fetch, while the others wait.
+        sleep(FETCH / 2).await;
+        victim.binary.signal(Signal::KILL);
+    };
+    let (answers, ()) = tokio::join!(fleet.get(200, "/killed", &[]), killed);
+    assert!(lost.await.expect("a task").is_err());
+    assert_all(&answers, "answer 2");
+    assert_eq!(fleet.upstream.count(), 2);
+}
+
+#[tokio::test]
+async fn without_redis_each_forwards_once() {
+    let fleet = Fleet::start(shared).await;
+    fleet.has_met().await;
+    fleet.redis.kill();
+    let answers = fleet.get(300, "/down", &[]).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert!(fleet.upstream.count() <= 3, "{}", fleet.upstream.count());
+    assert!(fleet.leases("away").await + fleet.leases("failed").await >= 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_shared_is_served_one_by_one_to_nobody() {
+    let fleet = Fleet::start(|number, _: &Seen| {
+        reply(200)
+            .header("cache-control", "no-store")
+            .body(number.to_string())
+    })
+    .await;
+    fleet.has_met().await;
+    let begun = Instant::now();
+    let answers = fleet.get(300, "/own", &[]).await;
+    let took = begun.elapsed();
+    let texts: HashSet<_> = answers
+        .iter()
+        .map(|answer| answer.text().to_owned())
+        .collect();
+    assert_eq!((texts.len(), fleet.upstream.count()), (300, 300));
+    // One fetch, and then all the others at once; one by one it would be a minute.
+    assert!(took < FETCH * 15, "{took:?}");
+    assert!(fleet.leases("passed").await >= 1);
+    // And it is remembered everywhere.
+    let before = fleet.leases("won").await;
+    fleet.get(30, "/own", &[]).await;
+    assert_eq!(fleet.leases("won").await, before);
+}
+
+#[tokio::test]
+async fn pain_1_a_cookie_minted_for_one_client_reaches_no_other_at_any_sidecar() {
+    let fleet = Fleet::start(|number, _: &Seen| {
+        let cookie = format!("session={number}");
+        reply(200)
+            .header("cache-control", "max-age=60")
+            .header("set-cookie", &cookie)
+            .body(cookie.clone())
+    })
+    .await;
+    fleet.has_met().await;
+    let answers = fleet.get(100, "/login", &[]).await;
+    for answer in &answers {
+        assert_eq!(answer.header("set-cookie"), answer.text());
+    }
+    let cookies: HashSet<_> = answers
+        .iter()
+        .map(|answer| answer.text().to_owned())
+        .collect();
+    assert_eq!(cookies.len(), 100);
+}
+
+#[tokio::test]
+async fn answers_to_credentials_are_never_another_s() {
+    let fleet = Fleet::start(|_, seen: &Seen| {
+        let who = format!("{}{}", seen.header("authorization"), seen.header("cookie"));
+        reply(200).header("cache-control", "max-age=60").body(who)
+    })
+    .await;
+    fleet.has_met().await;
+    let ask = |number: usize| {
+        let sidecar = &fleet.sidecars[number % 3];
+        let user = format!("user-{}", number / 2);
+        let name = ["authorization", "cookie"][number % 2];
+        async move {
+            let answer = sidecar.get("/mine", &[(name, &user)]).await;
+            assert_eq!(answer.text(), user);
+        }
+    };
+    within("all answers", join_all((0..90).map(ask))).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_comes_and_goes_in_the_middle_of_fetches_fails_nobody() {
+    let fleet = Fleet::start(|_, seen: &Seen| {
+        reply(200)
+            .header("cache-control", "max-age=60")
+            .body(seen.target.clone())
+    })
+    .await;
+    fleet.has_met().await;
+    let (mut slowest, mut forwarded) = (Duration::ZERO, Vec::new());
+    for round in 0..6 {
+        let target = format!("/chaos/{round}");
+        let chaos = async {
+            sleep(FETCH / 2).await;
+            match round % 3 {
+                0 => fleet.redis.kill(),
+                1 => fleet.redis.stop(),
+                _ => fleet.redis.flushall().await,
+            }
+        };
+        let begun = Instant::now();
+        let (answers, ()) = tokio::join!(fleet.get(60, &target, &[]), chaos);
+        slowest = slowest.max(begun.elapsed());
+        assert_all(&answers, &target);
+        forwarded.push(fleet.upstream.count());
+        match round % 3 {
+            0 => fleet.redis.restart().await,
+            1 => fleet.redis.cont(),
+            _ => {}
+        }
+    }
+    // At most what the wait for others and a fetch take, on a busy machine.
+    assert!(slowest < Duration::from_secs(8), "{slowest:?}");
+    // Mostly three or four in a round. What is under way when Redis forgets or is restarted is not
+    // trusted, and asked for again, by all at once where that happens twice; but never one by one.
+    let total = fleet.upstream.count();
+    assert!(total <= 360 / 4, "{forwarded:?}");
+    println!("forwarded in all by round: {forwarded:?}; the slowest round took {slowest:?}");
+}
