@@ -43,6 +43,10 @@ compare SCENARIO="hit" *FLAGS="":
 bench NAME *ARGS:
     cargo bench --profile guard --package middleware --bench {{NAME}} -- {{ARGS}}
 
+# A hit of the second tier beside a bare GET of the same bytes (needs redis-server)
+l2-hit:
+    cargo bench --package proxy --bench l2_hit -- --measure
+
 # Whether the load tester judges rightly
 prove:
     cargo build --release --package loadtest

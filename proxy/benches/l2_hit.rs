@@ -200,7 +200,7 @@ impl Pillion {
         std::fs::create_dir_all(&folder).expect("a writable folder");
         let file = folder.join("pillion.toml");
         let toml = format!(
-            "[cache]\nmemory = \"512MiB\"\n[cache.redis]\nurl = \"redis://{}\"\ntimeout = \"1s\"\n\
+            "[cache]\nmemory.size = \"512MiB\"\n[cache.redis]\nurl = \"redis://{}\"\ntimeout = \"1s\"\n\
              [upstream.app]\nurl = \"http://{}\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n\
              [request_log]\nenabled = false\n[admin]\nenabled = false\n",
             redis.address, upstream.address

@@ -1,8 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::record::Sealer;
+use crate::cache::store::tier::ByteTier;
 use crate::cache::store::tier::testing::TestTier;
-use crate::cache::store::tiers::{Level, Tier};
+use crate::cache::store::tiers::{Level, Read, Tier};
 use crate::cache::stored::StoredResponse;
 use crate::cache::testing::{World, at_once, reply};
 use crate::clock::Clock;
@@ -180,4 +182,60 @@ async fn a_purge_between_takes_the_copy_with_it() {
     copied(&world, &stored, Coding::Br, "br");
     world.written().await;
     assert_eq!(tier.records(), before);
+}
+
+/// A sidecar over `tier`, which seals by the key `file`, if there is one.
+fn sealing(world: &World, tier: &TestTier, file: Option<&str>) -> World {
+    let tier = Tier::test(tier.clone(), Level::L2);
+    let tier = match file {
+        Some(file) => tier.sealed(Sealer::of_file(file.as_bytes(), 0).unwrap()),
+        None => tier,
+    };
+    world.over_all(vec![tier], 1 << 20)
+}
+
+#[tokio::test]
+async fn what_somebody_else_has_planted_is_served_only_where_nothing_is_sealed() {
+    let (own, other) = ("0123456789abcdef".repeat(4), "fedcba9876543210".repeat(4));
+    for (planter, reader, is_served) in [
+        (None, None, true),
+        (None, Some(&own), false),
+        (Some(&other), Some(&own), false),
+        (Some(&own), None, false),
+        (Some(&own), Some(&own), true),
+    ] {
+        let tier = TestTier::default();
+        let world = pages(&[("cache-control", "max-age=60")]);
+        let planter = sealing(&world, &tier, planter.map(String::as_str));
+        let reader = sealing(&world, &tier, reader.map(String::as_str));
+        planter.get("/").await;
+        planter.written().await;
+        let answer = reader.get("/").await;
+        assert_eq!(answer.cache_status().ends_with("detail=l2"), is_served);
+        assert_eq!(answer.body(), "content");
+        assert_eq!(
+            reader.reads(Level::L2, Read::Unreadable),
+            u64::from(!is_served)
+        );
+    }
+    // Not under another name either.
+    let tier = TestTier::default();
+    let world = sealing(
+        &pages(&[("cache-control", "max-age=60")]),
+        &tier,
+        Some(&own),
+    );
+    world.get("/a").await;
+    world.get("/b").await;
+    world.written().await;
+    let [(one, record, ttl), (two, ..)] = &tier.records()[..] else {
+        panic!("two records");
+    };
+    tier.put(*two, record.clone(), *ttl);
+    let reader = sealing(&world, &tier, Some(&own));
+    reader.get("/a").await;
+    reader.get("/b").await;
+    assert_ne!(one, two);
+    assert_eq!(reader.reads(Level::L2, Read::Hit), 1);
+    assert_eq!(reader.reads(Level::L2, Read::Unreadable), 1);
 }

@@ -55,8 +55,8 @@ impl Lease {
         let leases = &self.leases;
         leases.0.times.note(self.since.elapsed());
         let names = leases.0.redis.names();
-        let most = leases.0.redis.max_record();
-        if records.iter().any(|written| written.record.len() > most) {
+        let is_too_long = |written: &Written| leases.0.redis.refuses(written.record.len());
+        if records.iter().any(is_too_long) {
             return self.tell(MARK_APART).await;
         }
         let mut with_lease = None;

@@ -125,6 +125,12 @@ impl Tier {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn sealed(self, sealer: Sealer) -> Self {
+        let sealer = Some(sealer);
+        Self { sealer, ..self }
+    }
+
     /// Whether it knows the latest purge: then a record that comes without is not to be judged.
     pub(crate) fn tells_latest(&self) -> bool {
         matches!(self.bytes, Bytewise::Redis(_))

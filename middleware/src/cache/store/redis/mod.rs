@@ -175,9 +175,13 @@ impl RedisTier {
         &self.0.names
     }
 
-    /// Longer records are not written, in bytes.
-    pub(crate) fn max_record(&self) -> usize {
-        self.0.settings.max_record
+    /// Whether a record of this length is too long to be written; counts it if so.
+    pub(crate) fn refuses(&self, length: usize) -> bool {
+        let is_too_long = length > self.0.settings.max_record;
+        if is_too_long {
+            self.0.metrics.dropped(L2Dropped::Size);
+        }
+        is_too_long
     }
 
     /// The deadline of what a request waits for.
@@ -334,8 +338,7 @@ impl ByteTier for RedisTier {
     }
 
     fn put(&self, key: RecordKey, record: Bytes, ttl: Duration) {
-        if record.len() > self.0.settings.max_record {
-            self.0.metrics.dropped(L2Dropped::Size);
+        if self.refuses(record.len()) {
             return;
         }
         let key = self.0.names.record(&key.to_string());
