@@ -78,7 +78,12 @@ impl Errand {
     ) -> Result<Arc<StoredResponse>, Reason> {
         let merged = validate::merged(&kept.stored.fields, fields);
         let judged = match news {
-            Says::Same => &merged,
+            Says::Same => {
+                // As in a validation: content that came to a request with Authorization stays such
+                // (RFC 9111 §3.5), whoever hears that it still holds.
+                self.asked.has_authorization |= kept.stored.is_authorized;
+                &merged
+            }
             Says::Other | Says::Nothing => fields,
         };
         let asked = Asked {

@@ -175,3 +175,32 @@ async fn content_that_breaks_off_is_not_kept_of_a_post_either() {
     );
     assert_eq!(world.get("/").await.body(), "got");
 }
+
+/// RFC 9111 §3.5: what was fetched with credentials is not made everybody's by an answer to HEAD that
+/// could be stored by itself.
+#[tokio::test]
+async fn an_answer_to_head_does_not_take_away_that_content_came_to_credentials() {
+    let world = World::new(|count, request| {
+        let control = match (request.method(), count) {
+            (&Method::HEAD, _) => "max-age=60",
+            (_, 1) => "s-maxage=0",
+            _ => "no-store",
+        };
+        at_once(reply(
+            200,
+            &[("cache-control", control), ("etag", "\"a\"")],
+            "own",
+        ))
+    });
+    let credentials = &[("authorization", "Bearer one")][..];
+    assert!(
+        world
+            .ask("GET", "/", credentials)
+            .await
+            .cache_status()
+            .contains("stored")
+    );
+    let head = world.ask("HEAD", "/", &[]).await;
+    assert!(!head.cache_status().contains("stored"), "{head:?}");
+    assert!(!world.get("/").await.is_hit());
+}
