@@ -225,7 +225,7 @@ async fn nothing_that_redis_goes_through_brings_back_what_was_purged() {
             scene.seen("/a").await == [edition; 3]
         })
         .await;
-        scene.hear_each_other().await;
+        scene.catch_up().await;
     }
     assert!(acknowledged >= 6, "{acknowledged}");
 }

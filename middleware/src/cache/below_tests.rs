@@ -369,3 +369,28 @@ async fn what_may_not_be_stored_any_more_does_not_come_back_from_below() {
     assert_eq!(one.get("/").await.body(), "broken");
     assert_eq!(other.get("/").await.body(), "broken");
 }
+
+#[tokio::test]
+async fn what_memory_has_as_new_is_not_taken_from_below() {
+    let tier = TestTier::default();
+    let world = World::new(|_, request| {
+        let fields = [
+            ("cache-control", "max-age=60, stale-if-error=600"),
+            ("etag", "\"a\""),
+        ];
+        match request.headers().contains_key("if-none-match") {
+            true => at_once(reply(304, &fields, "")),
+            false => at_once(reply(200, &fields, "content")),
+        }
+    });
+    let world = world.over(&tier, Level::L2);
+    filled(&world, "/").await;
+    world.advance(100);
+    let validated = world.get("/").await;
+    assert!(
+        validated.cache_status().contains("fwd-status=304"),
+        "{validated:?}"
+    );
+    assert_eq!(world.reads(Level::L2, Read::Known), 1);
+    assert_eq!(world.reads(Level::L2, Read::Validated), 0);
+}

@@ -309,6 +309,15 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// The same path with a query that is not known.
+    pub(crate) fn of_any_query(self) -> Self {
+        Self {
+            query: None,
+            is_whole: false,
+            ..self
+        }
+    }
+
     /// For people.
     pub(crate) fn print(self) -> String {
         let target = Target {

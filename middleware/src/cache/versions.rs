@@ -159,6 +159,12 @@ impl Versions {
         if self.latest_path.load(Ordering::Acquire) > valid_at.number() {
             // A key that is not ours to read cannot be compared.
             let of_path = key::place(key).map_or(Standing::Gone, |place| {
+                // Whoever compares it may know it by the key of one of the queries that it answers: what
+                // no pattern says of that one may be said of another, and is not to be forgotten.
+                let place = match stored.is_wide {
+                    true => place.of_any_query(),
+                    false => place,
+                };
                 let prefixes = self.hasher.prefixes(place).into_iter();
                 let of_prefixes = known.prefixes.standing(prefixes, valid_at);
                 of_prefixes.max(known.patterns.standing(place, valid_at))

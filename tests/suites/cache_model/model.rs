@@ -282,7 +282,6 @@ impl Log {
 
     /// RFC 9111 §4.4, and purges: nothing from before is used for what was asked after.
     fn is_valid(&self, edition: &Edition, asker: Asker<'_>) -> Result<(), &'static str> {
-        let url = asker.ask.url;
         let (base, last) = (edition.base, edition.last());
         for change in &self.changes {
             // An answer that is kept itself is no older than what its request changed.
@@ -303,7 +302,7 @@ impl Log {
                     return Err("it was purged");
                 }
                 Changed::Purge(Purged::Named(name, false))
-                    if is_older(base) && self.is_named(edition, url, name, change.moment) =>
+                    if is_older(base) && self.is_named(edition, name, change.moment) =>
                 {
                     return Err("it was purged by a name");
                 }
@@ -314,14 +313,15 @@ impl Log {
     }
 
     /// Whether `edition` had `name` at `moment`, or was just being asked for and got it then.
-    fn is_named(&self, edition: &Edition, url: usize, name: Name, moment: Moment) -> bool {
-        let tag = match (name.urls(), name) {
-            (Some(urls), _) => return urls.contains(&url),
-            (None, Name::Tag(tag)) => tag,
+    fn is_named(&self, edition: &Edition, name: Name, moment: Moment) -> bool {
+        match (name.urls(), name) {
+            (Some(urls), _) => urls.iter().any(|url| self.is_hit(edition, *url, moment)),
+            (None, Name::Tag(tag)) => {
+                let mut stages = self.stages(edition, moment);
+                stages.any(|(_, (names, _))| names.contains(&tag))
+            }
             (None, _) => unreachable!("only tags are for the answers to say"),
-        };
-        self.stages(edition, moment)
-            .any(|(_, (names, _))| names.contains(&tag))
+        }
     }
 
     /// Whether a purge of `url` at `moment` hit `edition`: it was the answer for it then.
@@ -503,11 +503,10 @@ impl Log {
     fn is_softly_purged(&self, edition: &Edition, asker: Asker<'_>) -> bool {
         let started = self.exchanges[edition.last()].started;
         self.changes.iter().any(|change| {
-            let url = asker.ask.url;
             let is_soft = match change.kind {
                 Changed::Purge(Purged::Soft(purged)) => self.is_hit(edition, purged, change.moment),
                 Changed::Purge(Purged::Named(name, true)) => {
-                    self.is_named(edition, url, name, change.moment)
+                    self.is_named(edition, name, change.moment)
                 }
                 _ => false,
             };

@@ -374,6 +374,9 @@ async fn a_lost_tail_makes_everybody_validate_even_those_who_come_later() {
     let lost = instances[0].world.shared.place();
     let old = instances[1].edition("/a").await;
     assert_eq!(old, edition);
+    // Nor can who purged tell it again.
+    let mut instances = instances;
+    instances.remove(0).stop().await;
     redis.restart().await;
     for instance in &instances {
         until("the gap is noticed", async || instance.heard("gap") > 0).await;

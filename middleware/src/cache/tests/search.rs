@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::cache::Purge;
 use crate::cache::explain::Would;
 use crate::cache::testing::{World, at_once, read, reply, settle};
+use crate::cache::{Purge, What};
 use crate::facts::Scheme;
 use crate::{Request, ResponseFuture};
 
@@ -41,6 +41,27 @@ async fn a_purge_of_one_query_purges_its_equals() {
         status.cache_status().ends_with("detail=soft-purged"),
         "{status:?}"
     );
+}
+
+/// A request that the pattern says nothing of looks at what is stored for an equal query: that is not
+/// to outlive the purge by it.
+#[tokio::test]
+async fn a_pattern_is_not_outlived_by_a_look_from_another_query() {
+    let world = World::new(|count, request| {
+        let varied = [WIDE, &[("vary", "accept-language")]].concat();
+        let fields = match request.uri().query() {
+            None => &*varied,
+            Some(_) => &[("cache-control", "no-store")],
+        };
+        at_once(reply(200, fields, format!("{count}")))
+    });
+    world.get("/").await;
+    assert!(world.get("/").await.is_hit());
+    let pattern = What::Pattern("example.com/".to_owned());
+    world.shared.purge(&pattern, Purge::Hard).unwrap();
+    let other = world.send("GET", "/?x=1", &[("accept-language", "de")]);
+    read(other.await.unwrap()).await;
+    assert!(!world.get("/").await.is_hit());
 }
 
 /// The rule is not known when the purge comes, or only since: nobody can say that the two URLs are one.
