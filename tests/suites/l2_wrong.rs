@@ -96,7 +96,11 @@ impl Scene {
         let count = AtomicU64::new(0);
         until("what one stores answers the other", async || {
             let number = count.fetch_add(1, Ordering::SeqCst);
-            self.is_shared(&format!("/ready/{number}"), [0, 1]).await
+            let shared = format!("/ready/{number}");
+            // What is stored before Redis is known to answer may not be written.
+            let shared = self.is_shared(&shared, [0, 1]);
+            let shared = tokio::time::timeout(Duration::from_secs(1), shared);
+            shared.await.unwrap_or(false)
         })
         .await;
     }
