@@ -1,8 +1,8 @@
 //! Records: stored responses as they lie in the lower tiers, on disk and in Redis.
 //!
 //! A record is bytes alone: a prelude with a checksum over all of it, a head, the content and its coded
-//! copies as they are. [`encode`] writes one, [`decode`] reads it without copying the content, and
-//! [`Filed::answering`] makes the stored response of it for one request. Times in it are absolute, so
+//! copies as they are. `encode` writes one, `decode` reads it without copying the content, and
+//! `Filed::answering` makes the stored response of it for one request. Times in it are absolute, so
 //! that a copy of a copy is as old as the first.
 //!
 //! | bytes | what |
@@ -16,7 +16,7 @@
 //! | | the head, by postcard |
 //! | | content, then its copies in br, zstd and gzip, as far as there are any |
 //!
-//! Where its record lies is told by the cache key ([`Digest::name`]). A response that is chosen by `Vary`
+//! Where its record lies is told by the cache key (`Digest::name`). A response that is chosen by `Vary`
 //! lies under the key together with the values that choose it; under the key alone lies an index then,
 //! which says by which fields responses are chosen.
 //!
@@ -25,7 +25,7 @@
 //! serves as well as the values would. `Set-Cookie` is never stored, and so is in no record.
 //!
 //! A checksum protects against accidents, not against somebody who can write into the store; that is
-//! what [`seal`] is for. But whatever bytes come in, nothing panics, and what is read takes memory in
+//! what `seal` is for. But whatever bytes come in, nothing panics, and what is read takes memory in
 //! proportion to them.
 
 mod head;

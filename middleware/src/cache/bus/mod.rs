@@ -1,12 +1,12 @@
 //! The bus: purges reach every instance that shares a Redis, in one order, and none is missed unnoticed.
 //!
-//! A purge takes effect here at once and waits in the [`outbox`] to be told. A script adds it to a Redis
+//! A purge takes effect here at once and waits in the `outbox` to be told. A script adds it to a Redis
 //! Stream, whose ids are the places that records of lower tiers are judged by. Every instance reads on in
 //! the Stream (`follow`), on a connection of its own, and applies what it hears. Each element says which
-//! one was before it ([`element`]): whoever finds that something is missing ([`reader`]) trusts nothing
+//! one was before it ([`element`]): whoever finds that something is missing (`reader`) trusts nothing
 //! any more that it cannot account for, reads the whole Stream again, and has all that memory holds
-//! validated before its next use. Once a second every instance says how far it is ([`scripts`]), so that
-//! whoever purges learns who has applied it ([`report`]).
+//! validated before its next use. Once a second every instance says how far it is (`scripts`), so that
+//! whoever purges learns who has applied it (`report`).
 
 pub mod element;
 mod follow;
