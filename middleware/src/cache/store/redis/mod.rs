@@ -9,11 +9,6 @@
 //! The client library gives connections and its protocol; routing, deadlines and the breaker are ours,
 //! since the library's wait where nobody may wait, and know one state for all nodes of a cluster.
 
-#![allow(
-    dead_code,
-    reason = "bus and leases, which use all of it, are being built"
-)]
-
 mod ask;
 mod breaker;
 mod connect;
