@@ -271,6 +271,8 @@ impl Redis {
                 .query_async(bare)
                 .await
                 .expect("keys");
+            // Leases and markers have a record's name and a suffix.
+            let keys: Vec<String> = keys.into_iter().filter(|key| key.ends_with('}')).collect();
             if keys.len() >= count {
                 return keys.into();
             }
