@@ -88,7 +88,8 @@ async fn what_was_written_survives_a_kill_and_what_was_purged_stays_purged() {
                 None => {}
             }
         }
-        assert_eq!(disk.metrics.total(Event::DiskDamaged), 0);
+        // A kill that falls into a write leaves half of it, which is found out and is a miss.
+        assert!(disk.metrics.total(Event::DiskDamaged) <= 1);
         disk.tier.close().await;
     }
     println!(
