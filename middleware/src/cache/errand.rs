@@ -111,6 +111,9 @@ impl Errand {
         flight: Option<Flight>,
     ) -> Result<Response> {
         let now = self.shared.clock().now();
+        if let Some(again) = self.asked_again.as_ref().and_then(|again| again.get()) {
+            self.requested = *again;
+        }
         let mut about = None;
         if let Ok(answer) = &mut result {
             about = self.is_about(answer);

@@ -372,6 +372,7 @@ impl<S: Inner + Clone> Cache<S> {
             rules,
             asked,
             requested,
+            asked_again: None,
             born: Sequence::default(),
             born_at: None,
             fwd,

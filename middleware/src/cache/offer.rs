@@ -7,7 +7,7 @@
 //! stored responses are seen to share a tag, and a 304 that does not clearly name one of what was
 //! offered is not believed: the upstream is asked once more, for all of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -18,6 +18,7 @@ use crate::cache::store::memory::Variants;
 use crate::cache::stored::StoredResponse;
 use crate::cache::validate;
 use crate::cache::versions::Standing;
+use crate::clock::Now;
 use crate::facts::RequestFacts;
 use crate::fields::entity_tag::EntityTag;
 use crate::{Body, Inner, Request, ResponseFuture};
@@ -30,11 +31,18 @@ impl<S: Inner + Clone> Cache<S> {
             return self.inner.call(request);
         };
         let (again, mut inner) = (unconditional(&request), self.inner.clone());
+        let (asked_again, clock) = (
+            Arc::<OnceLock<Now>>::default(),
+            errand.shared.clock().clone(),
+        );
+        errand.asked_again = Some(asked_again.clone());
         self.inner.call(request).then(move |result| match result {
             Ok(answer)
                 if answer.status() == StatusCode::NOT_MODIFIED
                     && named(&offered, answer.headers()).is_none() =>
             {
+                // An answer is as old as the request that brought it (RFC 9111 §4.2.3).
+                asked_again.get_or_init(|| clock.now());
                 inner.call(again)
             }
             result => ResponseFuture::ready(result),

@@ -1,6 +1,6 @@
 //! What an errand goes with.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use config::cache::CacheSettings;
 use http::HeaderMap;
@@ -36,6 +36,8 @@ pub(crate) struct Papers {
     /// The request's fields as the client sent them: a later `Vary` may name any of them.
     pub(crate) fields: HeaderMap,
     pub(crate) requested: Now,
+    /// When the upstream was asked a second time, if it was; `None` where it cannot be.
+    pub(crate) asked_again: Option<Arc<OnceLock<Now>>>,
     pub(crate) born: Sequence,
     /// The same in the order that all sidecars share, where there is one.
     pub(crate) born_at: Option<Place>,
