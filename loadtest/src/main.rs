@@ -105,9 +105,12 @@ fn main() -> ExitCode {
         Ok(runtime) => {
             let done = runtime.block_on(async {
                 tokio::select! {
-                    done = act(loadtest) => done,
+                    // The handlers stand before anything is started: a signal that comes at
+                    // once would end this process and leave the app behind.
+                    biased;
                     // What was started ends as it is dropped.
                     () = told_to_end() => Err(Failure::unmeasured("Interrupted.")),
+                    done = act(loadtest) => done,
                 }
             });
             runtime.shutdown_background();
