@@ -355,18 +355,6 @@ pub(crate) fn place(key: &[u8]) -> Option<Place<'_>> {
     })
 }
 
-/// Of `key` what tells rules and URL, and nothing that a request said beside it.
-pub(crate) fn url_part(key: &[u8]) -> Option<&[u8]> {
-    let (_, rest) = key.split_at_checked(size_of::<u64>() + 2)?;
-    let (_, rest) = read_part(rest)?;
-    let (_, rest) = read_part(rest)?;
-    let rest = match rest.split_first()? {
-        (0, rest) => rest,
-        (_, rest) => read_part(rest)?.1,
-    };
-    key.get(..key.len() - rest.len())
-}
-
 /// A key of responses to GET, or of an anchor, taken apart.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnKey<'a> {

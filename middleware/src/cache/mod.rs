@@ -64,41 +64,16 @@ mod invalidate;
 pub mod journal;
 mod keep;
 mod keep_part;
-#[allow(
-    dead_code,
-    unused,
-    reason = "the lower tiers that ask are on their way"
-)]
 mod key;
 mod lead;
 mod lease;
 mod leasing;
-#[allow(
-    dead_code,
-    unused,
-    reason = "the lower tiers that ask are on their way"
-)]
 mod ledger;
 mod lower;
 mod offer;
-#[allow(
-    dead_code,
-    unused,
-    reason = "the lower tiers that ask are on their way"
-)]
 mod order;
-#[allow(
-    dead_code,
-    unused,
-    reason = "the lower tiers that ask are on their way"
-)]
 pub(crate) mod outage;
 mod papers;
-#[allow(
-    dead_code,
-    unused,
-    reason = "the lower tiers that ask are on their way"
-)]
 mod parts;
 mod pass;
 pub mod place;
@@ -108,28 +83,13 @@ mod purge;
 mod purge_message;
 mod query;
 pub mod reason;
-#[allow(
-    dead_code,
-    unused,
-    reason = "the lower tiers that ask are on their way"
-)]
 pub mod record;
 mod recorder;
 pub mod rejudge;
 mod replay;
 mod search;
-#[allow(
-    dead_code,
-    unused,
-    reason = "the lower tiers that ask are on their way"
-)]
 mod shared;
 mod storable;
-#[allow(
-    dead_code,
-    unused,
-    reason = "the lower tiers that ask are on their way"
-)]
 mod store;
 pub mod stored;
 mod tags;
@@ -138,11 +98,6 @@ mod vary;
 mod verdicts;
 mod versions;
 mod wanted;
-#[allow(
-    dead_code,
-    unused,
-    reason = "the lower tiers that ask are on their way"
-)]
 mod write_down;
 
 use std::sync::Arc;

@@ -38,9 +38,9 @@ mod write;
 pub(crate) use head::FORMAT;
 pub(crate) use name::Digest;
 pub use opened::answers;
-pub(crate) use read::{Filed, Index, Record, decode};
-pub(crate) use seal::{BadKey, Sealer};
-pub(crate) use write::{Encoded, Unwritable, encode};
+pub(crate) use read::{Filed, Record, decode};
+pub(crate) use seal::Sealer;
+pub(crate) use write::encode;
 
 /// Why bytes are no record that can be used here. To whoever asked, each is a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

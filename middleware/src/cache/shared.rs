@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
-use bytes::Bytes;
 use config::cache::CacheSettings;
 use http::{HeaderMap, Method, Uri};
 use tokio::sync::broadcast;
@@ -24,12 +23,10 @@ use crate::cache::purge::What;
 use crate::cache::search::Searches;
 use crate::cache::store::memory::{Lookup, MemoryStore};
 use crate::cache::store::tiers::Tiers;
-use crate::cache::stored::StoredResponse;
 use crate::cache::tags::NameHash;
 use crate::cache::verdicts::Verdicts;
 use crate::cache::versions::{Standing, Versions};
 use crate::clock::Clock;
-use crate::content_coding::Coding;
 use crate::content_coding::coded_copies::InProgress;
 use crate::facts::Scheme;
 use crate::metrics::{Event, Metrics};

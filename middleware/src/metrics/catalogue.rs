@@ -163,8 +163,6 @@ families! {
         "Operations, connections and probes of Redis that failed, by kind.";
     L2_DURATION: Histogram "pillion_l2_duration_seconds" ["operation"]
         "From asking Redis until its answer, or the end of the wait; for writes, of a whole pipeline.";
-    L2_BYTES: Counter "pillion_l2_bytes_total" ["dir"]
-        "Bytes of records; in is from Redis.";
     L2_QUEUE: Gauge "pillion_l2_queue_bytes" []
         "Bytes of records that wait to be written to Redis.";
     L2_DROPPED: Counter "pillion_l2_writes_dropped_total" ["cause"]

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::catalogue::{
-    L2_BYTES, L2_DROPPED, L2_DURATION, L2_ERRORS, L2_OPERATIONS, L2_QUEUE, L2_STATE,
-};
+use super::catalogue::{L2_DROPPED, L2_DURATION, L2_ERRORS, L2_OPERATIONS, L2_QUEUE, L2_STATE};
 use super::counter::{Counter, Histogram, HistogramTotal};
 use super::exposition::Gathered;
 
@@ -75,8 +73,6 @@ struct Counters {
     errors: Mutex<BTreeMap<&'static str, u64>>,
     /// One writer at a time, so each behind a lock; a scrape takes it as well.
     durations: [Mutex<Histogram>; OPERATIONS.len()],
-    read: Counter,
-    written: Counter,
     /// Bytes that wait to be written.
     queue: AtomicU64,
 }
@@ -101,8 +97,6 @@ impl L2Metrics {
             dropped: Default::default(),
             errors: Mutex::default(),
             durations: std::array::from_fn(|_| Mutex::new(Histogram::new(BOUNDS))),
-            read: Counter::default(),
-            written: Counter::default(),
             queue: AtomicU64::new(0),
         }))
     }
@@ -125,16 +119,6 @@ impl L2Metrics {
     /// Something will not be written.
     pub fn dropped(&self, cause: L2Dropped) {
         self.0.dropped[cause as usize].count();
-    }
-
-    /// Bytes of records that came from Redis.
-    pub fn read(&self, bytes: usize) {
-        self.0.read.add(bytes as u64);
-    }
-
-    /// Bytes of records that Redis took.
-    pub fn written(&self, bytes: usize) {
-        self.0.written.add(bytes as u64);
     }
 
     /// This many bytes wait to be written now.
@@ -184,9 +168,6 @@ impl L2Metrics {
         for (cause, counter) in DROPPED.iter().zip(&counters.dropped) {
             let labels = vec![("cause", (*cause).into())];
             gathered.counter(&L2_DROPPED, labels, counter.total());
-        }
-        for (dir, counter) in [("in", &counters.read), ("out", &counters.written)] {
-            gathered.counter(&L2_BYTES, vec![("dir", dir.into())], counter.total());
         }
         let waiting = counters.queue.load(Ordering::Relaxed);
         gathered.gauge(&L2_QUEUE, vec![], waiting as f64);

@@ -16,9 +16,6 @@ use crate::cache::storable::Terms;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Head<'a> {
     pub(super) digest: [u8; 32],
-    /// Of the cache key what tells the URL: no projected fields, no cookies.
-    #[serde(borrow)]
-    pub(super) url: Raw<'a>,
     /// The latest purge that was applied when it was asked for.
     pub(super) place: u64,
     /// Nanoseconds since 1970.

@@ -37,7 +37,6 @@ pub(crate) struct Filed {
     /// The latest purge that was applied when it was asked for.
     pub(crate) place: u64,
     digest: Digest,
-    url: Bytes,
     pub(super) names: Vec<HeaderName>,
     pub(super) response: Restored,
 }
@@ -63,11 +62,6 @@ pub(crate) fn decode(record: Bytes, now: Now) -> Result<Record, Unreadable> {
 }
 
 impl Filed {
-    /// Of the cache key what tells the URL; for people, and for warming up.
-    pub(crate) fn url(&self) -> &[u8] {
-        &self.url
-    }
-
     /// The names of what it belongs to, by which it is purged.
     pub(crate) fn tags(&self) -> &Tags {
         &self.response.tags
@@ -153,7 +147,6 @@ fn filed(record: &Bytes, end: usize, now: Now) -> Result<Filed, Unreadable> {
     Ok(Filed {
         place: head.place,
         digest: Digest(head.digest),
-        url: Bytes::copy_from_slice(head.url.0),
         names: names(&head.names).ok_or(Unreadable::Content)?,
         response: response.ok_or(Unreadable::Content)?,
     })

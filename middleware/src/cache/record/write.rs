@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 
-use crate::cache::key;
 use crate::cache::record::head::{self, Field, Head, IndexHead, Kind, Raw, WrittenTerms};
 use crate::cache::record::name::Digest;
 use crate::cache::store::tier::RecordKey;
@@ -52,7 +51,7 @@ pub(crate) fn encode(
     let received = head::since_1970(stored.received.wall).ok_or(Unwritable::Head)?;
     let names: Vec<&str> = stored.selection.names().map(|name| name.as_str()).collect();
     let digest = Digest::selected(key, &stored.selection);
-    let head = head_of(stored, key, place, received, &names, digest).ok_or(Unwritable::Head)?;
+    let head = head_of(stored, place, received, &names, digest).ok_or(Unwritable::Head)?;
     let copies = Coding::ALL
         .iter()
         .filter_map(|coding| stored.coded(*coding));
@@ -74,7 +73,6 @@ pub(crate) fn encode(
 
 fn head_of<'a>(
     stored: &'a StoredResponse,
-    key: &'a [u8],
     place: u64,
     received: u64,
     names: &[&'a str],
@@ -89,7 +87,6 @@ fn head_of<'a>(
     });
     let head = Head {
         digest: digest.0,
-        url: Raw(key::url_part(key)?),
         place,
         received,
         status: stored.status.as_u16(),

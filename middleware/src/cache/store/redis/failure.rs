@@ -44,8 +44,6 @@ pub(crate) enum FailureKind {
     NoMaster,
     /// The key has gone to another node; followed once.
     Moved,
-    /// What is to be written is too long, or the queue is full.
-    TooMuch,
     /// Anything else that Redis said.
     Refused,
 }
@@ -117,9 +115,6 @@ impl Failure {
                 "With `mode = \"sentinel\"` the nodes are Sentinels, not servers. Correct `cache.redis.master`: it is the name in `sentinel monitor NAME …`."
             }
             FailureKind::Moved => "The cluster is asked where its slots are.",
-            FailureKind::TooMuch => {
-                "Raise `cache.redis.max_record` or `queue`, if such responses are to be shared."
-            }
             FailureKind::Refused => "See what Redis said.",
         }
     }
@@ -140,7 +135,6 @@ impl FailureKind {
             Self::NotReady => "not_ready",
             Self::IsCluster | Self::IsSentinel | Self::NoCluster | Self::NoMaster => "mode",
             Self::Moved => "moved",
-            Self::TooMuch => "too_much",
             Self::Refused => "refused",
         }
     }
@@ -163,7 +157,6 @@ impl fmt::Display for Failure {
             FailureKind::IsSentinel => "this Redis is a Sentinel",
             FailureKind::NoMaster => "no master",
             FailureKind::Moved => "the key has moved",
-            FailureKind::TooMuch => "too much to write",
             FailureKind::Refused => "Redis refused",
         };
         match self.detail.as_str() {

@@ -196,18 +196,6 @@ impl RedisTier {
         result.into_iter().next().ok_or_else(Failure::late)
     }
 
-    /// What Redis answers to each command; all of them are about keys in the slot of `key`. A refusal
-    /// of one is a [`Value::ServerError`] in its place.
-    pub(crate) async fn pipeline(
-        &self,
-        key: &[u8],
-        pipeline: &Pipeline,
-        deadline: Duration,
-    ) -> Result<Vec<Value>, Failure> {
-        let asked = self.ask(key, Ask::Many(pipeline), deadline);
-        self.timed(L2Operation::Command, asked).await
-    }
-
     /// What `script` returns; all `keys` (at least one) are in one slot. It is sent whole only to a
     /// Redis that does not know it yet.
     pub(crate) async fn script(
@@ -308,13 +296,8 @@ impl RedisTier {
 
     fn count_get(&self, result: &Result<Got, Failure>, begun: Instant) {
         let how = match result {
-            Ok(got) => match &got.record {
-                Some(record) => {
-                    self.0.metrics.read(record.len());
-                    L2Result::Hit
-                }
-                None => L2Result::Miss,
-            },
+            Ok(got) if got.record.is_some() => L2Result::Hit,
+            Ok(_) => L2Result::Miss,
             Err(failure) if failure.kind == FailureKind::Away => return,
             Err(_) => L2Result::Failed,
         };

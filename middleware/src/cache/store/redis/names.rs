@@ -20,15 +20,9 @@ impl Names {
         }
     }
 
-    /// Of the record called `name`. What a [`tagged`](Self::tagged) key of the same name holds is in
-    /// the same slot of a cluster.
+    /// Of the record called `name`. What has this name and a suffix is in the same slot of a cluster.
     pub(crate) fn record(&self, name: &str) -> String {
         format!("{}{{{name}}}", self.records)
-    }
-
-    /// Of something else that belongs to the record called `name`, as `kind` says: `l` for leases.
-    pub(crate) fn tagged(&self, kind: &str, name: &str) -> String {
-        format!("{}{kind}:{{{name}}}", self.prefix)
     }
 
     /// Of something that all instances have in common. All such keys are in one slot of a cluster.
@@ -71,10 +65,10 @@ mod tests {
     fn what_belongs_together_is_in_one_slot() {
         let names = Names::new(&settings(), 1);
         assert_eq!(names.record("00ff"), "pillion:r:3.1:{00ff}");
-        assert_eq!(names.tagged("l", "00ff"), "pillion:l:{00ff}");
         assert_eq!(names.shared("bus"), "{pillion:}bus");
         let slot = |key: String| slot_of(key.as_bytes());
-        assert_eq!(slot(names.record("00ff")), slot(names.tagged("l", "00ff")));
+        let record = names.record("00ff");
+        assert_eq!(slot(format!("{record}:l")), slot(record));
         assert_eq!(slot(names.shared("bus")), slot(names.shared("latest")));
         assert_ne!(slot(names.record("00ff")), slot(names.record("00fe")));
     }

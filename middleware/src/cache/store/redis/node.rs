@@ -43,7 +43,7 @@ enum LinkState {
     Opening(watch::Receiver<Option<Result<Connection, Failure>>>),
     Open(Connection),
     /// Given up at this many revivals.
-    Lost(u64, Failure),
+    Lost(u64),
 }
 
 impl Node {
@@ -73,7 +73,7 @@ impl Node {
                 LinkState::Open(connection) if !connection.is_closed() => {
                     return Ok(connection.clone());
                 }
-                LinkState::Lost(at, _) if *at == self.revivals.load(Ordering::Acquire) => {
+                LinkState::Lost(at) if *at == self.revivals.load(Ordering::Acquire) => {
                     return Err(Failure::away());
                 }
                 LinkState::Opening(opening) => opening.clone(),
@@ -100,7 +100,7 @@ impl Node {
     pub(super) fn note<T>(&self, result: &Result<T, Failure>) -> bool {
         match result {
             Err(failure) if failure.is_outage() => {
-                self.lose(failure);
+                self.lose();
                 self.trouble.notify_one();
                 self.breaker.failed()
             }
@@ -155,9 +155,7 @@ impl Node {
             let result = dialing.dial(&node.address, Peer::Server).await;
             let state = match &result {
                 Ok(connection) => LinkState::Open(connection.clone()),
-                Err(failure) => {
-                    LinkState::Lost(node.revivals.load(Ordering::Acquire), failure.clone())
-                }
+                Err(_) => LinkState::Lost(node.revivals.load(Ordering::Acquire)),
             };
             *link.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
             opened.send_replace(Some(result));
@@ -166,11 +164,11 @@ impl Node {
     }
 
     /// Gives up the connection of this thread.
-    fn lose(&self, failure: &Failure) {
+    fn lose(&self) {
         let link = self.link();
         let mut state = link.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(&*state, LinkState::Opening(_) | LinkState::Lost(..)) {
-            *state = LinkState::Lost(self.revivals.load(Ordering::Acquire), failure.clone());
+            *state = LinkState::Lost(self.revivals.load(Ordering::Acquire));
         }
     }
 }

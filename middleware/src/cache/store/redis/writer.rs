@@ -95,9 +95,6 @@ fn count(tier: &RedisTier, group: &Group, answers: &[Value], begun: Instant) -> 
     let mut failures: Vec<Failure> = Vec::new();
     for (write, answer) in group.writes.iter().zip(answers) {
         let Value::ServerError(error) = answer else {
-            if let Write::Put { record, .. } = write {
-                tier.0.metrics.written(record.len());
-            }
             note(tier, write, L2Result::Done, begun);
             continue;
         };

@@ -53,7 +53,8 @@ async fn keys_are_spread_over_a_cluster_and_found_again() {
     let script = LuaScript::new("redis.call('SET', KEYS[1], 1) return redis.call('GET', KEYS[2])");
     let names = shared.tier.names();
     let name = key("3").to_string();
-    let keys = [names.tagged("l", &name), names.record(&name)];
+    let record = names.record(&name);
+    let keys = [format!("{record}:l"), record];
     let keys: Vec<&[u8]> = keys.iter().map(String::as_bytes).collect();
     assert!(
         shared
