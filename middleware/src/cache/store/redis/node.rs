@@ -77,7 +77,7 @@ impl Node {
                     return Err(Failure::away());
                 }
                 LinkState::Opening(opening) => opening.clone(),
-                LinkState::Vacant | LinkState::Open(_) | LinkState::Lost(..) => {
+                LinkState::Vacant | LinkState::Open(_) | LinkState::Lost(_) => {
                     let opening = self.open(dialer, &link);
                     *state = LinkState::Opening(opening.clone());
                     opening
@@ -167,7 +167,7 @@ impl Node {
     fn lose(&self) {
         let link = self.link();
         let mut state = link.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(&*state, LinkState::Opening(_) | LinkState::Lost(..)) {
+        if !matches!(&*state, LinkState::Opening(_) | LinkState::Lost(_)) {
             *state = LinkState::Lost(self.revivals.load(Ordering::Acquire));
         }
     }
