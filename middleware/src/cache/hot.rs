@@ -203,7 +203,7 @@ mod tests {
         let upstream_says = [("cache-status", "origin; hit"), ("x-a", "1")];
         for lines in [&upstream_says[1..], &upstream_says[..]] {
             let (mut hot, stored) = (empty(), stored_with(lines));
-            for (age, ttl) in [(1, 9), (1, 9), (1, 9), (2, 8), (2, 8), (2, 7), (9, 1)] {
+            for (age, ttl) in [(1, 9), (1, 9), (1, 9), (2, 8), (2, 8), (2, 7), (9, 7)] {
                 let status = CacheStatus {
                     ttl: Some(ttl),
                     ..HIT

@@ -3,6 +3,7 @@ use http::header::{AGE, DATE};
 
 use super::*;
 use crate::clock::Clock;
+use crate::content_coding::Coding;
 use crate::fields::cache_status::CACHE_STATUS;
 
 fn stored(lines: &[(&'static str, &'static str)], content: &'static str) -> StoredResponse {
@@ -94,4 +95,87 @@ fn weight_counts_every_byte_of_fields_and_content() {
     let large = stored(&[("x-a", "12345678901234567890")], "0123456789").weight();
     assert!(large >= small + 29, "{small} {large}");
     assert!(small > size_of::<StoredResponse>());
+}
+
+fn storing(terms: Terms) -> Storing {
+    Storing {
+        terms,
+        selection: Selection::default(),
+        without: Vec::new(),
+        is_cookie_stripped: false,
+        tags: Tags::default(),
+        search: None,
+        apart: Apart::default(),
+    }
+}
+
+fn origin(place: Option<Place>) -> Origin {
+    Origin {
+        key: 0,
+        born: Sequence::default(),
+        place,
+        took: 0.0,
+        received: Clock::system().now(),
+        is_authorized: false,
+    }
+}
+
+#[test]
+fn what_the_short_forms_have_no_room_for_is_kept_as_it_is() {
+    let head = |terms, place| {
+        let fields = HeaderMap::new();
+        StoredResponse::head(StatusCode::OK, &fields, storing(terms), origin(place))
+    };
+    let plain = stored(&[], "").terms();
+    let (ages, most) = (Duration::from_secs(1 << 40), u64::from(u32::MAX));
+    let window = |window| Terms {
+        stale_while_revalidate: Some(window),
+        ..plain
+    };
+    for terms in [
+        plain,
+        Terms {
+            lifetime: ages,
+            ..plain
+        },
+        Terms {
+            initial_age: ages,
+            ..plain
+        },
+        Terms {
+            stale_if_error: Some(ages),
+            ..plain
+        },
+        window(Duration::ZERO),
+        window(Duration::from_millis(1500)),
+        window(Duration::from_secs(most - 1)),
+        window(Duration::from_secs(most)),
+    ] {
+        assert_eq!(head(terms, None).terms(), terms);
+    }
+    let seven = Place::of_number(7);
+    for (place, kept) in [
+        (None, None),
+        (Some(Place::FIRST), Some(Place::FIRST)),
+        (Some(seven), Some(seven)),
+        (Some(Place::LAST), None),
+    ] {
+        assert_eq!(head(plain, place).place(), kept);
+    }
+}
+
+#[test]
+fn copies_that_are_made_later_are_of_what_a_validation_made_too() {
+    let old = stored(&[("etag", "\"a\"")], "content");
+    let confirmed = |tag| {
+        let mut fields = HeaderMap::new();
+        fields.insert(ETAG, HeaderValue::from_static(tag));
+        old.freshened(&fields, storing(old.terms()), origin(None))
+    };
+    let (same, other) = (confirmed("\"a\""), confirmed("\"b\""));
+    assert!(old.shares_copies(&same) && same.shares_copies(&old));
+    assert!(!old.shares_copies(&other) && !other.shares_copies(&same));
+    assert!(old.add_coded(Coding::Br, Bytes::from_static(b"coded")));
+    assert_eq!(same.coded(Coding::Br), Some(&Bytes::from_static(b"coded")));
+    assert_eq!(other.coded(Coding::Br), None);
 }
