@@ -283,7 +283,15 @@ impl Pillion {
     }
 
     fn code(&mut self) -> Option<i32> {
-        self.process.wait().expect("a child of ours").code()
+        for _ in 0..DEADLINE.as_millis() {
+            let ended = self.process.try_wait().expect("a child of ours");
+            if let Some(status) = ended {
+                return status.code();
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        let said: Vec<String> = self.log.try_iter().collect();
+        panic!("it does not end:\n{}", said.join("\n"));
     }
 }
 
@@ -315,6 +323,7 @@ fn ask(address: &str, target: &str) -> String {
 /// A connection on which one request is under way.
 fn send(address: &str, target: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("a listener");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
     let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("a connection");
     stream

@@ -7,6 +7,7 @@ use http::Method;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use tests::client::request;
+use tests::port::Port;
 use tests::{Proxy, RawUpstream, Upstream, raw_exchange, reply, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -129,9 +130,8 @@ async fn only_an_idempotent_request_on_a_dead_reused_connection_is_sent_again() 
 
 #[tokio::test]
 async fn failures_have_names() {
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = free.local_addr().expect("an address");
-    drop(free);
+    let nobody = Port::reserve();
+    let address = nobody.address();
     let refused = Proxy::configured(&format!("[upstream.app]\nurl = \"http://{address}\"\n")).await;
     let answer = refused.get("/").await;
     assert_eq!(answer.status, 502);

@@ -300,6 +300,11 @@ impl Case {
         self.config.push((key.to_owned(), value.to_owned()));
     }
 
+    /// Whether its configuration has this key.
+    fn sets(&self, key: &str) -> bool {
+        self.config.iter().any(|(set, _)| set == key)
+    }
+
     /// Whether `outcome` shows that the decision is the other one.
     pub(super) fn is_flipped(&self, outcome: &Outcome) -> bool {
         let answer = &outcome.answer;
@@ -478,7 +483,7 @@ impl Stage {
         self.ask().await
     }
 
-    /// 200 ms are the subject here: longer than one wait, shorter than the other.
+    /// Where the second waits for a moment only, it goes by itself; else it is still there after a while.
     async fn while_another_is_under_way(&self) -> Outcome {
         let held = owned(&[("x-held", "1")]);
         let first = self.send(Method::GET, &held, "");
@@ -504,7 +509,11 @@ impl Stage {
         };
         let release = async {
             within("both requests", both).await;
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            let goes_by_itself = self.case.sets("cache.collapse.wait");
+            match goes_by_itself {
+                true => self.upstream.wait_for(2).await,
+                false => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
             self.gate.add_permits(9);
         };
         tokio::join!(first, second, release).1
@@ -590,7 +599,7 @@ impl Stage {
             gate,
         } = self;
         let elsewhere = Upstream::start(async |_| reply(500).empty()).await;
-        drop(upstream);
+        let _port = upstream.close().await;
         let stage = Self {
             case,
             upstream: elsewhere,

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::net::TcpSocket;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -23,9 +24,26 @@ async fn every_address_of_a_name_is_tried() {
     }
 }
 
+/// A port on which nobody listens, and nobody will: it is bound.
+struct Nowhere(TcpSocket);
+
+impl Nowhere {
+    fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self(socket)
+    }
+
+    fn endpoint(&self) -> EndpointAddress {
+        let port = self.0.local_addr().unwrap().port();
+        tcp("127.0.0.1", port, false, Protocol::Http1)
+    }
+}
+
 #[tokio::test]
 async fn failures_to_connect_are_told_apart() {
-    let closed = Raw::new().await.settings();
+    let nowhere = Nowhere::new();
+    let closed = UpstreamSettings::new(vec![nowhere.endpoint()]);
     let nobody = tcp("no-such-host.invalid", 80, false, Protocol::Http1);
     let missing = EndpointAddress {
         transport: Transport::Unix(PathBuf::from("/nonexistent/socket")),
@@ -51,8 +69,8 @@ async fn failures_to_connect_are_told_apart() {
 #[tokio::test]
 async fn another_endpoint_is_tried_where_one_cannot_be_connected_to() {
     let raw = Raw::new().await;
-    let gone = Raw::new().await.endpoint(Protocol::Http1);
-    let settings = UpstreamSettings::new(vec![gone, raw.endpoint(Protocol::Http1)]);
+    let nowhere = Nowhere::new();
+    let settings = UpstreamSettings::new(vec![nowhere.endpoint(), raw.endpoint(Protocol::Http1)]);
     let fixture = Fixture::new(settings);
     let mut upstream = fixture.upstream();
     let serve = async {
@@ -208,7 +226,7 @@ async fn a_handshake_that_never_ends_is_a_timeout() {
     let authority = Authority::new("slow.internal", &[]);
     let raw = Raw::new().await;
     let mut settings = authority.settings(&raw, None);
-    settings.connect = Duration::from_millis(50);
+    settings.connect = Duration::from_millis(500);
     let fixture = Fixture::new(settings);
     let mut upstream = fixture.upstream();
     let serve = async {
