@@ -111,6 +111,18 @@ fn a_stop_is_a_success_and_leaves_nothing() {
     }
 }
 
+/// Signals are heard before the first word is said, so whoever has read it may send one.
+#[test]
+fn a_stop_at_the_first_word_is_one_in_order() {
+    for _ in 0..10 {
+        let mut pillion = Pillion::in_front_of_our_app();
+        pillion.until_said("");
+        pillion.tell(Signal::TERM);
+        assert_eq!(pillion.code(), Some(0));
+        pillion.until_app_has_gone();
+    }
+}
+
 #[test]
 fn nothing_is_orphaned_when_pillion_is_killed() {
     let pillion = Pillion::in_front_of(&["sh", "-c", "sleep 1000 & setsid sleep 1000 & wait"]);
