@@ -354,6 +354,16 @@ async fn with_disk(upstream: &Upstream, folder: &Folder) -> Proxy {
 
 #[tokio::test]
 async fn a_restart_with_a_disk_is_warm() {
+    // A read that takes longer than requests wait is a miss, and a busy machine brings it about.
+    for _ in 0..5 {
+        if warm_with_a_disk().await {
+            return;
+        }
+    }
+    panic!("the disk was late five times");
+}
+
+async fn warm_with_a_disk() -> bool {
     let (folder, upstream) = (Folder::new(), counting("max-age=600").await);
     let proxy = with_disk(&upstream, &folder).await;
     get(&proxy, "/a").await;
@@ -362,6 +372,15 @@ async fn a_restart_with_a_disk_is_warm() {
     let proxy = with_disk(&upstream, &folder).await;
     let found = get(&proxy, "/a").await;
     let status = found.header("cache-status");
+    if metric(
+        &proxy,
+        "pillion_cache_disk_reads_lost_total{cause=\"late\"}",
+    )
+    .await
+        > 0.0
+    {
+        return false;
+    }
     assert!(status.starts_with("pillion; hit"), "{status}");
     assert!(status.ends_with("detail=disk"), "{status}");
     assert_eq!(found.text(), "fetched 1");
@@ -372,6 +391,7 @@ async fn a_restart_with_a_disk_is_warm() {
     let proxy = with_disk(&upstream, &folder).await;
     assert_eq!(get(&proxy, "/b").await.text(), "fetched 3");
     assert_eq!(get(&proxy, "/a").await.text(), "fetched 4");
+    true
 }
 
 #[tokio::test]

@@ -136,7 +136,8 @@ async fn of_two_processes_on_one_directory_the_second_goes_without() {
     }
     let before = site.upstream.count();
     all_to_disk(&first, 60).await;
-    assert!(site.upstream.count() - before < 30);
+    let asked = site.upstream.count() - before;
+    assert!(asked < 30 || was_late(&first), "{asked}");
     assert_eq!(metric(&first, "pillion_cache_disk_on"), 1.0);
     drop(binary);
     first.stop().await;

@@ -46,7 +46,7 @@ pub(super) async fn open(path: &Path, size: u64) -> Opened {
             tokio::task::yield_now().await;
         }
     };
-    let is_open = tokio::time::timeout(LONG, is_open).await;
+    let is_open = timeout(LONG, is_open).await;
     assert!(is_open.is_ok(), "it does not open");
     opened
 }
