@@ -43,8 +43,11 @@ async fn every_address_of_a_name_is_tried() {
     );
     assert_eq!(Proxy::configured(&toml).await.get("/").await.text(), "ok");
 
-    let six = TcpListener::bind("[::1]:0").await.expect("IPv6 loopback");
-    let port = six.local_addr().expect("an address").port();
+    // The same port of the other address is nobody's.
+    let nobody = Port::reserve();
+    let port = nobody.address().port();
+    let six = TcpListener::bind(("::1", port)).await;
+    let six = six.expect("IPv6 loopback");
     let serve = tokio::spawn(async move {
         let (mut stream, _) = six.accept().await.expect("a connection");
         tests::raw::read_head(&mut stream).await;

@@ -9,12 +9,18 @@ use super::*;
 #[tokio::test]
 async fn every_address_of_a_name_is_tried() {
     // `localhost` is ::1 and 127.0.0.1; the app took only one of them.
-    for address in ["127.0.0.1:0", "[::1]:0"] {
-        let Ok(listener) = TcpListener::bind(address).await else {
-            continue; // A machine without IPv6.
+    for is_six in [false, true] {
+        // The same port of the other address is nobody's.
+        let nobody = Nowhere::new();
+        let port = nobody.port();
+        let raw = if is_six {
+            match TcpListener::bind(("::1", port)).await {
+                Ok(listener) => Raw(listener),
+                Err(_) => continue, // A machine without IPv6.
+            }
+        } else {
+            Raw(nobody.0.listen(8).unwrap())
         };
-        let raw = Raw(listener);
-        let port = raw.0.local_addr().unwrap().port();
         let settings = UpstreamSettings::new(vec![tcp("localhost", port, false, Protocol::Http1)]);
         let fixture = Fixture::new(settings);
         let mut upstream = fixture.upstream();
@@ -34,9 +40,12 @@ impl Nowhere {
         Self(socket)
     }
 
+    fn port(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+
     fn endpoint(&self) -> EndpointAddress {
-        let port = self.0.local_addr().unwrap().port();
-        tcp("127.0.0.1", port, false, Protocol::Http1)
+        tcp("127.0.0.1", self.port(), false, Protocol::Http1)
     }
 }
 
