@@ -1,18 +1,17 @@
 //! Three real sidecars over one real Redis: what all of them miss is fetched once.
 
+mod servers;
+
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::Method;
 use rustix::process::Signal;
-use tests::binary::Binary;
-use tests::client::{Client, request};
-use tests::proxy::Folder;
+use tests::client::Client;
 use tests::redis::Redis;
+<<<<<<< HEAD
 use tests::{Answer, Fetched, Seen, Upstream, fetch, reply, within};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -80,10 +79,17 @@ fn asked(
     request(Method::GET, target, &fields, "")
 }
 
+=======
+use tests::sidecar::{Sidecar, asked};
+use tests::{Answer, Fetched, Seen, Upstream, reply, within};
+use tokio::time::{Instant, sleep};
+
+>>>>>>> main
 /// Three of them, an app and a Redis.
-struct Fleet {
+struct Fleet<R = Redis> {
     sidecars: Vec<Sidecar>,
     upstream: Upstream,
+<<<<<<< HEAD
     /// While it is closed, the app answers nobody whose target begins with `/held`.
     is_open: watch::Sender<bool>,
     redis: Redis,
@@ -99,6 +105,25 @@ impl Fleet {
     /// The app takes 200 ms at least; its answers are told the number of their request, from 1.
     async fn with(
         waits: &str,
+=======
+    redis: R,
+}
+
+impl Fleet {
+    /// The app takes 200 ms; its answers are told the number of their request, from 1.
+    async fn start(answer: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static) -> Self {
+        let redis = Redis::start().await;
+        let lines = format!("url = {:?}", redis.url());
+        Self::over(redis, &lines, answer).await
+    }
+}
+
+impl<R> Fleet<R> {
+    /// As [`Fleet::start`], over `redis`, which is reached by these `lines` of `[cache.redis]`.
+    async fn over(
+        redis: R,
+        lines: &str,
+>>>>>>> main
         answer: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let (count, answer) = (AtomicUsize::new(0), Arc::new(answer));
@@ -115,8 +140,12 @@ impl Fleet {
             }
         })
         .await;
+<<<<<<< HEAD
         let redis = Redis::start().await;
         let start = |_| Sidecar::start(&upstream, &redis, waits);
+=======
+        let start = |_| Sidecar::start(&upstream, lines, "");
+>>>>>>> main
         let sidecars = join_all((0..3).map(start)).await;
         Self {
             sidecars,
@@ -209,7 +238,8 @@ impl Fleet {
     async fn leases(&self, result: &str) -> u64 {
         let mut total = 0;
         for sidecar in &self.sidecars {
-            total += sidecar.leases(result).await;
+            let series = format!("pillion_cache_leases_total{{result=\"{result}\"}}");
+            total += sidecar.metric(&series).await;
         }
         total
     }
