@@ -46,12 +46,8 @@ impl Scene {
         let toml = |lines: &str| {
             let url = if lines.contains("url = ") { "" } else { &url };
             format!(
-<<<<<<< HEAD
-                "threads = 1\n{tables}\n[admin]\naddress = \"127.0.0.1:0\"\n[cache.redis]\nurl = {url:?}\n\
+                "threads = 1\n{tables}\n[admin]\naddress = \"127.0.0.1:0\"\n[cache.redis]\n{url}\n\
                  # The machine may be busy with other tests.\ntimeout = \"1s\"\nconnect_timeout = \"1s\"\n{lines}\n"
-=======
-                "threads = 1\n{tables}\n[admin]\naddress = \"127.0.0.1:0\"\n[cache.redis]\n{url}\n{lines}\n"
->>>>>>> main
             )
         };
         let proxies = [

@@ -11,110 +11,34 @@ use futures_util::future::join_all;
 use rustix::process::Signal;
 use tests::client::Client;
 use tests::redis::Redis;
-<<<<<<< HEAD
-use tests::{Answer, Fetched, Seen, Upstream, fetch, reply, within};
+use tests::sidecar::{Sidecar, asked};
+use tests::{Answer, Fetched, Seen, Upstream, reply, within};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-/// One process.
-struct Sidecar {
-    binary: Binary,
-    address: SocketAddr,
-    admin: SocketAddr,
-    _folder: Folder,
-}
-
-impl Sidecar {
-    async fn start(upstream: &Upstream, redis: &Redis, waits: &str) -> Self {
-        let folder = Folder::new();
-        let file = folder.path().join("pillion.toml");
-        let toml = format!(
-            "threads = 2\n[[listen]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
-             [request_log]\nenabled = false\n[upstream.app]\nurl = {:?}\n\
-             # The machine may be busy with other tests.\n\
-             [cache.redis]\nurl = {:?}\ntimeout = \"1s\"\nconnect_timeout = \"1s\"\n{waits}\n",
-            upstream.url,
-            redis.url(),
-        );
-        std::fs::write(&file, toml).expect("a writable folder");
-        let file = file.display().to_string();
-        let binary = Binary::start(&["run", "--config", &file]);
-        let (address, admin) = (
-            binary.address("http://").await,
-            binary.address("admin        http://").await,
-        );
-        Self {
-            binary,
-            address,
-            admin,
-            _folder: folder,
-        }
-    }
-
-    async fn get(&self, target: &str, fields: &[(&str, &str)]) -> Fetched {
-        fetch(self.address, asked(target, fields)).await
-    }
-
-    /// The value of a series.
-    async fn metric(&self, series: &str) -> u64 {
-        let answer = fetch(self.admin, request(Method::GET, "/metrics", &[], "")).await;
-        let value = |line: &str| line.strip_prefix(series)?.trim().parse::<f64>().ok();
-        answer.text().lines().find_map(value).unwrap_or_default() as u64
-    }
-
-    async fn leases(&self, result: &str) -> u64 {
-        self.metric(&format!(
-            "pillion_cache_leases_total{{result=\"{result}\"}}"
-        ))
-        .await
-    }
-}
-
-/// All sidecars stand for one site.
-fn asked(
-    target: &str,
-    fields: &[(&str, &str)],
-) -> http::Request<http_body_util::Full<bytes::Bytes>> {
-    let fields = [&[("host", "example.com")], fields].concat();
-    request(Method::GET, target, &fields, "")
-}
-
-=======
-use tests::sidecar::{Sidecar, asked};
-use tests::{Answer, Fetched, Seen, Upstream, reply, within};
-use tokio::time::{Instant, sleep};
-
->>>>>>> main
 /// Three of them, an app and a Redis.
 struct Fleet<R = Redis> {
     sidecars: Vec<Sidecar>,
     upstream: Upstream,
-<<<<<<< HEAD
     /// While it is closed, the app answers nobody whose target begins with `/held`.
     is_open: watch::Sender<bool>,
-    redis: Redis,
-}
-
-impl Fleet {
-    /// Its requests wait for each other for longer than any test takes.
-    async fn start(answer: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static) -> Self {
-        let waits = "lease = { wait = \"15s\" }\n[cache.collapse]\nwait = \"20s\"";
-        Self::with(waits, answer).await
-    }
-
-    /// The app takes 200 ms at least; its answers are told the number of their request, from 1.
-    async fn with(
-        waits: &str,
-=======
     redis: R,
 }
 
 impl Fleet {
-    /// The app takes 200 ms; its answers are told the number of their request, from 1.
+    /// The app takes 200 ms at least; its answers are told the number of their request, from 1. Requests wait for each
+    /// other for longer than any test takes.
     async fn start(answer: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static) -> Self {
         let redis = Redis::start().await;
         let lines = format!("url = {:?}", redis.url());
         Self::over(redis, &lines, answer).await
+    }
+
+    /// The same, but requests wait for as long as they do if nobody says otherwise.
+    async fn impatient(answer: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static) -> Self {
+        let redis = Redis::start().await;
+        let lines = format!("url = {:?}", redis.url());
+        Self::with(redis, &lines, "", answer).await
     }
 }
 
@@ -123,7 +47,16 @@ impl<R> Fleet<R> {
     async fn over(
         redis: R,
         lines: &str,
->>>>>>> main
+        answer: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let lines = format!("{lines}\nlease = {{ wait = \"15s\" }}");
+        Self::with(redis, &lines, "[cache.collapse]\nwait = \"20s\"", answer).await
+    }
+
+    async fn with(
+        redis: R,
+        lines: &str,
+        more: &str,
         answer: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let (count, answer) = (AtomicUsize::new(0), Arc::new(answer));
@@ -140,12 +73,7 @@ impl<R> Fleet<R> {
             }
         })
         .await;
-<<<<<<< HEAD
-        let redis = Redis::start().await;
-        let start = |_| Sidecar::start(&upstream, &redis, waits);
-=======
-        let start = |_| Sidecar::start(&upstream, lines, "");
->>>>>>> main
+        let start = |_| Sidecar::start(&upstream, lines, more);
         let sidecars = join_all((0..3).map(start)).await;
         Self {
             sidecars,
@@ -410,8 +338,7 @@ async fn answers_to_credentials_are_never_another_s() {
 
 #[tokio::test]
 async fn a_redis_that_comes_and_goes_in_the_middle_of_fetches_fails_nobody() {
-    // They wait for each other for as long as they do if nobody says otherwise.
-    let fleet = Fleet::with("", |_, seen: &Seen| {
+    let fleet = Fleet::impatient(|_, seen: &Seen| {
         reply(200)
             .header("cache-control", "max-age=60")
             .body(seen.target.clone())
