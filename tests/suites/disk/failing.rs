@@ -233,9 +233,13 @@ async fn a_file_system_without_room_switches_the_tier_off_and_gets_its_room_back
                 .then_some(())
         })
         .await;
-    for _ in 0..4 {
-        all_pages(address, 100).await;
-    }
+    // What is written depends on how busy the machine is.
+    within("the end of the tier", async {
+        while told(&binary).is_empty() {
+            all_pages(address, 100).await;
+        }
+    })
+    .await;
     is_off_with(&binary, admin, "No space left on device").await;
     let answer = purge(admin, "all").await;
     let is_warned = answer.text().contains("warning");
