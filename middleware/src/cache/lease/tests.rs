@@ -156,7 +156,7 @@ async fn begins_to_wait(leases: &Leases, has_cookie: bool) -> tokio::task::JoinH
 async fn holds_for(leases: &Leases) -> Duration {
     let mut ttl = redis::cmd("PTTL");
     ttl.arg(leases.name(KEY, false).lease);
-    let redis = &leases.0.redis;
+    let redis = leases.redis();
     match redis.command(b"x", &ttl, redis.deadline()).await.unwrap() {
         Value::Int(left) => Duration::from_millis(u64::try_from(left).unwrap_or_default()),
         other => panic!("no time: {other:?}"),
