@@ -300,9 +300,13 @@ impl Case {
         self.config.push((key.to_owned(), value.to_owned()));
     }
 
-    /// Whether its configuration has this key.
-    fn sets(&self, key: &str) -> bool {
-        self.config.iter().any(|(set, _)| set == key)
+    /// Whether a request waits for another's answer for a moment only.
+    fn waits_briefly(&self) -> bool {
+        let wait = self
+            .config
+            .iter()
+            .find(|(key, _)| key == "cache.collapse.wait");
+        wait.is_some_and(|(_, wait)| wait.contains("ms"))
     }
 
     /// Whether `outcome` shows that the decision is the other one.
@@ -509,8 +513,7 @@ impl Stage {
         };
         let release = async {
             within("both requests", both).await;
-            let goes_by_itself = self.case.sets("cache.collapse.wait");
-            match goes_by_itself {
+            match self.case.waits_briefly() {
                 true => self.upstream.wait_for(2).await,
                 false => tokio::time::sleep(Duration::from_millis(200)).await,
             }
