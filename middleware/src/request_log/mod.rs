@@ -258,6 +258,7 @@ fn facts_of(response: &Response) -> &ResponseFacts {
         cache: None,
         upstream: None,
         stored: None,
+        says_vary: false,
         route: None,
         error: None,
         told: None,
