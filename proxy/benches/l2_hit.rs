@@ -21,7 +21,7 @@ use http::header::HOST;
 use http_body_util::BodyExt;
 use middleware::clock::Clock;
 use middleware::facts::{Peer, RequestFacts, RequestId, Scheme};
-use middleware::{Body, Request, ResponseFuture};
+use middleware::{Body, Request};
 use proxy::pipeline::{FrontStack, front_stack};
 use proxy::shared::Core;
 use redis::aio::MultiplexedConnection;
@@ -172,7 +172,9 @@ async fn ask(stack: &mut FrontStack, number: usize, size: usize) -> (String, Byt
 }
 
 /// A request as a connection hands it on.
-fn call(stack: &mut FrontStack, number: usize) -> ResponseFuture {
+type Answer = <FrontStack as Service<Request>>::Future;
+
+fn call(stack: &mut FrontStack, number: usize) -> Answer {
     let now = Clock::system().now();
     let peer = Peer::Ip(([127, 0, 0, 1], 5000).into());
     let mut request = Request::new(Body::empty());
@@ -185,7 +187,7 @@ fn call(stack: &mut FrontStack, number: usize) -> ResponseFuture {
     stack.call(request)
 }
 
-async fn read(answer: ResponseFuture, size: usize) -> (String, Bytes) {
+async fn read(answer: Answer, size: usize) -> (String, Bytes) {
     let answer = answer.await.expect("an answer");
     let status = answer.headers().get("cache-status").expect("a status");
     let status = status.to_str().expect("text").to_owned();
