@@ -52,6 +52,23 @@ impl Binary {
         Self::run(command)
     }
 
+    /// Starts it after the shell has run `mounts` in a mount namespace: what is mounted there is seen by
+    /// this process alone. `None` where the system gives nobody such a namespace.
+    pub fn start_with_mounts(mounts: &str, arguments: &[&str]) -> Option<Self> {
+        let unshare = |script: &str| {
+            let mut command = Command::new("unshare");
+            command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+            command
+        };
+        let is_given = unshare("mount -t tmpfs none /mnt").status();
+        if !is_given.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let mut command = unshare(&format!("{mounts} && exec \"$0\" \"$@\""));
+        command.arg(path()).args(arguments);
+        Some(Self::run(command))
+    }
+
     fn run(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())

@@ -15,6 +15,7 @@ pub mod frames;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod sidecar;
 pub mod tls;
 pub mod upstream;
 

@@ -1,5 +1,8 @@
 //! What two sidecars and a Redis get wrong between them: each without a wrong answer.
 
+mod planted;
+mod told;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,10 +42,11 @@ impl Scene {
             }
         })
         .await;
-        let url = redis.url();
+        let url = format!("url = {:?}", redis.url());
         let toml = |lines: &str| {
+            let url = if lines.contains("url = ") { "" } else { &url };
             format!(
-                "threads = 1\n{tables}\n[admin]\naddress = \"127.0.0.1:0\"\n[cache.redis]\nurl = {url:?}\n{lines}\n"
+                "threads = 1\n{tables}\n[admin]\naddress = \"127.0.0.1:0\"\n[cache.redis]\n{url}\n{lines}\n"
             )
         };
         let proxies = [
@@ -257,6 +261,60 @@ async fn a_full_redis_gives_what_it_has_and_hears_of_purges_or_says_that_it_does
     })
     .await;
     scene.purges_reach_each_other("/page").await;
+}
+
+#[tokio::test]
+async fn without_resp3_all_is_as_with_it() {
+    let redis = Redis::with(&["--rename-command", "HELLO", ""]).await;
+    let scene = Scene::start(redis, ["", ""], "").await;
+    scene.shares().await;
+    scene.purges_reach_each_other("/page").await;
+    assert!(scene.is_shared("/other", [0, 1]).await);
+}
+
+#[tokio::test]
+async fn a_sidecar_at_a_replica_hears_of_purges_and_says_that_it_cannot_tell_of_any() {
+    let master = Redis::start().await;
+    let port = master.port.to_string();
+    let replica = Redis::with(&["--replicaof", "127.0.0.1", &port]).await;
+    let at_replica = format!("url = {:?}", replica.url());
+    let scene = Scene::start(master, ["", &at_replica], "").await;
+    let version = scene.version.load(Ordering::SeqCst);
+    assert_eq!(scene.version(0, "/page").await, version);
+    assert_eq!(scene.version(1, "/page").await, version);
+    // What it has in its own memory goes when others purge it.
+    for _ in 0..3 {
+        let version = scene.purge(0).await;
+        assert_eq!(scene.version(0, "/page").await, version);
+        until("the one at the replica hears of it", async || {
+            scene.version(1, "/page").await == version
+        })
+        .await;
+        for proxy in [0, 1, 1] {
+            assert_eq!(scene.version(proxy, "/page").await, version);
+        }
+    }
+    // Its own take effect at once, and who orders them is told that others do not hear.
+    let version = scene.version.fetch_add(1, Ordering::SeqCst) + 1;
+    let admin = scene.proxies[1].admin.expect("an admin listener");
+    let order = request(Method::POST, "/purge?tag=page", &[], "");
+    let answer = fetch(admin, order).await;
+    assert_eq!(answer.status, 202);
+    assert!(
+        answer.text().contains("Redis does not take the purge"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(scene.version(1, "/page").await, version);
+    // Nor is anything promised while it lags: the gauge that an operator watches.
+    let lag = scene.metrics(1).await;
+    assert!(lag.contains("pillion_bus_waiting 1"), "{lag}");
+    // When it becomes the master itself, what waited is told.
+    replica.command(&["REPLICAOF", "NO", "ONE"]).await;
+    until("it takes purges", async || {
+        scene.metrics(1).await.contains("pillion_bus_waiting 0")
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,99 +1,41 @@
 //! Three real sidecars over one real Redis: what all of them miss is fetched once.
 
+mod servers;
+
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::Method;
 use rustix::process::Signal;
-use tests::binary::Binary;
-use tests::client::{Client, request};
-use tests::proxy::Folder;
+use tests::client::Client;
 use tests::redis::Redis;
-use tests::{Answer, Fetched, Seen, Upstream, fetch, reply, within};
+use tests::sidecar::{Sidecar, asked};
+use tests::{Answer, Fetched, Seen, Upstream, reply, within};
 use tokio::time::{Instant, sleep};
 
-/// One process.
-struct Sidecar {
-    binary: Binary,
-    address: SocketAddr,
-    admin: SocketAddr,
-    _folder: Folder,
-}
-
-impl Sidecar {
-    async fn start(upstream: &Upstream, redis: &Redis, more: &str) -> Self {
-        let folder = Folder::new();
-        let file = folder.path().join("pillion.toml");
-        let toml = format!(
-            "threads = 2\n[[listen]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
-             [request_log]\nenabled = false\n[upstream.app]\nurl = {:?}\n\
-             # The machine may be busy with other tests.\n\
-             [cache.redis]\nurl = {:?}\ntimeout = \"1s\"\nconnect_timeout = \"1s\"\n{more}\n",
-            upstream.url,
-            redis.url(),
-        );
-        std::fs::write(&file, toml).expect("a writable folder");
-        let file = file.display().to_string();
-        let binary = Binary::start(&["run", "--config", &file]);
-        let (address, admin) = (
-            binary.address("http://").await,
-            binary.address("admin        http://").await,
-        );
-        Self {
-            binary,
-            address,
-            admin,
-            _folder: folder,
-        }
-    }
-
-    async fn get(&self, target: &str, fields: &[(&str, &str)]) -> Fetched {
-        fetch(self.address, asked(target, fields)).await
-    }
-
-    /// The value of a series.
-    async fn metric(&self, series: &str) -> u64 {
-        let answer = fetch(self.admin, request(Method::GET, "/metrics", &[], "")).await;
-        let value = |line: &str| line.strip_prefix(series)?.trim().parse::<f64>().ok();
-        answer.text().lines().find_map(value).unwrap_or_default() as u64
-    }
-
-    async fn leases(&self, result: &str) -> u64 {
-        self.metric(&format!(
-            "pillion_cache_leases_total{{result=\"{result}\"}}"
-        ))
-        .await
-    }
-}
-
-/// All sidecars stand for one site.
-fn asked(
-    target: &str,
-    fields: &[(&str, &str)],
-) -> http::Request<http_body_util::Full<bytes::Bytes>> {
-    let fields = [&[("host", "example.com")], fields].concat();
-    request(Method::GET, target, &fields, "")
-}
-
 /// Three of them, an app and a Redis.
-struct Fleet {
+struct Fleet<R = Redis> {
     sidecars: Vec<Sidecar>,
     upstream: Upstream,
-    redis: Redis,
+    redis: R,
 }
 
 impl Fleet {
-    async fn start(answer: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static) -> Self {
-        Self::with("", answer).await
-    }
-
     /// The app takes 200 ms; its answers are told the number of their request, from 1.
-    async fn with(
-        more: &str,
+    async fn start(answer: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static) -> Self {
+        let redis = Redis::start().await;
+        let lines = format!("url = {:?}", redis.url());
+        Self::over(redis, &lines, answer).await
+    }
+}
+
+impl<R> Fleet<R> {
+    /// As [`Fleet::start`], over `redis`, which is reached by these `lines` of `[cache.redis]`.
+    async fn over(
+        redis: R,
+        lines: &str,
         answer: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let (count, answer) = (AtomicUsize::new(0), Arc::new(answer));
@@ -106,8 +48,7 @@ impl Fleet {
             }
         })
         .await;
-        let redis = Redis::start().await;
-        let start = |_| Sidecar::start(&upstream, &redis, more);
+        let start = |_| Sidecar::start(&upstream, lines, "");
         let sidecars = join_all((0..3).map(start)).await;
         Self {
             sidecars,
@@ -149,7 +90,8 @@ impl Fleet {
     async fn leases(&self, result: &str) -> u64 {
         let mut total = 0;
         for sidecar in &self.sidecars {
-            total += sidecar.leases(result).await;
+            let series = format!("pillion_cache_leases_total{{result=\"{result}\"}}");
+            total += sidecar.metric(&series).await;
         }
         total
     }

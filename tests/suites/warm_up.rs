@@ -15,6 +15,7 @@ use middleware::facts::Scheme;
 use middleware::metrics::Event;
 use tests::client::request;
 use tests::proxy::Folder;
+use tests::redis::{Redis, until};
 use tests::{Answer, Fetched, Proxy, Seen, Upstream, fetch, reply, within};
 use tokio::sync::Semaphore;
 
@@ -519,4 +520,116 @@ async fn the_hottest_of_the_last_run_come_first_in_the_next() {
     // A run without clients forgets nothing.
     proxy.stop().await;
     assert_eq!(std::fs::read_to_string(&file).expect("a file"), written);
+}
+
+#[tokio::test]
+async fn no_credentials_are_in_the_file() {
+    let folder = Folder::new();
+    let file = folder.path().join("hottest.txt");
+    let upstream = Upstream::start(async |seen: Seen| {
+        let public = reply(200).header("cache-control", "public, max-age=600");
+        public.body(seen.target)
+    })
+    .await;
+    let toml = format!(
+        "[cache]\ncookies = \"ignore\"\n[warm_up]\norigin = \"http://www.example.com\"\n\
+         hottest = {{ file = {file:?}, count = 100 }}\n{FAST}"
+    );
+    let proxy = Proxy::with(&upstream, &toml).await;
+    let host = ("host", "www.example.com");
+    for _ in 0..12 {
+        for (target, name, value) in [
+            ("/plain", "accept", "*/*"),
+            ("/cookie", "cookie", "session=s3cret"),
+            ("/basic", "authorization", "Basic czNjcmV0"),
+            ("/bearer", "authorization", "Bearer s3cret"),
+            ("/proxy", "proxy-authorization", "Basic czNjcmV0"),
+            ("/header", "x-api-key", "s3cret"),
+            ("/a?api_key=s3cret", "accept", "*/*"),
+            ("/b?x=1&access_token=s3cret", "accept", "*/*"),
+            ("/c?X-Amz-Signature=s3cret", "accept", "*/*"),
+            ("/d?PASSWORD=s3cret&page=2", "accept", "*/*"),
+            ("/e?%74oken=s3cret", "accept", "*/*"),
+            ("/f?session[id]=s3cret", "accept", "*/*"),
+        ] {
+            let answer = proxy.get_with(target, &[host, (name, value)]).await;
+            assert_eq!(answer.status, 200);
+        }
+        for target in [
+            "http://me:s3cret@www.example.com/userinfo",
+            "http://s3cret@www.example.com/user",
+        ] {
+            proxy.get_with(target, &[host]).await;
+        }
+    }
+    proxy.stop().await;
+    let written = std::fs::read_to_string(&file).expect("it was written at the stop");
+    assert!(
+        written.contains("http://www.example.com/plain\n"),
+        "{written}"
+    );
+    for secret in ["s3cret", "czNjcmV0", "Bearer", "Basic", "me:"] {
+        assert!(!written.contains(secret), "{written}");
+    }
+}
+
+/// Of two that begin with nothing, on one Redis, the app hears as if there were one.
+#[tokio::test]
+async fn two_on_one_redis_ask_the_app_once_between_them() {
+    let (redis, folder) = (Redis::start().await, Folder::new());
+    let upstream = Upstream::start(async |seen: Seen| {
+        // So that the second is always about to ask while the first does.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        page(&seen)
+    })
+    .await;
+    let urls: Vec<_> = (0..12).map(|number| format!("\"/{number}\"")).collect();
+    let toml = |name: &str| {
+        let file = folder.path().join(name);
+        format!(
+            "{ADMIN}[cache.redis]\nurl = {:?}\ntimeout = \"1s\"\nconnect_timeout = \"1s\"\n\
+             [warm_up]\norigin = \"http://www.example.com\"\nurls = [{}]\n\
+             hottest = {{ file = {file:?} }}\nconcurrency = 3\n{FAST}",
+            redis.url(),
+            urls.join(",")
+        )
+    };
+    let (one, other) = (toml("one"), toml("other"));
+    // At once.
+    let (one, other) = tokio::join!(Proxy::with(&upstream, &one), Proxy::with(&upstream, &other));
+    let done = async |proxy: &Proxy| {
+        until("a round is over", async || {
+            counts(proxy).iter().sum::<u64>() >= 12
+        })
+        .await;
+        assert_eq!(counts(proxy)[2..], [0, 0], "{:?}", counts(proxy));
+    };
+    done(&one).await;
+    done(&other).await;
+    assert_eq!(upstream.count(), 12, "{:?}", asked(&upstream));
+    // And each has all of it in its own memory.
+    let host = [("host", "www.example.com")];
+    for proxy in [&one, &other] {
+        for number in 0..12 {
+            let answer = proxy.get_with(&format!("/{number}"), &host).await;
+            let status = answer.header("cache-status");
+            assert!(status.starts_with("pillion; hit"), "{status}");
+            assert!(!status.contains("detail=l2"), "{status}");
+        }
+    }
+    assert_eq!(upstream.count(), 12);
+    // One that comes later has it from Redis.
+    let third = Proxy::with(&upstream, &toml("third")).await;
+    done(&third).await;
+    assert_eq!(upstream.count(), 12, "{:?}", asked(&upstream));
+    // What is purged at one is fetched once for all.
+    order(&one, "all").await;
+    until("all have warmed up again", async || {
+        let proxies = [&one, &other, &third];
+        proxies
+            .iter()
+            .all(|proxy| counts(proxy).iter().sum::<u64>() >= 24)
+    })
+    .await;
+    assert_eq!(upstream.count(), 24, "{:?}", asked(&upstream));
 }

@@ -20,9 +20,12 @@
 //! With Redis away there are no leases, and each sidecar collapses its own requests only; while
 //! heartbeats say that there is no other sidecar none is taken, and while that is not yet known one is.
 
+mod desk;
 mod held;
 mod pace;
 mod scripts;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt;
 use std::sync::atomic::AtomicBool;
@@ -34,6 +37,7 @@ use redis::Value;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
+use self::desk::Desk;
 use self::held::renew;
 pub(crate) use self::held::{Lease, Written};
 use self::pace::{FetchTimes, step};
@@ -48,7 +52,7 @@ use crate::metrics::{Event, Metrics};
 pub(crate) struct Leases(Arc<Inner>);
 
 struct Inner {
-    redis: RedisTier,
+    desk: Desk,
     settings: LeaseSettings,
     /// How many sidecars are alive, this one included; `None` while that is not known.
     instances: OnceLock<Box<Count>>,
@@ -102,8 +106,12 @@ impl Leases {
         background: Handle,
         metrics: &Metrics,
     ) -> Self {
+        Self::at(Desk::Redis(redis), settings, background, metrics)
+    }
+
+    fn at(desk: Desk, settings: LeaseSettings, background: Handle, metrics: &Metrics) -> Self {
         Self(Arc::new(Inner {
-            redis,
+            desk,
             settings,
             instances: OnceLock::new(),
             only_since: Mutex::default(),
@@ -140,7 +148,7 @@ impl Leases {
     /// pass markers are others.
     pub(crate) fn name(&self, flight: &[u8], has_cookie: bool) -> LeaseName {
         let record = Digest::plain(flight).name().to_string();
-        let record = self.0.redis.names().record(&record);
+        let record = self.0.desk.record(&record);
         // In the record's slot, format and epoch: who cannot read the one does not wait for it.
         LeaseName {
             lease: format!("{record}:l"),
@@ -269,10 +277,10 @@ impl Leases {
     async fn look(&self, name: &LeaseName) -> Result<Seen, FailureKind> {
         let mut command = redis::cmd("MGET");
         command.arg(&name.pass).arg(&name.lease);
-        let deadline = self.0.redis.deadline();
+        let deadline = self.0.desk.deadline();
         let asked = self
             .0
-            .redis
+            .desk
             .command(name.lease.as_bytes(), &command, deadline);
         let Value::Array(values) = asked.await.map_err(|failure| failure.kind)? else {
             return Err(FailureKind::Refused);
@@ -304,8 +312,8 @@ impl Leases {
         keys: &[&[u8]],
         arguments: &[&[u8]],
     ) -> Result<Value, FailureKind> {
-        let deadline = self.0.redis.deadline();
-        let asked = self.0.redis.script(script, keys, arguments, deadline);
+        let deadline = self.0.desk.deadline();
+        let asked = self.0.desk.script(script, keys, arguments, deadline);
         asked.await.map_err(|failure| failure.kind)
     }
 

@@ -80,6 +80,30 @@ impl Unreadable {
             Self::OtherKey => "other-key",
         }
     }
+
+    /// What an operator may want to do about it.
+    pub(crate) fn help(self) -> &'static str {
+        match self {
+            Self::Format => {
+                "Another version has written it, or somebody else who uses our names: then choose \
+                 another `cache.redis.prefix`."
+            }
+            Self::Sealing => {
+                "Either all sidecars have `cache.redis.key_file`, or none has. If they do, somebody \
+                 else writes here: keep him out, by an ACL user and TLS."
+            }
+            Self::Forged => {
+                "Give all sidecars the same `cache.redis.key_file`. If they have it, somebody else \
+                 writes here, or has moved what they wrote: keep him out, by an ACL user and TLS."
+            }
+            Self::Length | Self::Checksum => "It was damaged where it lies, or on its way.",
+            Self::Head | Self::Content => {
+                "It is not what this version writes: is another one running with the same `epoch`?"
+            }
+            Self::Future => "Set the clocks of the machines: they are more than two seconds apart.",
+            Self::OtherKey => "It lies under a name that is not its own: somebody has moved it.",
+        }
+    }
 }
 
 #[cfg(test)]

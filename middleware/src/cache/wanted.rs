@@ -46,8 +46,8 @@ impl Wanted<'_> {
                 chosen_by: Some(tier.level.reason()),
                 is_below: true,
             }),
-            Err(_) => {
-                tiers.note(tier.level, Read::Unreadable);
+            Err(reason) => {
+                tiers.unreadable(tier.level, reason);
                 Err(Read::Unreadable)
             }
         }

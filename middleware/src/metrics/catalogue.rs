@@ -370,7 +370,7 @@ closed_set! {
     Collapsed => COLLAPSED;
     /// A warm-up's answer was stored, or what was stored was confirmed.
     WarmedStored => WARM_UP "result" = "stored";
-    /// A warm-up asked for what was stored already.
+    /// A warm-up asked for what was stored already, or fetched by somebody else just then.
     WarmedFresh => WARM_UP "result" = "fresh";
     /// A warm-up's answer may not be stored.
     WarmedPassed => WARM_UP "result" = "not_stored";

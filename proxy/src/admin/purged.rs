@@ -100,7 +100,7 @@ pub(super) fn stored(count: usize) -> String {
 
 const UNRECORDED: &str = "The disk does not take the purge: \
      empty the directory of cache.disk before the next start, or what was purged may come back.";
-const UNTOLD: &str = "Redis is unreachable: others may still use what was purged, until it is back and they are told.";
+const UNTOLD: &str = "Redis does not take the purge: others may still use what was purged, until it does and they are told.";
 
 #[cfg(test)]
 mod tests {

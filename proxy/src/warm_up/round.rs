@@ -365,6 +365,8 @@ fn came(response: &mut Response) -> Came {
             CacheOutcome::Hit | CacheOutcome::HitStale => Came::Fresh,
             CacheOutcome::Revalidated => Came::Stored,
             CacheOutcome::Fwd(_) if cache.stored => Came::Stored,
+            // Fetched by somebody else just now, here or at another sidecar.
+            CacheOutcome::Fwd(_) if cache.collapsed => Came::Fresh,
             CacheOutcome::Fwd(_) => Came::Passed,
         },
         None => Came::Passed,

@@ -66,6 +66,9 @@ fn read_xml(content: &[u8], most: usize) -> Result<Sitemap, NoSitemap> {
                 if within.len() == DEEPEST {
                     return Err(NoSitemap("its elements lie too deep".into()));
                 }
+                if within.is_empty() && has_begun {
+                    return Err(NoSitemap("it goes on after its end".into()));
+                }
                 within.push(Element::of(start.local_name().as_ref()));
                 if within.len() == 1 && !matches!(within[..], [Element::Urls | Element::Index]) {
                     return Err(NoSitemap(
@@ -235,6 +238,7 @@ mod tests {
             "<html><body><loc>/a</loc></body></html>",
             "<urlset><url><loc>/a</url></urlset>",
             "<urlset><url><loc>/a</loc></url>",
+            "<sitemapindex><sitemap><loc>/a</loc></sitemap></sitemapindex><urlset><url><loc>/b</loc></url></urlset>",
             &set(&format!("<url><loc>/{}</loc></url>", "a".repeat(2048))),
             &set(&"<a>".repeat(40)),
             "<!DOCTYPE urlset [<!ENTITY a \"aaaa\">]><urlset><url><loc>/&a;</loc></url></urlset>",

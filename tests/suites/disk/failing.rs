@@ -11,7 +11,7 @@ async fn started(
     site: &Site,
     folder: &Folder,
     toml: &str,
-    start: fn(&[&str]) -> Binary,
+    start: impl Fn(&[&str]) -> Binary,
 ) -> (Binary, std::net::SocketAddr, std::net::SocketAddr) {
     let file = folder.path().join("pillion.toml");
     let rest = format!(
@@ -149,4 +149,97 @@ async fn of_two_processes_on_one_directory_the_second_goes_without() {
                 .then_some(())
         })
         .await;
+}
+
+/// A process that sees `kept` with `mount` over it, or `None` where the system lets nobody mount.
+async fn mounted(
+    site: &Site,
+    folder: &Folder,
+    kept: &Path,
+    mount: &str,
+) -> Option<(Binary, std::net::SocketAddr, std::net::SocketAddr)> {
+    let mounts = mount.replace("KEPT", kept.to_str().expect("a plain path"));
+    // Is it allowed at all?
+    let probe = Binary::start_with_mounts("true", &["--version"]);
+    if probe.is_none() {
+        eprintln!("skipped: no mount namespaces here");
+        return None;
+    }
+    let toml = format!("{LITTLE}{}", disk(kept));
+    let start = |arguments: &[&str]| {
+        let started = Binary::start_with_mounts(&mounts, arguments);
+        started.expect("it was allowed just now")
+    };
+    Some(started(site, folder, &toml, start).await)
+}
+
+async fn is_off_with(binary: &Binary, admin: std::net::SocketAddr, words: &str) {
+    binary
+        .line(|line| {
+            line.contains("The disk tier of the cache is off")
+                .then_some(())
+        })
+        .await;
+    let told = told(binary);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains(words), "{told:?}");
+    assert_eq!(scraped(admin, "pillion_cache_disk_on").await, 0.0);
+    let failures = scraped(admin, "pillion_cache_disk_failures_total").await;
+    assert_eq!(failures, 1.0);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_read_only_switches_the_tier_off_and_purges_say_what_they_do_not_reach() {
+    let (site, folder) = (Site::start().await, Folder::new());
+    let kept = folder.path().join("kept");
+    // With records of an earlier run, and for one that has never been written to.
+    for round in 0..2 {
+        let mount = "mount --bind KEPT KEPT && mount -o remount,ro,bind KEPT";
+        if round == 1 {
+            let toml = format!("{LITTLE}{}", disk(&kept));
+            let proxy = opened(&site, &toml).await;
+            all_pages(proxy.address, 20).await;
+            proxy.stop().await;
+        } else {
+            fs::create_dir(&kept).expect("a writable folder");
+        }
+        let Some((binary, address, admin)) = mounted(&site, &folder, &kept, mount).await else {
+            return;
+        };
+        for _ in 0..3 {
+            all_pages(address, 60).await;
+        }
+        is_off_with(&binary, admin, "Read-only file system").await;
+        let answer = purge(admin, "all").await;
+        assert_eq!(answer.status, 200);
+        let is_warned = answer.text().contains("empty the directory of cache.disk");
+        assert_eq!(is_warned, round == 1, "{}", answer.text());
+        drop(binary);
+        fs::remove_dir_all(&kept).ok();
+    }
+}
+
+#[tokio::test]
+async fn a_file_system_without_room_switches_the_tier_off_and_gets_its_room_back() {
+    let (site, folder) = (Site::start().await, Folder::new());
+    let kept = folder.path().join("kept");
+    fs::create_dir(&kept).expect("a writable folder");
+    let mount = "mount -t tmpfs -o size=1m,mode=700 none KEPT";
+    let Some((binary, address, admin)) = mounted(&site, &folder, &kept, mount).await else {
+        return;
+    };
+    binary
+        .line(|line| {
+            line.contains("disk tier of the cache is open")
+                .then_some(())
+        })
+        .await;
+    for _ in 0..4 {
+        all_pages(address, 100).await;
+    }
+    is_off_with(&binary, admin, "No space left on device").await;
+    let answer = purge(admin, "all").await;
+    let is_warned = answer.text().contains("warning");
+    assert_eq!((answer.status.as_u16(), is_warned), (200, false));
+    all_pages(address, 20).await;
 }

@@ -75,14 +75,18 @@ async fn session(bus: &Bus, at: &mut At) -> Failure {
 }
 
 async fn hear(bus: &Bus, at: &mut At) -> Result<(), Failure> {
-    // Others know of this instance before it knows of them.
-    bus.say(Kind::Hello, bus.0.shared.place()).await?;
-    let beat = bus.beat().await?;
+    let tail = bus.join().await?;
     let stream = &bus.0.scripts.bus;
     let mut connection = bus.0.redis.own_connection(stream.as_bytes()).await?;
-    if let Some(reader) = at.reader.take_if(|reader| !reader.may_be_of(&beat.tail)) {
-        bus.missed("It has lost its latest elements.");
-        at.before = Some(reader);
+    match tail {
+        Some(tail) => {
+            if let Some(reader) = at.reader.take_if(|reader| !reader.may_be_of(&tail)) {
+                bus.missed("It has lost its latest elements.");
+                at.before = Some(reader);
+            }
+        }
+        // Whether anything is lost shows when all of it is read again.
+        None => at.before = at.reader.take().or(at.before.take()),
     }
     loop {
         let Some(reader) = &mut at.reader else {
@@ -113,6 +117,30 @@ async fn hear(bus: &Bus, at: &mut At) -> Result<(), Failure> {
 }
 
 impl Bus {
+    /// Takes part: id and name of the latest element. `None` where Redis takes nothing from this instance,
+    /// which is a replica of it, or full, say: what others purge can be heard even so.
+    async fn join(&self) -> Result<Option<String>, Failure> {
+        let joined = async {
+            // Others know of this instance before it knows of them.
+            self.say(Kind::Hello, self.0.shared.place()).await?;
+            self.beat().await
+        };
+        match joined.await {
+            Ok(beat) => {
+                self.0.is_refused.store(false, Ordering::Relaxed);
+                Ok(Some(beat.tail))
+            }
+            Err(failure) if failure.is_refusal() => {
+                if !self.0.is_refused.swap(true, Ordering::Relaxed) {
+                    warn!(error = %failure, help = failure.help(),
+                        "Redis takes no purges from this instance: others are not told of them.");
+                }
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Goes through the whole Stream, which had been read until `before`: where to read on.
     async fn replay(
         &self,

@@ -17,7 +17,7 @@ mod scripts;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,8 @@ struct Inner {
     /// Milliseconds from `start` to when this instance knew last that it had missed nothing.
     well_at: AtomicU64,
     start: Instant,
+    /// Whether Redis took nothing from this instance when it was asked last.
+    is_refused: AtomicBool,
     /// Wakes the heartbeat: something was applied.
     beat_now: Notify,
     /// Wakes `follow`: it is behind and hears nothing.
@@ -127,6 +129,7 @@ impl Bus {
             others: Mutex::default(),
             well_at: AtomicU64::new(0),
             start,
+            is_refused: AtomicBool::new(false),
             beat_now: Notify::new(),
             look_again: Notify::new(),
             metrics: metrics.clone(),

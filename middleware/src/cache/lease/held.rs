@@ -54,14 +54,14 @@ impl Lease {
         self.renewal.abort();
         let leases = &self.leases;
         leases.0.times.note(self.since.elapsed());
-        let names = leases.0.redis.names();
-        let is_too_long = |written: &Written| leases.0.redis.refuses(written.record.len());
+        let desk = &leases.0.desk;
+        let is_too_long = |written: &Written| desk.refuses(written.record.len());
         if records.iter().any(is_too_long) {
             return self.tell(MARK_APART).await;
         }
         let mut with_lease = None;
         for written in records {
-            let key = names.record(&written.name.to_string());
+            let key = desk.record(&written.name.to_string());
             if key == self.name.record {
                 with_lease = Some(written);
                 continue;
@@ -73,10 +73,7 @@ impl Lease {
             let mut command = redis::cmd("SET");
             command.arg(&key).arg(&written.record[..]);
             command.arg("PX").arg(milliseconds(written.ttl));
-            let asked = leases
-                .0
-                .redis
-                .command(key.as_bytes(), &command, WRITE_DEADLINE);
+            let asked = desk.command(key.as_bytes(), &command, WRITE_DEADLINE);
             if asked.await.is_err() {
                 self.give_back().await;
                 return;
@@ -89,10 +86,7 @@ impl Lease {
         let keys = [&self.name.lease, &self.name.record].map(String::as_bytes);
         let ttl = milliseconds(written.ttl).to_string();
         let arguments = [self.token.as_bytes(), &written.record[..], ttl.as_bytes()];
-        let asked = leases
-            .0
-            .redis
-            .script(&WRITE, &keys, &arguments, WRITE_DEADLINE);
+        let asked = desk.script(&WRITE, &keys, &arguments, WRITE_DEADLINE);
         match asked.await {
             Ok(Value::Int(1)) => {}
             Ok(_) => leases.count(Event::LeaseLost),

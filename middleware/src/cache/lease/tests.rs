@@ -98,6 +98,13 @@ impl Leases {
         }
     }
 
+    fn redis(&self) -> &RedisTier {
+        match &self.0.desk {
+            Desk::Redis(redis) => redis,
+            Desk::Test(_) => panic!("these are over a real Redis"),
+        }
+    }
+
     fn total(&self, event: Event) -> u64 {
         self.0.metrics.total(event)
     }
@@ -130,7 +137,7 @@ async fn begins_to_wait(leases: &Leases, has_cookie: bool) -> tokio::task::JoinH
 async fn commands(leases: &Leases) -> usize {
     let mut info = redis::cmd("INFO");
     info.arg("commandstats");
-    let redis = &leases.0.redis;
+    let redis = leases.redis();
     let Value::VerbatimString { text, .. } =
         redis.command(b"x", &info, redis.deadline()).await.unwrap()
     else {
@@ -161,7 +168,7 @@ async fn one_wins_and_the_other_hears_when_it_has_written() {
     assert!(!waits.is_finished());
     lease.write(vec![record()]);
     assert!(matches!(joined(waits).await, Turn::Again));
-    let got = other.0.redis.get(record().name).await.unwrap();
+    let got = other.redis().get(record().name).await.unwrap();
     assert_eq!(got.record.as_deref(), Some(&b"record"[..]));
     // Who has seen nothing a moment before that is told to look, not to fetch.
     assert!(matches!(
@@ -186,7 +193,7 @@ async fn a_variant_is_written_before_the_index_that_points_at_it() {
     };
     lease.written(vec![record(), variant.clone()]).await;
     for name in [record().name, variant.name] {
-        assert!(one.0.redis.get(name).await.unwrap().record.is_some());
+        assert!(one.redis().get(name).await.unwrap().record.is_some());
     }
     assert!(matches!(
         one.look(&one.name(KEY, false)).await,
@@ -282,8 +289,7 @@ async fn who_has_lost_the_lease_does_not_write_over_what_is_newer() {
     assert_eq!(one.total(Event::LeaseLost), 1);
     assert!(
         other
-            .0
-            .redis
+            .redis()
             .get(record().name)
             .await
             .unwrap()
@@ -293,8 +299,7 @@ async fn who_has_lost_the_lease_does_not_write_over_what_is_newer() {
     newer.written(vec![record()]).await;
     assert!(
         other
-            .0
-            .redis
+            .redis()
             .get(record().name)
             .await
             .unwrap()

@@ -260,10 +260,12 @@ pub(super) fn after_1970(nanos: u64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos))
 }
 
-/// As it is written; what is not known or cannot be is 0.
+/// As it is written; what is not known or cannot be is 0. Rounded, so that what was written and read is
+/// written as the same again.
 pub(super) fn millis(took: f32) -> u32 {
     let took = Duration::try_from_secs_f32(took).unwrap_or_default();
-    u32::try_from(took.as_millis()).unwrap_or(u32::MAX)
+    let rounded = took.saturating_add(Duration::from_micros(500));
+    u32::try_from(rounded.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// As it is kept.

@@ -559,6 +559,17 @@ fn a_head_of_many_small_things_is_bounded() {
     assert_eq!(decoded(&names), Some(Some(Unreadable::Content)));
 }
 
+proptest! {
+    #[test]
+    fn what_a_fetch_took_is_written_as_it_was_read(took: u32) {
+        let read = head::seconds(took);
+        let again = head::millis(read);
+        proptest::prop_assert_eq!(head::millis(head::seconds(again)), again);
+        // To the millisecond for an hour and longer.
+        proptest::prop_assert!(took > 8_000_000 || again == took);
+    }
+}
+
 #[test]
 fn what_was_stored_in_the_future_is_a_miss() {
     let (_, now) = record();

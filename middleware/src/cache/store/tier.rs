@@ -133,6 +133,20 @@ pub(crate) mod testing {
             };
         }
 
+        /// Waits for a permit, where operations take their time.
+        pub(crate) async fn pass(&self) {
+            self.wait().await;
+        }
+
+        /// Stores `record` at once.
+        pub(crate) fn store(&self, key: RecordKey, record: &[u8]) {
+            self.arrive(key, Some((Bytes::copy_from_slice(record), Duration::MAX)));
+        }
+
+        pub(crate) fn has(&self, key: RecordKey) -> bool {
+            self.0.records.lock().unwrap().contains_key(&key)
+        }
+
         async fn wait(&self) {
             let gate = self.0.gate.lock().unwrap().clone();
             if let Some(gate) = gate {

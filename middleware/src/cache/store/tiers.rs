@@ -4,6 +4,7 @@
 //! Reading is done by whoever needs it, on its core. Writing is done by one task in the background: an
 //! answer never waits for its record to be written.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use config::redis::RedisSettings;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::cache::lease::Leases;
 use crate::cache::place::Place;
 use crate::cache::reason::Reason;
-use crate::cache::record::{Record, Sealer, decode};
+use crate::cache::record::{Record, Sealer, Unreadable, decode};
 use crate::cache::store::disk::{DiskTier, State as DiskState};
 use crate::cache::store::redis::{RedisTier, SetupError};
 #[cfg(test)]
@@ -68,6 +70,8 @@ struct Inner {
     metrics: Metrics,
     /// Tells up to where purges of others have taken effect, where there are others.
     heard: OnceLock<watch::Receiver<Place>>,
+    /// What an operator was told of, a bit for each kind: see `unreadable`.
+    told: AtomicU32,
 }
 
 impl Level {
@@ -187,6 +191,7 @@ impl Tiers {
             clock,
             metrics: metrics.clone(),
             heard: OnceLock::new(),
+            told: AtomicU32::new(0),
         }));
         background.spawn(queue.carry_out(tiers.clone()));
         tiers
@@ -253,9 +258,7 @@ impl Tiers {
         match record.and_then(|record| decode(record, clock.now())) {
             Ok(record) => Ok((record, latest)),
             Err(reason) => {
-                metrics.count(Event::tier(level, Read::Unreadable));
-                let (tier, reason) = (level.name(), reason.name());
-                tracing::debug!(tier, %name, reason, "A record cannot be used.");
+                self.unreadable(level, reason);
                 Err(Read::Unreadable)
             }
         }
@@ -286,6 +289,21 @@ impl Tiers {
     /// Removes what lies under `name` in every tier.
     pub(crate) fn remove(&self, name: RecordKey) {
         self.0.tiers.iter().for_each(|tier| tier.remove(name));
+    }
+
+    /// Notes that something that was read cannot be used; an operator is told once why.
+    pub(crate) fn unreadable(&self, level: Level, reason: Unreadable) {
+        self.0.metrics.count(Event::tier(level, Read::Unreadable));
+        let bit = 1_u32 << (reason as u32 * 2 + level as u32);
+        if self.0.told.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            let (tier, reason, help) = (level.name(), reason.name(), reason.help());
+            warn!(
+                tier,
+                reason,
+                help,
+                "A record cannot be used, and counts as missing. Others like it are only counted."
+            );
+        }
     }
 
     /// Notes what became of something that was read.

@@ -1,6 +1,6 @@
-//! A simulation of purges against fetches and promotion: sidecars over one tier, a bus between them, and
-//! everything that takes time taking it in an order drawn by lot. The code is the real one but for what
-//! is beyond the process: upstream, tier and bus.
+//! A simulation of purges against fetches, leases and promotion: sidecars over one tier, a bus between them,
+//! and everything that takes time taking it in an order drawn by lot. The code is the real one but for what
+//! is beyond the process: upstream, tier and bus, and the scripts of leases, which may end at any moment.
 //!
 //! The app changes what it serves, then purges it at some sidecar. Whoever asks a sidecar after it was told
 //! of that purge must not get what is older; nor may anybody be given what is older out of the tier after
@@ -10,18 +10,22 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::cache::lease::testing::TestDesk;
 use crate::cache::order::{From, PurgeListener, PurgeNews};
 use crate::cache::place::Place;
 use crate::cache::purge_message::PurgeMessage;
 use crate::cache::shared::Purge;
 use crate::cache::store::tier::testing::TestTier;
 use crate::cache::testing::{Answer, World, read, reply};
+use crate::cache::{Level, Read};
 use crate::facts::Scheme;
+use crate::metrics::Event;
 use crate::{ResponseFuture, Result};
 
 /// The check that is taken out.
@@ -98,6 +102,8 @@ struct Simulation {
     lots: Lots,
     app: App,
     tier: TestTier,
+    /// Where leases are; `None` without them.
+    desk: Option<TestDesk>,
     reads: Arc<Semaphore>,
     sidecars: Vec<Sidecar>,
     without: Without,
@@ -108,8 +114,9 @@ struct Simulation {
 }
 
 impl Simulation {
-    fn new(seed: u64, without: Without) -> Self {
+    fn new(seed: u64, without: Without, has_leases: bool) -> Self {
         let (app, tier) = (App::default(), TestTier::default());
+        let desk = has_leases.then(|| TestDesk::beside(&tier));
         let serving = app.clone();
         let origin = World::new(move |_, _| {
             let version = serving.version.load(Ordering::SeqCst);
@@ -125,6 +132,11 @@ impl Simulation {
             let world = origin.sidecar(&tier);
             let told = Arc::<Told>::default();
             world.shared.on_purge(told.clone());
+            if let Some(desk) = &desk {
+                let leases = desk.leases(world.shared.metrics());
+                let tiers = world.shared.tiers().unwrap();
+                assert!(tiers.leases().set(leases).is_ok());
+            }
             let blind = without == Without::Sequence;
             world
                 .shared
@@ -148,6 +160,7 @@ impl Simulation {
             reads: tier.take_time(),
             app,
             tier,
+            desk,
             without,
             places: 0,
             told: 0,
@@ -156,7 +169,7 @@ impl Simulation {
 
     /// One thing happens: `Err` where a purge was lost.
     async fn step(&mut self) -> std::result::Result<(), String> {
-        let action = self.lots.draw(16);
+        let action = self.lots.draw(if self.desk.is_some() { 20 } else { 16 });
         let index = self.lots.draw(self.sidecars.len());
         let least_below = self.told;
         let sidecar = &mut self.sidecars[index];
@@ -190,6 +203,12 @@ impl Simulation {
             12 => self.tell(index),
             13 => self.hear(index),
             14 => drop(sidecar.world.shared.store().remove_all()),
+            // Who waits looks again.
+            16..19 => tokio::time::advance(Duration::from_millis(60)).await,
+            19 => {
+                let which = self.lots.draw(1 << 16);
+                self.desk.as_ref().unwrap().expire(which);
+            }
             _ => {
                 self.tell(index);
                 self.hear((index + 1) % 3);
@@ -278,40 +297,76 @@ impl Simulation {
     }
 }
 
-/// Whether one of so many runs loses a purge, and how many answers came from the tier in them.
-async fn loses_one(runs: u64, without: Without) -> (Option<String>, u64) {
-    let mut found = 0;
+/// Whether one of so many runs loses a purge, and what happened in them.
+async fn loses_one(runs: u64, without: Without, has_leases: bool) -> (Option<String>, Happened) {
+    let mut happened = Happened::default();
     for seed in 1..=runs {
-        let mut simulation = Simulation::new(seed, without);
+        let mut simulation = Simulation::new(seed, without, has_leases);
         for _ in 0..120 {
             if let Err(what) = simulation.step().await {
-                return (Some(format!("run {seed}: {what}")), found);
+                return (Some(format!("run {seed}: {what}")), happened);
             }
         }
-        let reads = |sidecar: &Sidecar| {
-            let level = crate::cache::Level::L2;
-            sidecar.world.reads(level, crate::cache::Read::Hit)
-        };
-        found += simulation.sidecars.iter().map(reads).sum::<u64>();
+        for sidecar in &simulation.sidecars {
+            happened.add(&sidecar.world);
+        }
     }
-    (None, found)
+    (None, happened)
 }
 
-#[tokio::test]
+/// How often.
+#[derive(Debug, Default)]
+struct Happened {
+    /// The tier answered.
+    found: u64,
+    /// A lease was taken; one who waited found a record; a lease had gone when the record came.
+    won: u64,
+    waited: u64,
+    lost: u64,
+}
+
+impl Happened {
+    fn add(&mut self, world: &World) {
+        let total = |event| world.shared.metrics().total(event);
+        self.found += world.reads(Level::L2, Read::Hit);
+        self.won += total(Event::LeaseWon);
+        self.waited += total(Event::LeaseFound);
+        self.lost += total(Event::LeaseLost);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_purge_is_lost_between_fetches_and_promotion() {
-    let (lost, found) = loses_one(RUNS, Without::Nothing).await;
+    let (lost, happened) = loses_one(RUNS, Without::Nothing, false).await;
     assert_eq!(lost, None);
+    let little = format!("{happened:?}: little was tried");
+    assert!(happened.found > RUNS / 4, "{little}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_between_sidecars_that_wait_for_each_other_s_leases() {
+    let (lost, happened) = loses_one(RUNS, Without::Nothing, true).await;
+    assert_eq!(lost, None);
+    let little = format!("{happened:?}: little was tried");
+    println!("{happened:?}");
+    assert!(happened.won > RUNS && happened.found > RUNS / 4, "{little}");
     assert!(
-        found > RUNS / 4,
-        "the tier answered {found} times: little was tried"
+        happened.waited > RUNS / 20 && happened.lost > RUNS / 20,
+        "{little}"
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_any_one_of_the_checks_a_purge_is_lost() {
     for without in [Without::Sequence, Without::Standing, Without::Latest] {
-        let (lost, _) = loses_one(RUNS, without).await;
-        assert!(lost.is_some(), "{without:?}");
+        for has_leases in [false, true] {
+            let (lost, _) = loses_one(RUNS, without, has_leases).await;
+            assert!(lost.is_some(), "{without:?}, leases: {has_leases}");
+            println!(
+                "{without:?}, leases: {has_leases}: {}",
+                lost.unwrap_or_default()
+            );
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::at::DiskFile;
+
 /// A directory that this process alone uses, for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -50,8 +52,9 @@ impl Folder {
     }
 
     /// Opens the file `name`, for this user alone; creates it if it is missing.
-    pub(super) fn open(&self, name: &str) -> io::Result<File> {
-        open(&self.path.join(name))
+    pub(super) fn open(&self, name: &str) -> io::Result<DiskFile> {
+        let path = self.path.join(name);
+        Ok(DiskFile::new(open(&path)?, &path))
     }
 
     /// Puts the file `new` in the place of `name`, which survives a loss of power.

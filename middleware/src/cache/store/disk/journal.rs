@@ -8,20 +8,19 @@
 //! still does not fit is forgotten, oldest first, and the floor says up to which place that was.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::at;
+use super::at::DiskFile;
 use super::folder::Folder;
 use super::frame::part;
 
 /// See the module. Belongs to the one thread that writes it.
 #[derive(Debug)]
 pub(super) struct Journal {
-    file: File,
+    file: DiskFile,
     id: Id,
     /// Bytes that are written.
     length: u64,
@@ -55,17 +54,17 @@ impl Journal {
     /// upon.
     pub(super) fn open(folder: &Folder, most: u64) -> io::Result<Option<(Self, Read)>> {
         let file = folder.open(NAME)?;
-        let length = file.metadata()?.len();
+        let length = file.length()?;
         if length > most {
             return Ok(None);
         }
         let mut bytes = vec![0; usize::try_from(length).expect("it was bounded when written")];
-        at::read(&file, &mut bytes, 0)?;
+        file.read(&mut bytes, 0)?;
         let Some(parsed) = parse(Bytes::from(bytes)) else {
             return Ok(None);
         };
         // What was cut off must not stand behind what comes next.
-        file.set_len(parsed.length)?;
+        file.set_length(parsed.length)?;
         let journal = Self {
             file,
             id: parsed.id,
@@ -100,8 +99,8 @@ impl Journal {
         if floor.is_some() || is_longest || self.length + written.len() as u64 > self.most {
             return self.compact(folder, lines, floor);
         }
-        at::write(&self.file, &written, self.length)?;
-        self.file.sync_data()?;
+        self.file.write(&written, self.length)?;
+        self.file.sync()?;
         self.length += written.len() as u64;
         self.chain = chain;
         Ok(())
@@ -109,7 +108,7 @@ impl Journal {
 
     fn compact(&mut self, folder: &Folder, lines: &[Line], floor: Option<u64>) -> io::Result<()> {
         let mut bytes = vec![0; usize::try_from(self.length).expect("it is bounded")];
-        at::read(&self.file, &mut bytes, 0)?;
+        self.file.read(&mut bytes, 0)?;
         let Some(parsed) = parse(Bytes::from(bytes)) else {
             return Err(io::Error::other("the journal of purges is damaged"));
         };
@@ -122,12 +121,12 @@ impl Journal {
 
     fn write_anew(folder: &Folder, most: u64, id: Id, read: &Read) -> io::Result<Self> {
         let file = folder.open(NEW)?;
-        file.set_len(0)?;
+        file.set_length(0)?;
         let (mut written, chain) = head(id, read.floor);
         let (lines, chain) = encode(&read.lines, chain);
         written.extend_from_slice(&lines);
-        at::write(&file, &written, 0)?;
-        file.sync_data()?;
+        file.write(&written, 0)?;
+        file.sync()?;
         folder.replace(NAME, NEW)?;
         Ok(Self {
             file,

@@ -21,7 +21,6 @@ mod reads;
 mod ring;
 mod writing;
 
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -35,6 +34,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
+use self::at::DiskFile;
 use self::frame::{HEAD, Key, PAGE};
 use self::index::{Index, Place};
 use self::journal::Line;
@@ -68,7 +68,7 @@ struct Shared {
     /// Once it is off: whether nothing that is on disk can be found there at the next start.
     emptied: Mutex<Option<bool>>,
     /// Of records; set when it is open.
-    file: OnceLock<Arc<File>>,
+    file: OnceLock<Arc<DiskFile>>,
     index: Index,
     queue: Queue,
     reads: Reads,
@@ -340,7 +340,7 @@ impl Shared {
     fn read(&self, key: Key, place: Place) -> Option<Bytes> {
         let file = self.file.get()?;
         let mut frame = vec![0; HEAD + place.length as usize];
-        if let Err(error) = at::read(file, &mut frame, u64::from(place.page) * PAGE) {
+        if let Err(error) = file.read(&mut frame, u64::from(place.page) * PAGE) {
             self.fail("it cannot be read", &error);
             return None;
         }
@@ -403,7 +403,7 @@ impl Shared {
         let Some(file) = self.file.get() else {
             return matches!(self.path.join(opening::RECORDS).try_exists(), Ok(false));
         };
-        let emptied: io::Result<()> = file.set_len(0).and_then(|()| file.sync_all());
+        let emptied: io::Result<()> = file.set_length(0).and_then(|()| file.sync());
         emptied.is_ok()
     }
 
@@ -458,5 +458,7 @@ const REST: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod failing_tests;
 #[cfg(test)]
 mod tests;

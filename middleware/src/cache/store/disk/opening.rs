@@ -11,7 +11,7 @@ use super::folder::Folder;
 use super::frame::PAGE;
 use super::journal::{self, Id, Journal, Read};
 use super::ring::{Geometry, Ring};
-use super::{Replayed, Shared, State, at, spawn, writing};
+use super::{Replayed, Shared, State, spawn, writing};
 
 /// Opens the tier, and writes for it until it is closed. For a thread of its own.
 pub(super) fn run(shared: &Arc<Shared>, replay: impl FnMut(Replayed)) {
@@ -115,27 +115,27 @@ fn files(shared: &Shared, folder: &Folder) -> io::Result<(Ring, Journal, Read)> 
     let (journal, read) = match Journal::open(folder, most)? {
         Some(whole) => whole,
         None => {
-            if file.metadata()?.len() > 0 {
+            if file.length()? > 0 {
                 warn!(
                     path = %shared.path.display(),
                     "The journal of purges is missing or damaged: all that was on disk is dropped."
                 );
             }
             // Before there is a journal that they could be taken to belong to.
-            file.set_len(0)?;
-            file.sync_all()?;
+            file.set_length(0)?;
+            file.sync()?;
             (Journal::create(folder, most)?, Read::default())
         }
     };
     let expected = head(geometry, journal.id());
     let mut found = [0; HEAD];
-    at::read(&file, &mut found, 0)?;
+    file.read(&mut found, 0)?;
     if found != expected {
-        file.set_len(0)?;
+        file.set_length(0)?;
         let mut page = vec![0; usize::try_from(PAGE).expect("a page is short")];
         page[..HEAD].copy_from_slice(&expected);
-        at::write(&file, &page, 0)?;
-        file.sync_all()?;
+        file.write(&page, 0)?;
+        file.sync()?;
         folder.sync()?;
     }
     let ring = Ring::open(file, geometry, |row| shared.index.follow(row))?;

@@ -5,11 +5,10 @@
 //! with a table of what is in it; the one that is being written is read frame by frame when it is opened
 //! again. What does not fit together is not there.
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use super::at;
+use super::at::DiskFile;
 use super::frame::{self, HEAD, Head, Key, Kind, PAGE, ROW, Row, TRAILER};
 
 /// How the file is divided.
@@ -47,7 +46,7 @@ impl Geometry {
 /// See the module. Belongs to the one thread that writes.
 #[derive(Debug)]
 pub(super) struct Ring {
-    file: Arc<File>,
+    file: Arc<DiskFile>,
     geometry: Geometry,
     /// Of the segment that is being written, counted from 1 since the file was made; 0 before.
     turn: u64,
@@ -62,7 +61,7 @@ pub(super) struct Ring {
 impl Ring {
     /// Reads what there is: `found` gets all rows, oldest first. A file that is new has none.
     pub(super) fn open(
-        file: Arc<File>,
+        file: Arc<DiskFile>,
         geometry: Geometry,
         mut found: impl FnMut(Row),
     ) -> io::Result<Self> {
@@ -77,7 +76,7 @@ impl Ring {
         let mut turns = Vec::new();
         for index in 0..geometry.segments {
             let mut beginning = [0; TRAILER];
-            at::read(&ring.file, &mut beginning, geometry.begins(index))?;
+            ring.file.read(&mut beginning, geometry.begins(index))?;
             // One that stands elsewhere than it belongs is none of ours.
             turns.extend(frame::turn(&beginning).filter(|turn| turn % geometry.segments == index));
         }
@@ -126,7 +125,7 @@ impl Ring {
 
     /// Has what was written so far survive a loss of power.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync()
     }
 
     /// Appends a frame that will have `rows` rows in the table.
@@ -157,7 +156,7 @@ impl Ring {
         written.extend_from_slice(content);
         written.resize(whole, 0);
         let place = self.geometry.begins(self.turn) + self.used;
-        at::write(&self.file, &written, place)?;
+        self.file.write(&written, place)?;
         self.used += room;
         self.chain = chain;
         Ok(u32::try_from(place / PAGE).expect("files of less than 16 TiB"))
@@ -169,13 +168,13 @@ impl Ring {
         if self.used < self.geometry.segment {
             let table = frame::table(self.turn, &rows);
             let end = self.geometry.begins(self.turn) + self.geometry.segment;
-            at::write(&self.file, &table, end - table.len() as u64)?;
+            self.file.write(&table, end - table.len() as u64)?;
         }
         let turn = self.turn + 1;
         self.forget(turn, forget)?;
         let mut page = vec![0; usize::try_from(PAGE).expect("a page is short")];
         page[..TRAILER].copy_from_slice(&frame::beginning(turn));
-        at::write(&self.file, &page, self.geometry.begins(turn))?;
+        self.file.write(&page, self.geometry.begins(turn))?;
         (self.turn, self.used, self.chain) = (turn, PAGE, turn);
         Ok(())
     }
@@ -201,14 +200,14 @@ impl Ring {
     fn table(&self, turn: u64) -> io::Result<Option<Vec<Row>>> {
         let end = self.geometry.begins(turn) + self.geometry.segment - TRAILER as u64;
         let mut trailer = [0; TRAILER];
-        at::read(&self.file, &mut trailer, end)?;
+        self.file.read(&mut trailer, end)?;
         let most = self.geometry.segment - PAGE - TRAILER as u64;
         let length = frame::rows_before(&trailer, turn).filter(|length| *length as u64 <= most);
         let Some(length) = length else {
             return Ok(None);
         };
         let mut rows = vec![0; length];
-        at::read(&self.file, &mut rows, end - length as u64)?;
+        self.file.read(&mut rows, end - length as u64)?;
         let rows = frame::rows(&rows, &trailer, turn);
         // A row that points elsewhere would be somebody else's frame.
         Ok(rows.filter(|rows| rows.iter().all(|row| self.is_within(turn, row))))
@@ -228,7 +227,7 @@ impl Ring {
         let segment = self.geometry.begins(turn);
         while used + PAGE <= self.geometry.segment {
             let mut head = [0; HEAD];
-            at::read(&self.file, &mut head, segment + used)?;
+            self.file.read(&mut head, segment + used)?;
             let Some((head, next)) = Head::follow(&head, chain) else {
                 break;
             };
@@ -244,7 +243,7 @@ impl Ring {
                 }),
                 Kind::Removed => {
                     let mut content = vec![0; head.content as usize];
-                    at::read(&self.file, &mut content, segment + used + HEAD as u64)?;
+                    self.file.read(&mut content, segment + used + HEAD as u64)?;
                     if head.sum != frame::sum(head.key, &content) {
                         break;
                     }
@@ -279,3 +278,7 @@ pub(super) const MOST_REMOVED: usize = (PAGE as usize - HEAD) / 16;
 const LEAST_SEGMENTS: u64 = 16;
 /// As long as the longest bodies that somebody may want to store.
 const LONGEST_SEGMENT: u64 = 64 << 20;
+
+#[cfg(test)]
+#[path = "ring_tests.rs"]
+mod tests;

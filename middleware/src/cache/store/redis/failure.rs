@@ -76,6 +76,12 @@ impl Failure {
         )
     }
 
+    /// Whether Redis answers, and does not take what is written.
+    pub(crate) fn is_refusal(&self) -> bool {
+        use FailureKind::{Forbidden, Full, ReadOnly, Refused};
+        matches!(self.kind, Forbidden | Full | ReadOnly | Refused)
+    }
+
     /// The next step for an operator.
     pub(crate) fn help(&self) -> &'static str {
         match self.kind {
@@ -98,8 +104,8 @@ impl Failure {
                  `maxmemory-policy allkeys-lru`: what is stored there may be evicted."
             }
             FailureKind::ReadOnly => {
-                "This is a replica: nothing new is shared. Name the master, or use \
-                 `mode = \"sentinel\"`, which follows it."
+                "This is a replica: nothing new is shared, and purges made here reach nobody. Name the \
+                 master, or use `mode = \"sentinel\"`, which follows it."
             }
             FailureKind::NotReady => "It will be asked again until it is ready.",
             FailureKind::IsCluster => {
@@ -203,6 +209,10 @@ fn of_server(kind: ServerErrorKind, detail: &str) -> FailureKind {
         | ServerErrorKind::TryAgain => FailureKind::NotReady,
         ServerErrorKind::ResponseError if detail.contains("cluster support disabled") => {
             FailureKind::NoCluster
+        }
+        // What a script may not do is told in words alone (Redis 7.0).
+        ServerErrorKind::ResponseError if detail.contains("user executing the script can't") => {
+            FailureKind::Forbidden
         }
         ServerErrorKind::ResponseError if is_about_credentials(detail) => FailureKind::Credentials,
         ServerErrorKind::ResponseError if detail.contains("max number of clients") => {
