@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, ThreadId};
 
 use pin_project_lite::pin_project;
 
@@ -16,23 +17,30 @@ pub(super) struct Bell {
     task: Mutex<Option<Waker>>,
     /// How often it was rung while it was held; [`RINGS`] while it is not.
     held: AtomicU32,
+    /// Where the task runs. It is held by nobody elsewhere: nothing else rings there at the same time,
+    /// since whoever has the connection alone may send on it, and the socket's events come there too.
+    home: ThreadId,
 }
 
 impl Bell {
+    /// For a task of this thread.
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             task: Mutex::new(None),
             held: AtomicU32::new(RINGS),
+            home: thread::current().id(),
         })
     }
 
-    /// Runs `taking`, and tells how often the bell was rung by it, and not heard. To be called on the
-    /// core that drives the connection, where nothing else rings at the same time. Unless it is known
-    /// that the connection needs no turn, it is [rung](Self::ring) afterwards.
+    /// Runs `taking`, and tells how often it rang without being heard. Unless it is known that the
+    /// connection needs no turn, the bell is to be [rung](Self::ring) for that afterwards.
     pub(super) fn held<T>(&self, taking: impl FnOnce() -> T) -> (T, u32) {
-        self.held.store(0, Ordering::Relaxed);
+        if thread::current().id() != self.home {
+            return (taking(), 0);
+        }
+        self.held.store(0, Ordering::SeqCst);
         let taken = taking();
-        (taken, self.held.swap(RINGS, Ordering::Relaxed))
+        (taken, self.held.swap(RINGS, Ordering::SeqCst))
     }
 
     /// Gives the connection a turn.
@@ -53,9 +61,12 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        match self.held.load(Ordering::Relaxed) {
-            RINGS => self.ring(),
-            before => self.held.store(before + 1, Ordering::Relaxed),
+        let one_more = |before: u32| (before != RINGS).then(|| before + 1);
+        let counted = self
+            .held
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
+        if counted.is_err() {
+            self.ring();
         }
     }
 }
@@ -144,5 +155,11 @@ mod tests {
         bell.ring();
         bell.wake_by_ref();
         assert_eq!(second.0.load(Ordering::Relaxed), 3);
+        let elsewhere = thread::scope(|scope| {
+            let held = scope.spawn(|| bell.held(|| bell.wake_by_ref()));
+            held.join().unwrap()
+        });
+        assert_eq!(elsewhere, ((), 0), "it is held at home only");
+        assert_eq!(second.0.load(Ordering::Relaxed), 4);
     }
 }

@@ -338,9 +338,8 @@ impl Lease {
         incoming: &mut Incoming,
         cx: &mut Context<'_>,
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let http1 = match &self.connection {
-            Some(Connection::Http1(http1)) if http1.home == self.lane.core => http1,
-            _ => return Pin::new(incoming).poll_frame(cx),
+        let Some(Connection::Http1(http1)) = &self.connection else {
+            return Pin::new(incoming).poll_frame(cx);
         };
         let take = || Pin::new(&mut *incoming).poll_frame(cx);
         let (polled, rung) = http1.bell.held(take);
