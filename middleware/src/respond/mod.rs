@@ -143,6 +143,7 @@ impl<F: Answering> Guarded<F> {
     ///
     /// # Errors
     /// The future itself, when the answer is still to come.
+    #[expect(clippy::result_large_err, reason = "a future is given back as it was")]
     pub fn try_ready(mut self) -> std::result::Result<Result<Response>, Self> {
         take_ready(&mut self.answer).ok_or(self)
     }
