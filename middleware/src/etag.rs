@@ -107,8 +107,6 @@ impl<S: Inner> Service<Request> for Etag<S> {
         self.inner.poll_ready(cx)
     }
 
-    // A request is moved into each function that takes it: here, by none.
-    #[inline(always)]
     fn call(&mut self, mut request: Request) -> ResponseFuture {
         if !self.settings.enabled || request.method() != Method::GET {
             return self.inner.call(request);

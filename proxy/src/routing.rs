@@ -77,21 +77,20 @@ impl Service<Request> for Router {
                 route: None,
             };
         };
-        // Made where it stays, since an answer is some 150 bytes.
-        let mut routed = Routed {
-            answer: if asks_to_upgrade(&request) {
-                route.tunnel.call(request)
-            } else {
-                route.stack.call(request)
-            },
-            route: Some(route.name.clone()),
+        let name = route.name.clone();
+        let mut answer = if asks_to_upgrade(&request) {
+            route.tunnel.call(request)
+        } else {
+            route.stack.call(request)
         };
-        if let Some(result) = routed.answer.as_ready()
-            && let Some(route) = routed.route.take()
-        {
-            name_route(result, route);
-        }
-        routed
+        let route = match answer.as_ready() {
+            Some(result) => {
+                name_route(result, name);
+                None
+            }
+            None => Some(name),
+        };
+        Routed { answer, route }
     }
 }
 

@@ -216,8 +216,6 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
         self.inner.poll_ready(cx)
     }
 
-    // A request is moved into each function that takes it: here, by none.
-    #[inline(always)]
     fn call(&mut self, request: Request) -> ResponseFuture {
         let now = facts::of_request(&request).received;
         if self.layer.settings.status_key && Asked::of(&request, &self.layer.settings).is_ok() {

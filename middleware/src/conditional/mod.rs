@@ -100,8 +100,6 @@ impl<S: Inner> Service<Request> for Conditional<S> {
         self.inner.poll_ready(cx)
     }
 
-    // A request is moved into each function that takes it: here, by none.
-    #[inline(always)]
     fn call(&mut self, request: Request) -> ResponseFuture {
         let asked = match self.settings.enabled {
             true => Asked::of(request.method(), request.headers()),

@@ -76,8 +76,6 @@ impl<S: Inner> Service<Request> for Limits<S> {
         self.inner.poll_ready(cx)
     }
 
-    // A request is moved into each function that takes it: here, by none.
-    #[inline(always)]
     fn call(&mut self, mut request: Request) -> ResponseFuture {
         if let Err(error) = check(&self.settings, &request) {
             return ResponseFuture::ready(Err(error));

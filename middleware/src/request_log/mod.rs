@@ -110,22 +110,21 @@ impl<S: Outer> Service<Request> for RequestLog<S> {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let asked = Asked::of(&request, self.books.log.is_enabled());
-        let mut entered = Entered {
-            answer: self.inner.call(request),
-            waiting: None,
-        };
-        match entered.answer.as_ready() {
-            Some(Ok(response)) => self.books.enter(asked, response),
-            Some(Err(_)) => {}
-            None => {
-                entered.waiting = Some(Unanswered {
-                    books: self.books.clone(),
-                    asked: Some(asked),
-                    _in_flight: self.books.metrics.begin(),
-                });
+        let mut answer = self.inner.call(request);
+        let waiting = match answer.as_ready() {
+            Some(result) => {
+                if let Ok(response) = result {
+                    self.books.enter(asked, response);
+                }
+                None
             }
-        }
-        entered
+            None => Some(Unanswered {
+                books: self.books.clone(),
+                asked: Some(asked),
+                _in_flight: self.books.metrics.begin(),
+            }),
+        };
+        Entered { answer, waiting }
     }
 }
 

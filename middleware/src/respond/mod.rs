@@ -116,17 +116,19 @@ impl<S: Outer> Service<Request> for Respond<S> {
     fn call(&mut self, request: Request) -> Self::Future {
         let asked = Asked::of(&request);
         // A panic may leave a layer between two steps; layers keep no state that this could break.
-        let calling = AssertUnwindSafe(|| Early::Below(self.inner.call(request)));
-        let mut guarded = Guarded {
-            answer: catch_unwind(calling)
-                .unwrap_or_else(|panic| Early::Here(Some(Err(self.state.panicked(&*panic))))),
-            waiting: None,
+        let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
+        let mut answer = match called {
+            Ok(answer) => Early::Below(answer),
+            Err(panic) => Early::Here(Some(Err(self.state.panicked(&*panic)))),
         };
-        match guarded.answer.as_ready() {
-            Some(result) => self.state.settle(result, &asked),
-            None => guarded.waiting = Some((self.state.clone(), asked)),
-        }
-        guarded
+        let waiting = match answer.as_ready() {
+            Some(result) => {
+                self.state.settle(result, &asked);
+                None
+            }
+            None => Some((self.state.clone(), asked)),
+        };
+        Guarded { answer, waiting }
     }
 }
 

@@ -121,7 +121,7 @@ impl<S: Outer> hyper::service::Service<http::Request<Incoming>> for Service<S> {
             ..RequestFacts::new(received, id, self.peer, self.scheme)
         };
         facts::begin(request.extensions_mut(), facts);
-        let mut pending = Early::Below(called.stack.call(request));
+        let mut pending = called.stack.call(request);
         let settles = match pending.as_ready() {
             Some(result) => {
                 if let Ok(response) = result {
@@ -132,7 +132,7 @@ impl<S: Outer> hyper::service::Service<http::Request<Incoming>> for Service<S> {
             None => Some(self.front.clone()),
         };
         Answer {
-            pending,
+            pending: Early::Below(pending),
             in_flight: Some(in_flight),
             settles,
         }

@@ -36,7 +36,6 @@ pub(super) enum Way {
 
 /// Forwards `request`: the whole way of a request through this module. Where a connection is there, one
 /// of HTTP/1.1 is sent before this returns.
-#[inline(always)]
 pub(super) fn forward(lane: &Arc<Lane>, request: middleware::Request, way: Way) -> ResponseFuture {
     if lane.state.gate.is_held() {
         // At start-up only.
