@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use middleware::cache::{CacheLayer, SharedCache};
 use middleware::clock::Clock;
 use middleware::conditional::ConditionalLayer;
-use middleware::content_coding::ContentCodingLayer;
+use middleware::content_coding::{ContentCodingLayer, settles_vary};
 use middleware::facts::{Peer, RequestFacts, RequestId, Scheme};
 use middleware::metrics::Metrics;
 use middleware::{Body, Error, Request, Response, ResponseFuture};
@@ -49,7 +49,11 @@ fn main() {
             shared.clone(),
             &metrics,
         ))
-        .layer(CacheLayer::new(Arc::new(CacheSettings::default()), shared).on_route("*"))
+        .layer(
+            CacheLayer::new(Arc::new(CacheSettings::default()), shared)
+                .where_vary_is_settled(settles_vary(&ContentCodingSettings::default()))
+                .on_route("*"),
+        )
         .service(App {
             passes: case == "pass",
         });

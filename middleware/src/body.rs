@@ -27,6 +27,57 @@ enum Kind {
     Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = Error> + Send>>),
 }
 
+/// Content in memory: mostly in one piece, for which nothing else is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segments {
+    /// One piece, not empty.
+    One(Bytes),
+    /// Any number of pieces.
+    Many(Arc<[Bytes]>),
+}
+
+impl Segments {
+    /// Whether both are the same bytes of memory.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let is_same = |(one, other): (&Bytes, &Bytes)| {
+            one.as_ptr() == other.as_ptr() && one.len() == other.len()
+        };
+        self.len() == other.len() && self.iter().zip(&**other).all(is_same)
+    }
+
+    /// Bytes in all.
+    pub fn length(&self) -> u64 {
+        self.iter().map(|segment| segment.len() as u64).sum()
+    }
+}
+
+impl std::ops::Deref for Segments {
+    type Target = [Bytes];
+
+    fn deref(&self) -> &[Bytes] {
+        match self {
+            Self::One(only) => std::slice::from_ref(only),
+            Self::Many(all) => all,
+        }
+    }
+}
+
+impl Default for Segments {
+    fn default() -> Self {
+        Self::Many(Arc::default())
+    }
+}
+
+impl From<Vec<Bytes>> for Segments {
+    fn from(segments: Vec<Bytes>) -> Self {
+        match <[Bytes; 1]>::try_from(segments) {
+            Ok([only]) if !only.is_empty() => Self::One(only),
+            Ok(one) => Self::Many(Arc::new(one)),
+            Err(segments) => Self::Many(segments.into()),
+        }
+    }
+}
+
 /// What [`Body::buffer`] found.
 pub enum Buffered {
     /// All of it, within the limit and without trailers.
@@ -41,17 +92,20 @@ impl Body {
         Self(Kind::Empty)
     }
 
-    /// The segments of a stored response, in order, none copied.
+    /// These segments, in order, none copied; of a single one nothing else is held.
     pub fn segments(segments: Arc<[Bytes]>) -> Self {
-        Self::of_stored(&segments)
-    }
-
-    /// The same; of a single segment nothing else is held.
-    pub fn of_stored(segments: &Arc<[Bytes]>) -> Self {
-        match &**segments {
+        match &*segments {
             [] => Self::empty(),
             [only] => Self::from(only.clone()),
-            _ => Self(Kind::Segments(segments.clone(), 0)),
+            _ => Self(Kind::Segments(segments, 0)),
+        }
+    }
+
+    /// The content of a stored response, none of it copied.
+    pub fn of_stored(segments: &Segments) -> Self {
+        match segments {
+            Segments::One(only) => Self(Kind::Whole(only.clone())),
+            Segments::Many(all) => Self::segments(all.clone()),
         }
     }
 
@@ -84,22 +138,7 @@ impl Body {
             Kind::Segments(segments, next) => segments.get(*next..).unwrap_or_default(),
             Kind::Stream(_) => return None,
         };
-        let (mut skip, mut left) = (first, length);
-        let mut pieces = Vec::new();
-        for segment in all {
-            // Both are at most the segment's length, so they fit.
-            let start = skip.min(segment.len() as u64) as usize;
-            let taken = left.min((segment.len() - start) as u64) as usize;
-            if taken > 0 {
-                pieces.push(segment.slice(start..start + taken));
-            }
-            skip -= start as u64;
-            left -= taken as u64;
-            if left == 0 {
-                break;
-            }
-        }
-        Some(pieces)
+        Some(cut(all, first, length))
     }
 
     /// Reads up to `limit` bytes into memory. A body whose declared length is over the limit is
@@ -134,6 +173,26 @@ impl Body {
         };
         Ok(buffering.finish(complete))
     }
+}
+
+/// The same of content in memory.
+pub(crate) fn cut(all: &[Bytes], first: u64, length: u64) -> Vec<Bytes> {
+    let (mut skip, mut left) = (first, length);
+    let mut pieces = Vec::new();
+    for segment in all {
+        // Both are at most the segment's length, so they fit.
+        let start = skip.min(segment.len() as u64) as usize;
+        let taken = left.min((segment.len() - start) as u64) as usize;
+        if taken > 0 {
+            pieces.push(segment.slice(start..start + taken));
+        }
+        skip -= start as u64;
+        left -= taken as u64;
+        if left == 0 {
+            break;
+        }
+    }
+    pieces
 }
 
 /// See [`Body::buffer_promptly`].

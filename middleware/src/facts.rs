@@ -216,6 +216,9 @@ pub struct ResponseFacts {
     pub upstream: Option<UpstreamTiming>,
     /// The stored response that this one replays: coded copies are kept with it.
     pub stored: Option<Arc<StoredResponse>>,
+    /// Whether it has the line of `Vary` that the content coding layer adds where an answer varies: ready
+    /// fields are kept with it.
+    pub says_vary: bool,
     /// The route that answered; each core has its own copy of the name, so that counting references stays on the core.
     pub route: Option<Arc<str>>,
     /// The failure that this response tells of.

@@ -6,7 +6,7 @@
 
 use middleware::cache::{Cache, CacheLayer};
 use middleware::conditional::{Conditional, ConditionalLayer};
-use middleware::content_coding::{ContentCoding, ContentCodingLayer};
+use middleware::content_coding::{ContentCoding, ContentCodingLayer, settles_vary};
 use middleware::etag::{Etag, EtagLayer};
 use middleware::forwarding::{Forwarding, ForwardingLayer};
 use middleware::limits::{Limits, LimitsLayer};
@@ -62,6 +62,7 @@ pub fn route_stack(
     upstream: Upstream,
 ) -> RouteStack {
     let cache = CacheLayer::new(route.cache.clone(), shared.cache.clone())
+        .where_vary_is_settled(settles_vary(&route.content_coding))
         .on_route(&route.name)
         .towards(&route.upstream);
     let cache = match &core.journal {

@@ -14,7 +14,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use middleware::cache::{Cache, CacheLayer, SharedCache};
 use middleware::clock::Clock;
 use middleware::conditional::{Conditional, ConditionalLayer};
-use middleware::content_coding::{ContentCoding, ContentCodingLayer};
+use middleware::content_coding::{ContentCoding, ContentCodingLayer, settles_vary};
 use middleware::facts::{Peer, RequestFacts, RequestId, Scheme};
 use middleware::metrics::Metrics;
 use middleware::{Body, Error, Request, Response, ResponseFuture};
@@ -53,7 +53,9 @@ impl Route {
                 &metrics,
             ))
             .layer(
-                CacheLayer::new(Arc::new(CacheSettings::default()), shared.clone()).on_route("*"),
+                CacheLayer::new(Arc::new(CacheSettings::default()), shared.clone())
+                    .where_vary_is_settled(settles_vary(&ContentCodingSettings::default()))
+                    .on_route("*"),
             )
             .service(app);
         Self {

@@ -81,7 +81,7 @@ impl Errand {
         }
         self.apart = Apart::take(
             answer.headers_mut(),
-            about.map(|kept| &kept.stored.apart),
+            about.map(|kept| kept.stored.apart()),
             &self.settings.targeted,
         );
         if has_tags && self.settings.tags.strip {
@@ -93,7 +93,7 @@ impl Errand {
         self.tags = match key::place(&self.key.bytes) {
             Some(place) => Tags::read(
                 fields,
-                about.map(|kept| &kept.stored.tags),
+                about.map(|kept| kept.stored.tags()),
                 place,
                 self.shared.versions().hasher(),
                 &self.settings.tags,

@@ -73,7 +73,7 @@ impl StoredResponse {
     /// Whether the caller is the one who may validate it in the background now; if so, nobody else
     /// is until `pause` has passed.
     pub(crate) fn claim_validation(&self, now: Now, pause: Duration) -> bool {
-        let now = millis(now.mono.saturating_duration_since(self.received.mono));
+        let now = millis(self.since(now));
         let next = self.next_validation.load(Ordering::Relaxed);
         next <= now
             && self
@@ -89,7 +89,7 @@ impl StoredResponse {
 
     /// Lets the next background validation start no sooner than `pause` from now.
     pub(crate) fn put_off_validation(&self, now: Now, pause: Duration) {
-        let now = millis(now.mono.saturating_duration_since(self.received.mono));
+        let now = millis(self.since(now));
         self.next_validation
             .store(now + millis(pause), Ordering::Relaxed);
     }

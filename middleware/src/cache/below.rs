@@ -124,8 +124,8 @@ impl Errand {
     fn is_news(&self, stored: &StoredResponse) -> bool {
         let known = self.stored.as_ref().map(|kept| &kept.stored);
         known.is_none_or(|known| {
-            let is_later = stored.received.wall > known.received.wall;
-            is_later || known.parts.is_some()
+            let is_later = stored.received().wall > known.received().wall;
+            is_later || known.parts().is_some()
         })
     }
 
@@ -323,7 +323,9 @@ impl<S: Inner + Clone> Cache<S> {
         };
         errand.stored = Some(kept.clone());
         errand.record(done, None, now);
-        let answer = answer(kept, candidate, &errand.asked, status, &mut request);
+        let settles_vary = self.layer.settles_vary;
+        let asked = &errand.asked;
+        let answer = answer(kept, candidate, asked, status, &mut request, settles_vary);
         answer
             .try_ready()
             .unwrap_or_else(|_| unreachable!("what is stored is there at once"))

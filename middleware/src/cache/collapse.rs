@@ -18,7 +18,7 @@ use crate::ErrorKind;
 use crate::cache::fill::Fill;
 use crate::cache::key::{CacheKey, KeyHash};
 use crate::cache::reason::Reason;
-use crate::cache::store::memory::PassThrough;
+use crate::cache::store::pass_through::PassThrough;
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
 

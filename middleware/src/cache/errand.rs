@@ -66,7 +66,7 @@ pub(crate) struct Kept {
 impl Kept {
     /// Whether it has all of the content.
     pub(crate) fn is_whole(&self) -> bool {
-        self.stored.parts.is_none()
+        self.stored.parts().is_none()
     }
 
     pub(crate) fn candidate(&self, now: Now) -> Candidate {
@@ -218,10 +218,11 @@ impl Errand {
         // Content that came to a request with Authorization stays such (RFC 9111 §3.5), whoever hears
         // that it still holds.
         self.asked.has_authorization |= kept.stored.is_authorized;
-        if !validate::is_about(&kept.stored.fields, answer.headers()) {
+        let known = kept.stored.fields.map();
+        if !validate::is_about(&known, answer.headers()) {
             return self.misnamed(kept, answer, flight, now);
         }
-        let mut merged = validate::merged(&kept.stored.fields, answer.headers());
+        let mut merged = validate::merged(&known, answer.headers());
         let length = Some(kept.stored.length());
         let is_part = !kept.is_whole();
         let storing = self.storing(kept.stored.status, &merged, length, is_part, now);

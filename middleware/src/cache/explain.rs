@@ -157,8 +157,9 @@ impl SharedCache {
                 .chain
                 .push(Step::said(Part::Cache, brief.sentence()));
             explanation.stored = Some(brief);
-            whole = stored.apart.with(&stored.fields);
-            case.stored = Some((candidate, whole.as_ref().unwrap_or(&stored.fields)));
+            let fields = stored.fields.map();
+            whole = stored.apart().with(&fields).unwrap_or(fields);
+            case.stored = Some((candidate, &whole));
         }
         let (would, reason) = said(decide(&asked, found, settings, &rules));
         explanation.would = would;
@@ -195,7 +196,7 @@ impl SharedCache {
         let hash = self.hasher().hash(&key);
         match self.find(settings, hash, &key, request.headers()) {
             // What has parts only is not what a whole answer would be made of.
-            Lookup::Stored { stored, .. } => Some(stored).filter(|stored| stored.parts.is_none()),
+            Lookup::Stored { stored, .. } => Some(stored).filter(|stored| stored.parts().is_none()),
             Lookup::Nothing | Lookup::OtherVariant(_) => None,
         }
     }
@@ -344,24 +345,21 @@ impl Lookup {
 
 impl StoredResponse {
     fn brief(&self, candidate: Candidate) -> Stored {
-        let text = |name| {
-            let value = self.fields.get::<http::HeaderName>(name)?;
-            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        let text = |name: http::HeaderName| {
+            let value = self.fields.first(name)?;
+            Some(String::from_utf8_lossy(value).into_owned())
         };
         Stored {
             status: self.status.as_u16(),
             length: self.length(),
-            parts: self
-                .parts
-                .as_ref()
-                .map_or_else(Vec::new, |parts| parts.print()),
+            parts: self.parts().map_or_else(Vec::new, |parts| parts.print()),
             age: seconds(candidate.age),
-            lifetime: seconds(self.terms.lifetime),
+            lifetime: seconds(self.terms().lifetime),
             ttl: candidate.ttl(),
-            lifetime_from: self.terms.source,
+            lifetime_from: self.terms().source,
             etag: text(http::header::ETAG),
             last_modified: text(http::header::LAST_MODIFIED),
-            selected_by: self.selection.names().map(ToString::to_string).collect(),
+            selected_by: self.selection().names().map(ToString::to_string).collect(),
             coded_copies: [
                 (Coding::Br, "br"),
                 (Coding::Zstd, "zstd"),

@@ -84,8 +84,8 @@ impl<S: Inner + Clone> Cache<S> {
             _ => None,
         };
         if let Some(head) = head {
-            if !head.selection.matches(request) {
-                again.salt = head.selection.written_for(request);
+            if !head.answers(request) {
+                again.salt = head.selection().written_for(request);
                 return Next::Again(again);
             }
             let found = Found::Stored(head.candidate(now, false));

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::Response;
 use crate::cache::advice::Head;
@@ -36,12 +36,13 @@ pub(crate) fn says(stored: &StoredResponse, head: &HeaderMap) -> Says {
     for name in [ETAG, LAST_MODIFIED] {
         if head.contains_key(&name) {
             has_validator = true;
-            if !head.get_all(&name).iter().eq(stored.fields.get_all(&name)) {
+            let told = head.get_all(&name).iter().map(HeaderValue::as_bytes);
+            if !told.eq(stored.fields.all(&name)) {
                 return Says::Other;
             }
         }
     }
-    let has_length = |value: &http::HeaderValue| {
+    let has_length = |value: &HeaderValue| {
         let length = value.to_str().ok().and_then(|value| value.parse().ok());
         length == Some(stored.length())
     };
@@ -76,7 +77,7 @@ impl Errand {
         news: Says,
         now: Now,
     ) -> Result<Arc<StoredResponse>, Reason> {
-        let merged = validate::merged(&kept.stored.fields, fields);
+        let merged = validate::merged(&kept.stored.fields.map(), fields);
         let judged = match news {
             Says::Same => {
                 // As in a validation: content that came to a request with Authorization stays such

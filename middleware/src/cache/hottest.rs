@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cache::journal::LONGEST_URL;
 use crate::cache::key::{self, KeyHash, OwnKey};
 use crate::cache::shared::SharedCache;
-use crate::cache::store::memory::PassThrough;
+use crate::cache::store::pass_through::PassThrough;
 
 /// One core's table; a handle.
 #[derive(Clone, Debug)]

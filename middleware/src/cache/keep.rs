@@ -63,7 +63,7 @@ impl Errand {
                 let status = self.status(answer.status(), Ok(()), Some(ttl));
                 // Of a part, others may be stored with it, and it is for no coding.
                 if self.part.is_none() {
-                    *answer.body_mut() = Body::segments(stored.body.clone());
+                    *answer.body_mut() = Body::of_stored(&stored.body);
                     facts::of_response(&mut answer).stored = Some(stored);
                 }
                 annotate(&mut answer, status);
@@ -132,7 +132,8 @@ impl Errand {
             }
             Err(reason) => {
                 let now = self.shared.clock().now();
-                let answer = Head::new(head.status, &head.fields);
+                let fields = head.fields.map();
+                let answer = Head::new(head.status, &fields);
                 self.note(Some(answer), Err(reason), now);
                 self.unshared(reason, head.status, flight.as_ref(), now);
             }
@@ -243,7 +244,7 @@ impl Errand {
         let key = self.place_key();
         let lookup = self.shared.lookup(key.hash, &key.bytes, &self.fields);
         matches!(lookup, Lookup::Stored { stored, chosen_by: None, .. }
-            if stored.received.mono > self.requested.mono)
+            if stored.received().mono > self.requested.mono)
     }
 
     /// The key by which what is stored is purged together with others of its URL.

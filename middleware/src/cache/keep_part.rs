@@ -50,7 +50,7 @@ impl Errand {
         };
         if current
             .as_ref()
-            .is_some_and(|stored| stored.parts.is_none())
+            .is_some_and(|stored| stored.parts().is_none())
         {
             // Somebody has fetched the whole meanwhile.
             return Err(Reason::PartialContent);
@@ -58,14 +58,14 @@ impl Errand {
         let most = self.shared.bounds(self.settings.max_body).most;
         let joined = current
             .as_ref()
-            .filter(|stored| parts::are_of_one(&stored.fields, &head.fields))
+            .filter(|stored| parts::are_of_one(&stored.fields.map(), &head.fields.map()))
             .and_then(|stored| {
-                let parts = stored.parts.as_ref()?;
+                let parts = stored.parts()?;
                 let (parts, pieces) = parts.joined(&stored.body, part, &content, own_body)?;
                 let is_short = parts.length() <= most;
                 // To forget one would be to miss a purge.
                 let is_tagged_little =
-                    head.tags.joined(&stored.tags).count() <= self.settings.tags.count;
+                    head.tags().joined(stored.tags()).count() <= self.settings.tags.count;
                 (is_short && is_tagged_little).then_some((stored, parts, pieces))
             });
         let stored = match joined {
@@ -88,8 +88,8 @@ impl StoredResponse {
         request: &HeaderMap,
         now: Now,
     ) -> Found {
-        if let Some(parts) = &self.parts {
-            let wanted = parts.wanted(request, &self.fields);
+        if let Some(parts) = self.parts() {
+            let wanted = parts.wanted(request, &self.fields.map());
             asked.part = wanted.filter(|_| !asked.is_head);
             if asked.part.is_none() {
                 return Found::OtherParts;

@@ -59,6 +59,7 @@ mod freshness;
 pub mod ghost;
 mod glob;
 mod head;
+mod hot;
 pub mod hottest;
 mod invalidate;
 pub mod journal;
@@ -122,7 +123,7 @@ use crate::cache::outage::InFlight;
 use crate::cache::papers::Papers;
 use crate::cache::reason::Reason;
 use crate::cache::recorder::{Asking, Recorder};
-use crate::cache::replay::{replay_aged, replay_part};
+use crate::cache::replay::{Says, replay_part, replay_with};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
 use crate::facts::{self, CacheOutcome, CacheStatus, Fwd};
@@ -151,6 +152,8 @@ pub struct CacheLayer {
     ghost: Option<Arc<GhostRoute>>,
     /// What is under way to the app while the shared tier is away.
     in_flight: Arc<InFlight>,
+    /// See [`where_vary_is_settled`](Self::where_vary_is_settled).
+    settles_vary: bool,
 }
 
 impl CacheLayer {
@@ -160,6 +163,7 @@ impl CacheLayer {
             rules: shared.rules(&settings),
             settings,
             in_flight: shared.outage().towards(""),
+            settles_vary: false,
             shared,
             recorder: None,
             ghost: None,
@@ -171,6 +175,16 @@ impl CacheLayer {
     pub fn towards(self, upstream: &str) -> Self {
         let in_flight = self.shared.outage().towards(upstream);
         Self { in_flight, ..self }
+    }
+
+    /// Tells whether the layer above says itself, of all that it gets, whether it varies by content
+    /// coding: then an answer may come to it with its line already, and facts that tell so.
+    #[must_use]
+    pub fn where_vary_is_settled(self, settles_vary: bool) -> Self {
+        Self {
+            settles_vary,
+            ..self
+        }
     }
 
     /// Tells the route's name, under which what is not stored is followed, if the settings say so.
@@ -237,6 +251,7 @@ impl<S: Inner + Clone> Service<Request> for Cache<S> {
 
 impl<S: Inner + Clone> Cache<S> {
     fn serve(&mut self, mut request: Request, now: Now, attempt: Attempt) -> ResponseFuture {
+        let settles_vary = self.layer.settles_vary;
         let settings = &self.layer.settings;
         let mut asked = match Asked::of(&request, settings) {
             Ok(asked) => asked,
@@ -259,7 +274,7 @@ impl<S: Inner + Clone> Cache<S> {
                 self.write_hit(&request, hash, &kept, Done::Hit, now);
                 let early = self.refresh_early(&request, hash, &kept, candidate, &asked);
                 let status = hit(candidate, CacheOutcome::Hit, early.or(kept.chosen_by));
-                answer(kept, candidate, &asked, status, &mut request)
+                answer(kept, candidate, &asked, status, &mut request, settles_vary)
             }
             (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
                 kept.stored.note_use();
@@ -269,7 +284,7 @@ impl<S: Inner + Clone> Cache<S> {
                     self.validate_in_background(&request, hash, &kept, now, why);
                 }
                 let status = hit(candidate, CacheOutcome::HitStale, Some(reason));
-                answer(kept, candidate, &asked, status, &mut request)
+                answer(kept, candidate, &asked, status, &mut request, settles_vary)
             }
             (decision, kept, _) => {
                 let why = match decision {
@@ -313,6 +328,7 @@ impl<S: Inner + Clone> Cache<S> {
             recorder: _,
             ghost,
             in_flight: _,
+            settles_vary: _,
         } = self.layer.clone();
         asked.is_overriding = overrides(request.headers(), &rules);
         Errand::from(Papers {
@@ -403,13 +419,17 @@ fn answer(
     asked: &Asked,
     status: CacheStatus,
     request: &mut Request,
+    settles_vary: bool,
 ) -> ResponseFuture {
-    if let (Some(parts), Some(span)) = (&kept.stored.parts, asked.part) {
+    if let (Some(parts), Some(span)) = (kept.stored.parts(), asked.part) {
         let part = replay_part(&kept.stored, parts, span, candidate.age, status);
         return ResponseFuture::ready(Ok(part));
     }
     let facts = std::mem::take(request.extensions_mut());
-    let response = replay_aged(kept.stored, asked.is_head, candidate.age, status, facts);
+    let says_vary = settles_vary && kept.stored.reading().may_vary();
+    let fields = hot::fields(&kept.stored, candidate.age, &status, says_vary);
+    let says = Says { status, says_vary };
+    let response = replay_with(kept.stored, asked.is_head, says, fields, facts);
     ResponseFuture::ready(Ok(response))
 }
 

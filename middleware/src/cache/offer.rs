@@ -93,12 +93,12 @@ fn offerable<'a>(variants: impl Iterator<Item = &'a Arc<StoredResponse>>) -> Var
 
 /// The tag by which a stored response may be offered.
 fn tag(stored: &StoredResponse) -> Option<&[u8]> {
-    let mut lines = stored.fields.get_all(ETAG).iter();
-    let (only, None) = (lines.next()?.as_bytes(), lines.next()) else {
+    let mut lines = stored.fields.all(ETAG);
+    let (only, None) = (lines.next()?, lines.next()) else {
         return None;
     };
     let tag = EntityTag::parse(only)?;
-    (stored.parts.is_none() && !tag.is_weak() && !tag.is_made() && only.len() <= LONGEST)
+    (stored.parts().is_none() && !tag.is_weak() && !tag.is_made() && only.len() <= LONGEST)
         .then_some(only)
 }
 
@@ -107,7 +107,7 @@ fn tag(stored: &StoredResponse) -> Option<&[u8]> {
 fn is_same_content(one: &StoredResponse, other: &StoredResponse) -> bool {
     let is_short = one.length() == other.length() && one.length() <= COMPARED;
     let bytes = |stored: &StoredResponse| stored.body.concat();
-    Arc::ptr_eq(&one.body, &other.body) || is_short && bytes(one) == bytes(other)
+    one.body.is_same(&other.body) || is_short && bytes(one) == bytes(other)
 }
 
 /// The one of `offered` that a 304 names by its strong tag, if nothing in it speaks of another.
@@ -126,7 +126,7 @@ pub(crate) fn named<'a>(
     let speaks_of = |stored: &&Arc<StoredResponse>| {
         [CONTENT_TYPE, CONTENT_LANGUAGE].iter().all(|name| {
             let said = not_modified.get(name);
-            said.is_none_or(|said| stored.fields.get(name) == Some(said))
+            said.is_none_or(|said| stored.fields.first(name) == Some(said.as_bytes()))
         })
     };
     offered.iter().find(is_named).filter(speaks_of)

@@ -6,8 +6,6 @@
 //! else. A later 206 adds to it if both have the same strong entity tag and speak of the same length;
 //! when no byte is missing, it is a stored 200.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE,
@@ -16,6 +14,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::Body;
+use crate::body::cut;
 use crate::fields::entity_tag::EntityTag;
 use crate::fields::range::{ContentRange, Ranges, Span};
 
@@ -112,8 +111,8 @@ impl Parts {
     }
 
     /// Of the content of all parts, the bytes of `span`; `None` if one of them is not here.
-    pub(crate) fn cut(&self, content: &Arc<[Bytes]>, span: Span) -> Option<Body> {
-        let pieces = slice(content, self.place(span)?, span.length());
+    pub(crate) fn cut(&self, content: &[Bytes], span: Span) -> Option<Body> {
+        let pieces = cut(content, self.place(span)?, span.length());
         Some(Body::segments(pieces.into()))
     }
 
@@ -134,9 +133,9 @@ impl Parts {
     /// more than [`MOST`] places: then `new` stands alone.
     pub(crate) fn joined(
         &self,
-        content: &Arc<[Bytes]>,
+        content: &[Bytes],
         new: &Self,
-        added: &Arc<[Bytes]>,
+        added: &[Bytes],
         own: impl Fn(Vec<Bytes>) -> Vec<Bytes>,
     ) -> Option<(Self, Vec<Bytes>)> {
         if self.complete != new.complete {
@@ -145,13 +144,13 @@ impl Parts {
         let mut all: Vec<(Span, Vec<Bytes>)> = Vec::new();
         let mut place = 0;
         for span in &self.spans {
-            all.push((*span, slice(content, place, span.length())));
+            all.push((*span, cut(content, place, span.length())));
             place += span.length();
         }
         let mut place = 0;
         for span in &new.spans {
             for gap in self.missing(*span) {
-                let pieces = slice(added, place + (gap.first - span.first), gap.length());
+                let pieces = cut(added, place + (gap.first - span.first), gap.length());
                 all.push((gap, own(pieces)));
             }
             place += span.length();
@@ -232,11 +231,6 @@ fn is_multipart(fields: &HeaderMap) -> bool {
         let start = media_type.as_bytes().get(..name.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(name))
     })
-}
-
-fn slice(content: &Arc<[Bytes]>, first: u64, length: u64) -> Vec<Bytes> {
-    let content = Body::segments(content.clone());
-    content.pieces(first, length).unwrap_or_default()
 }
 
 /// Spans of one stored response.

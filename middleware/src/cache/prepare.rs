@@ -31,7 +31,7 @@ impl Errand {
         // A part is asked about where it would do and has a tag that stands for every byte.
         let may_ask = |kept: &&Kept| {
             let has_part = self.asked.part.is_some();
-            kept.is_whole() || has_part && parts::has_strong_tag(&kept.stored.fields)
+            kept.is_whole() || has_part && parts::has_strong_tag(&kept.stored.fields.map())
         };
         let Some(kept) = self.stored.as_ref().filter(may_ask) else {
             if !self.asked.has_range {

@@ -311,7 +311,7 @@ impl Aim {
         match self {
             Self::All => true,
             Self::Keys(keys) => keys.contains(&of_url),
-            Self::Tags(tags) => stored.tags.hashes().any(|tag| tags.contains(&tag)),
+            Self::Tags(tags) => stored.tags().hashes().any(|tag| tags.contains(&tag)),
             Self::Prefix(prefix) => place().is_some_and(|place| {
                 let prefixes = shared.versions().hasher().prefixes(place);
                 prefixes.contains(prefix)

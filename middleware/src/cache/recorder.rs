@@ -212,12 +212,13 @@ impl Asking {
 
     fn held(&self, kept: &Kept) -> Held {
         let stored = &kept.stored;
-        let whole = stored.apart.with(&stored.fields);
+        let fields = stored.fields.map();
+        let whole = stored.apart().with(&fields);
         Held {
             status: stored.status.as_u16(),
-            fields: Lines::of_answer(whole.as_ref().unwrap_or(&stored.fields)),
+            fields: Lines::of_answer(whole.as_ref().unwrap_or(&fields)),
             length: stored.length(),
-            initial_age: millis(stored.terms.initial_age),
+            initial_age: millis(stored.terms().initial_age),
             age: millis(stored.age(self.received)),
             is_purged: kept.is_purged,
             is_outdated: kept.candidate(self.received).is_outdated,

@@ -25,7 +25,7 @@ pub(crate) fn replay_for(
     now: Now,
     status: CacheStatus,
 ) -> Response {
-    match (&stored.parts, asked.part) {
+    match (stored.parts(), asked.part) {
         (Some(parts), Some(span)) => replay_part(stored, parts, span, stored.age(now), status),
         _ => replay(stored, asked.is_head, now, status),
     }
@@ -41,7 +41,7 @@ pub(crate) fn replay_part(
 ) -> Response {
     let body = parts.cut(&stored.body, span);
     let body = body.expect("a part is asked for only where it is stored");
-    let mut response = with_fields(stored, age, &status, body);
+    let mut response = with_fields(stored, fields_of(stored, age, &status), body);
     describe(response.headers_mut(), parts, span);
     facts::of_response(&mut response).cache = Some(status);
     response
@@ -53,8 +53,8 @@ pub(crate) fn content_for(
     stored: &Arc<StoredResponse>,
     fields: &mut HeaderMap,
 ) -> Body {
-    let (Some(parts), Some(span)) = (&stored.parts, asked.part) else {
-        return Body::segments(stored.body.clone());
+    let (Some(parts), Some(span)) = (stored.parts(), asked.part) else {
+        return Body::of_stored(&stored.body);
     };
     describe(fields, parts, span);
     parts.cut(&stored.body, span).unwrap_or_default()
@@ -75,21 +75,32 @@ pub(crate) fn replay(
     now: Now,
     status: CacheStatus,
 ) -> Response {
-    replay_aged(
+    let fields = fields_of(stored, stored.age(now), &status);
+    replay_with(
         stored.clone(),
         is_head,
-        stored.age(now),
-        status,
+        Says {
+            status,
+            says_vary: false,
+        },
+        fields,
         Extensions::default(),
     )
 }
 
-/// The same at an age that is known already, with the map of `facts` that came with the request.
-pub(crate) fn replay_aged(
+/// What the facts of an answer say.
+pub(crate) struct Says {
+    pub(crate) status: CacheStatus,
+    /// See [`ResponseFacts::says_vary`](facts::ResponseFacts::says_vary).
+    pub(crate) says_vary: bool,
+}
+
+/// The same with `fields` that are made already, and with the map of `facts` that came with the request.
+pub(crate) fn replay_with(
     stored: Arc<StoredResponse>,
     is_head: bool,
-    age: Duration,
-    status: CacheStatus,
+    says: Says,
+    fields: HeaderMap,
     facts: Extensions,
 ) -> Response {
     let body = if is_head {
@@ -97,10 +108,11 @@ pub(crate) fn replay_aged(
     } else {
         Body::of_stored(&stored.body)
     };
-    let mut response = with_fields(&stored, age, &status, body);
+    let mut response = with_fields(&stored, fields, body);
     *response.extensions_mut() = facts;
     let facts = facts::of_response(&mut response);
-    facts.cache = Some(status);
+    facts.cache = Some(says.status);
+    facts.says_vary = says.says_vary;
     facts.stored = Some(stored);
     response
 }
@@ -112,32 +124,47 @@ pub(crate) fn replay_head(
     status: CacheStatus,
     body: Body,
 ) -> Response {
-    let mut response = with_fields(stored, stored.age(now), &status, body);
+    let mut response = with_fields(stored, fields_of(stored, stored.age(now), &status), body);
     facts::of_response(&mut response).cache = Some(status);
     response
 }
 
-fn with_fields(
-    stored: &StoredResponse,
-    age: Duration,
-    status: &CacheStatus,
-    body: Body,
-) -> Response {
+/// The head of an answer from `stored`, whose `fields` say what they are to say of the cache.
+fn with_fields(stored: &StoredResponse, fields: HeaderMap, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = stored.status;
-    *response.headers_mut() = stored.fields.clone();
-    let fields = response.headers_mut();
-    let age = Decimal::of(age.as_secs()).value();
+    *response.headers_mut() = fields;
+    response
+}
+
+/// The fields of an answer from `stored` at this age.
+fn fields_of(stored: &StoredResponse, age: Duration, status: &CacheStatus) -> HeaderMap {
+    let mut fields = stored.fields.map();
+    say(&mut fields, age.as_secs(), status);
+    fields
+}
+
+/// Writes `Age` and our member of `Cache-Status` into the fields of a stored response. Whether each had a
+/// place of its own.
+pub(crate) fn say(fields: &mut HeaderMap, age: u64, status: &CacheStatus) -> bool {
+    let age = Decimal::of(age).value();
+    let mut has_places = true;
     // Both have their places, so that the map neither grows nor is searched twice.
     match own_place(fields, &AGE) {
         Some(place) => *place = age,
-        None => drop(fields.try_insert(AGE, age)),
+        None => {
+            drop(fields.try_insert(AGE, age));
+            has_places = false;
+        }
     }
     match own_place(fields, &CACHE_STATUS) {
         Some(place) if is_placeholder(place) => *place = cache_status::member(status),
-        _ => say_anywhere(fields, status),
+        _ => {
+            say_anywhere(fields, status);
+            has_places = false;
+        }
     }
-    response
+    has_places
 }
 
 /// Puts our member where the place for it is, which is not among the first fields where these were put

@@ -21,7 +21,8 @@ use crate::cache::key::{CacheKey, KeyHash, Kind, OwnKey, write_part};
 use crate::cache::reason::Reason;
 use crate::cache::shared::{PurgedBy, SharedCache};
 use crate::cache::storable::Storing;
-use crate::cache::store::memory::{Lookup, PassThrough};
+use crate::cache::store::memory::Lookup;
+use crate::cache::store::pass_through::PassThrough;
 use crate::fields::no_vary_search::NoVarySearch;
 
 /// The rules that are known, by path.
@@ -195,7 +196,7 @@ impl SharedCache {
                 *chosen_by = chosen_by.or(Some(Reason::NoVarySearch));
                 let is_later = match &best {
                     Lookup::Stored { stored: known, .. } => {
-                        stored.received.mono > known.received.mono
+                        stored.received().mono > known.received().mono
                     }
                     Lookup::Nothing | Lookup::OtherVariant(_) => true,
                 };

@@ -1,20 +1,23 @@
 //! A stored response: the identity representation and its coded copies.
 
 mod copies;
+mod fields;
+mod own;
+mod packed;
+mod rare;
 pub(crate) mod restored;
 mod weight;
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{
-    AGE, CONNECTION, CONTENT_LANGUAGE, CONTENT_LENGTH, DATE, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
-};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::header::{CONTENT_LANGUAGE, CONTENT_LENGTH, ETAG};
+use http::{HeaderMap, StatusCode};
 
+use crate::body::Segments;
 use crate::cache::apart::Apart;
 use crate::cache::decide::Candidate;
 use crate::cache::freshness::Source;
@@ -24,68 +27,64 @@ use crate::cache::parts::Parts;
 use crate::cache::place::Place;
 use crate::cache::storable::{Storing, Terms};
 use crate::cache::stored::copies::CodedCopies;
+use crate::cache::stored::packed::Packed;
 use crate::cache::tags::Tags;
 use crate::cache::vary::Selection;
-use crate::clock::Now;
+use crate::clock::{Moment, Now};
 use crate::content_coding::reading::Reading;
-use crate::facts::X_REQUEST_ID;
-use crate::fields::cache_status::CACHE_STATUS;
-use crate::fields::http_date;
 
+pub use fields::{Fields, Line, Lines};
+pub(crate) use own::is_placeholder;
+use own::own_fields;
+use rare::{NONE, Rare};
+use weight::SHARED;
 pub(crate) use weight::{COUNTS, block};
-use weight::{SHARED, apart_weight, fields_weight};
 
-/// One stored response. Immutable but for the coded copies, which are added once each.
+/// One stored response. Immutable but for the coded copies, which are added once each. There are many,
+/// so what few of them have lies in [`Rare`], and all else takes no more room than it needs.
 #[derive(Debug)]
 pub struct StoredResponse {
-    /// Final status.
-    pub status: StatusCode,
     /// Fields to replay, none of a connection's own. `Age`, `X-Request-Id` and, where the upstream sent
     /// none, `Via` and `Cache-Status` come first and are placeholders: they are set anew in every
     /// answer, and a map that has them already neither grows for that nor is searched.
-    pub fields: HeaderMap,
+    pub fields: Fields,
     /// The content as it came, in memory of its own (never a slice of a read buffer).
-    pub body: Arc<[Bytes]>,
-    /// Which bytes of the representation the content is, if it is not all of it: then it answers ranges
-    /// within them alone.
-    pub(crate) parts: Option<Arc<Parts>>,
-    /// The same content in our codings; shared with the stored response that a validation made of this one.
-    coded: Arc<CodedCopies>,
-    /// What its fields mean for coding, read when first asked for.
-    reading: OnceLock<Reading>,
+    pub body: Segments,
+    /// The same content in our codings, once there are any; shared with the stored response that a
+    /// validation made of this one.
+    coded: OnceLock<Arc<CodedCopies>>,
+    rare: Option<Box<Rare>>,
     /// What decides about reuse.
-    pub(crate) terms: Terms,
-    /// Which requests it answers, of those with its key.
-    pub(crate) selection: Selection,
+    terms: Packed,
     /// When its head, or the last 304 about it, arrived.
-    pub(crate) received: Now,
+    received: Moment,
     /// How many purges there had been when it was asked for.
     pub(crate) born: Sequence,
-    /// The same in the order that all sidecars share: the latest purge that had been heard of here.
-    /// `None` where there is no such order, or it is not known; then it is for memory alone.
-    pub(crate) place: Option<Place>,
-    /// Seconds until the upstream's answer to that had come; 0 where that is not known.
-    pub(crate) took: f32,
-    /// What it is purged by, beside its URL.
-    pub(crate) tags: Tags,
-    /// What it says to us and not to clients.
-    pub(crate) apart: Apart,
     /// The latest purge that it is known to have outlived; from `born` on. Raised by whoever compares
     /// it with later ones, so that each is compared once.
     valid_at: AtomicU64,
+    /// The same as `born` in the order that all sidecars share: one more than the latest purge that
+    /// had been heard of here.
+    place: Option<NonZeroU64>,
     pub(crate) key: KeyHash,
+    /// No background validation before this, in milliseconds after `received`; written by whoever
+    /// starts one, so that there is exactly one.
+    pub(crate) next_validation: AtomicU64,
+    /// How long Redis keeps its record, in milliseconds after `received`; 0 where it has none. Written
+    /// by whoever puts it there, or finds it there.
+    kept_below: AtomicU64,
+    /// Seconds until the upstream's answer to that had come; 0 where that is not known.
+    pub(crate) took: f32,
+    /// Final status.
+    pub status: StatusCode,
+    /// What its fields mean for coding.
+    reading: Reading,
     /// Whether it answers other queries than its own (`No-Vary-Search`).
     pub(crate) is_wide: bool,
     /// Whether the request that brought it had `Authorization`: a background validation needs one too.
     pub(crate) is_authorized: bool,
-    /// No background validation before this, in milliseconds after `received`; written by whoever
-    /// starts one, so that there is exactly one.
-    pub(crate) next_validation: AtomicU64,
     /// Whether the upstream has told of other content since, by the answer to a HEAD.
     outdated: AtomicBool,
-    /// How long Redis keeps its record, in milliseconds after `received`; 0 where it has none. Written
-    /// by whoever puts it there, or finds it there.
-    kept_below: AtomicU64,
     /// Whether it has answered a request since it was stored.
     used: AtomicBool,
 }
@@ -143,26 +142,31 @@ impl StoredResponse {
         storing: Storing,
         origin: Origin,
     ) -> Self {
-        let without = &storing.without;
+        let fields = own_fields(fields, &storing.without, origin.received.wall);
+        let (terms, beyond) = Packed::of(storing.terms);
+        let rare = Rare {
+            parts: None,
+            selection: storing.selection,
+            tags: storing.tags,
+            apart: storing.apart,
+            terms: beyond,
+        };
         Self {
             status,
-            fields: own_fields(fields, without, origin.received.wall),
-            body: Arc::default(),
-            parts: None,
-            coded: Arc::default(),
-            terms: storing.terms,
-            selection: storing.selection,
-            received: origin.received,
+            reading: Reading::of(&fields),
+            fields: Fields::of(&fields),
+            body: Segments::default(),
+            coded: OnceLock::new(),
+            rare: rare.boxed(),
+            terms,
+            received: Moment::of(origin.received),
             born: origin.born,
-            place: origin.place,
+            place: number_of(origin.place),
             took: origin.took,
-            tags: storing.tags,
             is_wide: storing.search.is_some(),
-            apart: storing.apart,
             valid_at: AtomicU64::new(origin.born.number()),
             key: origin.key,
             is_authorized: origin.is_authorized,
-            reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
             outdated: AtomicBool::new(false),
             kept_below: AtomicU64::new(0),
@@ -172,26 +176,27 @@ impl StoredResponse {
 
     /// The same head with all its content, which is copied.
     pub(crate) fn with_body(&self, content: Vec<Bytes>) -> Self {
-        let body: Arc<[Bytes]> = own_body(content).into();
-        let mut fields = self.fields.clone();
+        let body = Segments::from(own_body(content));
         let has_content = !matches!(self.status.as_u16(), 100..=199 | 204 | 205 | 304);
-        if has_content && !fields.contains_key(CONTENT_LENGTH) {
-            let length: u64 = body.iter().map(|segment| segment.len() as u64).sum();
-            // The answer to HEAD has no other way to tell the length.
-            if fields.try_insert(CONTENT_LENGTH, length.into()).is_ok() {
-                fields = fields.clone();
+        // The answer to HEAD has no other way to tell the length.
+        let fields = match has_content && !self.fields.contains_key(CONTENT_LENGTH) {
+            true => {
+                let mut fields = self.fields.map();
+                fields.try_insert(CONTENT_LENGTH, body.length().into()).ok();
+                Fields::of(&fields)
             }
-        }
+            false => self.fields.clone(),
+        };
+        let rare = Rare {
+            parts: None,
+            ..self.rare().clone()
+        };
         Self {
             fields,
             body,
-            parts: None,
-            coded: Arc::default(),
-            selection: self.selection.clone(),
-            tags: self.tags.clone(),
-            apart: self.apart.clone(),
+            coded: OnceLock::new(),
+            rare: rare.boxed(),
             valid_at: AtomicU64::new(self.born.number()),
-            reading: OnceLock::new(),
             next_validation: AtomicU64::new(0),
             outdated: AtomicBool::new(false),
             kept_below: AtomicU64::new(0),
@@ -203,19 +208,22 @@ impl StoredResponse {
     /// The same head with what that of `old` has beside: the fields of all parts belong together, and
     /// the latest are true (RFC 9111 §3.4). What is purged by a tag of one part has bytes of it.
     pub(crate) fn with_head_of(&self, old: &Self) -> Self {
-        let mut fields = old.fields.clone();
-        for name in self.fields.keys() {
+        let (mut fields, own) = (old.fields.map(), self.fields.map());
+        for name in own.keys() {
             fields.remove(name);
         }
-        for (name, value) in &self.fields {
+        for (name, value) in &own {
             drop(fields.try_append(name.clone(), value.clone()));
         }
-        // A clone has room for its fields and no more.
-        let fields = fields.clone();
         let with_body = self.with_body(Vec::new());
+        let rare = Rare {
+            tags: self.tags().joined(old.tags()),
+            ..with_body.rare().clone()
+        };
         Self {
-            fields,
-            tags: self.tags.joined(&old.tags),
+            reading: Reading::of(&fields),
+            fields: Fields::of(&fields),
+            rare: rare.boxed(),
             place: self.place.min(old.place),
             is_authorized: self.is_authorized || old.is_authorized,
             ..with_body
@@ -225,25 +233,27 @@ impl StoredResponse {
     /// The same head with these parts of its content, in memory of their own; with all of them, it is
     /// a 200.
     pub(crate) fn with_parts(&self, parts: Parts, pieces: Vec<Bytes>) -> Self {
+        let same = self.with_body(Vec::new());
+        let mut fields = same.fields.map();
         if parts.is_whole() {
-            let whole = Self {
-                status: StatusCode::OK,
-                ..self.with_body(Vec::new())
-            };
-            let mut fields = whole.fields;
             drop(fields.try_insert(CONTENT_LENGTH, parts.complete().into()));
             return Self {
-                fields: fields.clone(),
+                status: StatusCode::OK,
+                fields: Fields::of(&fields),
                 body: pieces.into(),
-                ..whole
+                ..same
             };
         }
-        let mut partial = self.with_body(Vec::new());
-        partial.fields.remove(CONTENT_LENGTH);
-        Self {
-            body: pieces.into(),
+        fields.remove(CONTENT_LENGTH);
+        let rare = Rare {
             parts: Some(Arc::new(parts)),
-            ..partial
+            ..same.rare().clone()
+        };
+        Self {
+            fields: Fields::of(&fields),
+            body: pieces.into(),
+            rare: rare.boxed(),
+            ..same
         }
     }
 
@@ -251,15 +261,19 @@ impl StoredResponse {
     /// coded copies unless the content's tag is another.
     pub(crate) fn freshened(&self, fields: &HeaderMap, storing: Storing, origin: Origin) -> Self {
         let head = Self::head(self.status, fields, storing, origin);
-        let is_same = self.fields.get(http::header::ETAG) == head.fields.get(http::header::ETAG);
+        let is_same = self.fields.first(ETAG) == head.fields.first(ETAG);
+        let rare = Rare {
+            parts: self.parts().cloned(),
+            ..head.rare().clone()
+        };
         Self {
             body: self.body.clone(),
-            parts: self.parts.clone(),
-            coded: if is_same {
-                self.coded.clone()
-            } else {
-                Arc::default()
+            coded: match is_same {
+                // Also where there are none yet: those that come are of both.
+                true => OnceLock::from(self.copies().clone()),
+                false => OnceLock::new(),
             },
+            rare: rare.boxed(),
             ..head
         }
     }
@@ -275,39 +289,90 @@ impl StoredResponse {
     }
 
     /// What its fields mean for coding.
-    pub(crate) fn reading(&self) -> Reading {
-        *self.reading.get_or_init(|| Reading::of(&self.fields))
+    pub fn reading(&self) -> Reading {
+        self.reading
+    }
+
+    /// What decides about reuse.
+    pub(crate) fn terms(&self) -> Terms {
+        let beyond = self.rare.as_ref().and_then(|rare| rare.terms);
+        beyond.unwrap_or_else(|| self.terms.terms())
+    }
+
+    /// When its head, or the last 304 about it, arrived.
+    pub(crate) fn received(&self) -> Now {
+        self.received.now()
+    }
+
+    /// How long ago that is, by the clock that never goes back.
+    pub(crate) fn since(&self, now: Now) -> Duration {
+        self.received.until(now)
+    }
+
+    /// [`born`](Self::born) in the order that all sidecars share: the latest purge that had been heard
+    /// of here. `None` where there is no such order, or it is not known; then it is for memory alone.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.place.map(|place| Place::of_number(place.get() - 1))
+    }
+
+    /// Which bytes of the representation the content is, if it is not all of it: then it answers ranges
+    /// within them alone.
+    pub(crate) fn parts(&self) -> Option<&Arc<Parts>> {
+        self.rare.as_ref()?.parts.as_ref()
+    }
+
+    /// Which requests it answers, of those with its key.
+    pub(crate) fn selection(&self) -> &Selection {
+        &self.rare().selection
+    }
+
+    /// Whether it answers `request`, which has its key.
+    pub(crate) fn answers(&self, request: &HeaderMap) -> bool {
+        let mut rare = self.rare.iter();
+        rare.all(|rare| rare.selection.matches(request))
+    }
+
+    /// What it is purged by, beside its URL.
+    pub(crate) fn tags(&self) -> &Tags {
+        &self.rare().tags
+    }
+
+    /// What it says to us and not to clients.
+    pub(crate) fn apart(&self) -> &Apart {
+        &self.rare().apart
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.as_ref().map_or(&NONE, |rare| rare)
     }
 
     /// The one language that its content is for, if it says one.
     pub(crate) fn language(&self) -> Option<&[u8]> {
-        let mut lines = self.fields.get_all(CONTENT_LANGUAGE).iter();
-        let (only, more) = (lines.next()?.as_bytes().trim_ascii(), lines.next());
+        let mut lines = self.fields.all(CONTENT_LANGUAGE);
+        let (only, more) = (lines.next()?.trim_ascii(), lines.next());
         (more.is_none() && !only.is_empty() && !only.contains(&b',')).then_some(only)
     }
 
     /// Length of the identity content in bytes.
     pub fn length(&self) -> u64 {
-        self.body.iter().map(|segment| segment.len() as u64).sum()
+        self.body.length()
     }
 
     /// The current age (RFC 9111 §4.2.3).
     pub(crate) fn age(&self, now: Now) -> Duration {
-        // The wall clock may be set back and the other one stands still while a laptop sleeps, so
-        // the larger of the two is what surely has passed.
-        let wall = now
-            .wall
-            .duration_since(self.received.wall)
-            .unwrap_or_default();
-        let mono = now.mono.saturating_duration_since(self.received.mono);
-        self.terms.initial_age.saturating_add(wall.max(mono))
+        self.age_by(&self.terms(), now)
+    }
+
+    fn age_by(&self, terms: &Terms, now: Now) -> Duration {
+        terms.initial_age.saturating_add(self.received.passed(now))
     }
 
     /// What the rules look at.
     pub(crate) fn candidate(&self, now: Now, is_purged: bool) -> Candidate {
+        let terms = self.terms();
         Candidate {
-            terms: self.terms,
-            age: self.age(now),
+            terms,
+            age: self.age_by(&terms, now),
             is_purged,
             is_outdated: self.outdated.load(Ordering::Relaxed),
         }
@@ -333,76 +398,25 @@ impl StoredResponse {
 
     /// Bytes of memory that it holds.
     pub(crate) fn weight(&self) -> usize {
-        let body: usize = self
+        let pieces: usize = self
             .body
             .iter()
             .map(|segment| block(segment.len()) + SHARED)
             .sum();
-        let coded = self.coded.made();
-        let coded: usize = coded.map(|copy| block(copy.len()) + SHARED).sum();
-        block(size_of::<Self>() + COUNTS)
-            + block(size_of_val(&*self.body) + COUNTS)
-            + block(size_of::<CodedCopies>() + COUNTS)
-            + fields_weight(&self.fields)
-            + self
-                .parts
-                .as_ref()
-                .map_or(0, |parts| block(COUNTS + parts.size()))
-            + self.selection.size()
-            + self.tags.weight()
-            + self.apart.fields().map_or(0, apart_weight)
-            + body
-            + coded
+        let list = match &self.body {
+            Segments::One(_) => 0,
+            Segments::Many(all) => block(size_of_val(&**all) + COUNTS),
+        };
+        let coded = self.coded.get().map_or(0, |copies| copies.weight());
+        let rare = self.rare.as_ref().map_or(0, |rare| rare.weight());
+        block(size_of::<Self>() + COUNTS) + block(self.fields.size()) + list + pieces + coded + rare
     }
 }
 
-/// A copy of `fields` without those of one connection, one exchange or `without`. All values lie in
-/// one piece of memory: hyper's are slices of its read buffers, which they would keep alive.
-fn own_fields(fields: &HeaderMap, without: &[HeaderName], received: SystemTime) -> HeaderMap {
-    // In order, since a hostile upstream names tens of thousands.
-    let mut without: Vec<&str> = without.iter().map(HeaderName::as_str).collect();
-    without.sort_unstable();
-    let is_named = |name: &HeaderName| without.binary_search(&name.as_str()).is_ok();
-    let is_kept = |(name, value): &(&HeaderName, &HeaderValue)| {
-        // Of a stored response that is stored again the places are not copied but made anew.
-        let is_place = *name == AGE
-            || *name == VIA && value.is_empty()
-            || *name == CACHE_STATUS && is_placeholder(value);
-        !(is_place || UNSTORED.contains(name) || is_named(name))
-    };
-    let kept = || fields.iter().filter(is_kept);
-    let has = |wanted: HeaderName| kept().any(|(name, _)| *name == wanted);
-    let mut values = BytesMut::with_capacity(kept().map(|(_, value)| value.len()).sum());
-    kept().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
-    let mut values = values.freeze();
-    let mut own = HeaderMap::with_capacity(fields.len() + 5);
-    own.insert(AGE, HeaderValue::from_static("0"));
-    own.insert(X_REQUEST_ID, HeaderValue::from_static(""));
-    if !has(VIA) {
-        own.insert(VIA, HeaderValue::from_static(""));
-    }
-    if !has(CACHE_STATUS) {
-        own.insert(CACHE_STATUS, HeaderValue::from_static(PLACEHOLDER));
-    }
-    for (name, value) in kept() {
-        let copy = HeaderValue::from_maybe_shared(values.split_to(value.len()));
-        if let Ok(mut copy) = copy {
-            copy.set_sensitive(value.is_sensitive());
-            // No more fields than came, so the map's own limit is not reached.
-            drop(own.try_append(name.clone(), copy));
-        }
-    }
-    if !own.contains_key(DATE) {
-        // RFC 9110 §6.6.1: a recipient with a clock that stores a response adds it.
-        own.insert(DATE, http_date::format(received));
-    }
-    // A clone has room for its fields and no more.
-    own.clone()
-}
-
-/// Whether `value` is that of `Cache-Status` where there is nothing but a place for it.
-pub(crate) fn is_placeholder(value: &HeaderValue) -> bool {
-    value == PLACEHOLDER
+/// One more than the place's number, so that a place takes no more room than a number.
+fn number_of(place: Option<Place>) -> Option<NonZeroU64> {
+    // The last of all places is nobody's; what says so is for memory alone.
+    NonZeroU64::new(place?.number().checked_add(1)?)
 }
 
 /// A copy of `content` in as few pieces as are sensible: short content in one.
@@ -430,31 +444,8 @@ pub(crate) fn millis(time: Duration) -> u64 {
         .min(u64::MAX / 2)
 }
 
-/// See [`is_placeholder`]; `Cache-Status` without a parameter says nothing.
-const PLACEHOLDER: &str = "pillion";
 /// Longer content is kept in pieces of this size, so that it is copied without being held twice.
 pub(crate) const SEGMENT: usize = 1 << 20;
-
-/// Fields of one connection or one exchange, which no stored response has (RFC 9111 §3.1): replayed,
-/// they would tell of queries and traces that are long over.
-const UNSTORED: [HeaderName; 16] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("server-timing"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-    HeaderName::from_static("traceresponse"),
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("x-amzn-trace-id"),
-];
 
 #[cfg(test)]
 #[path = "stored_tests.rs"]

@@ -26,7 +26,7 @@ pub(crate) fn ask_about(fields: &mut HeaderMap, stored: &StoredResponse) -> bool
     for (condition, validator) in [(IF_NONE_MATCH, ETAG), (IF_MODIFIED_SINCE, LAST_MODIFIED)] {
         match stored.fields.get(validator) {
             Some(value) => {
-                fields.insert(condition, value.clone());
+                fields.insert(condition, value);
                 has_any = true;
             }
             None => drop(fields.remove(condition)),

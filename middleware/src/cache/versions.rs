@@ -20,7 +20,7 @@ use crate::cache::glob::Glob;
 use crate::cache::invalidate::{PurgeLog, Sequence};
 use crate::cache::key::{self, Place};
 use crate::cache::shared::Purge;
-use crate::cache::store::memory::PassThrough;
+use crate::cache::store::pass_through::PassThrough;
 use crate::cache::stored::StoredResponse;
 use crate::cache::tags::{NameHash, NameHasher};
 
@@ -143,7 +143,8 @@ impl Versions {
     pub(crate) fn standing(&self, stored: &StoredResponse, key: &[u8]) -> Standing {
         let valid_at = stored.valid_at().number();
         let is_newer = |latest: &AtomicU64| latest.load(Ordering::Acquire) > valid_at;
-        if is_newer(&self.latest_path) || (!stored.tags.is_empty() && is_newer(&self.latest_tag)) {
+        if is_newer(&self.latest_path) || (!stored.tags().is_empty() && is_newer(&self.latest_tag))
+        {
             return self.compare(stored, key);
         }
         Standing::Valid
@@ -154,7 +155,7 @@ impl Versions {
         // Both tables under one lock: what is valid now is valid at the latest version of either.
         let known = self.read();
         let valid_at = stored.valid_at();
-        let tags = stored.tags.hashes();
+        let tags = stored.tags().hashes();
         let mut standing = known.tags.standing(tags, valid_at);
         if self.latest_path.load(Ordering::Acquire) > valid_at.number() {
             // A key that is not ours to read cannot be compared.

@@ -113,7 +113,7 @@ impl Writer {
     /// record is written again more often than that.
     fn coded(&self, key: Box<[u8]>, stored: Arc<StoredResponse>, now: Now) {
         let left = stored.left_below(now);
-        let is_young = stored.age(now) <= stored.terms.lifetime / 2;
+        let is_young = stored.age(now) <= stored.terms().lifetime / 2;
         if left >= WORTH_A_COPY && is_young && is_writable(&stored) {
             let (to, ttl, lease) = (Level::L2, left, None);
             self.write(Write {
@@ -162,7 +162,7 @@ impl Tiers {
         for (name, record) in records(&write.key, &write.stored) {
             // An index says nothing about one response, so it may outlive them all.
             let is_index = write.to == Level::L2 && name == RecordKey::of(&write.key);
-            let is_index = is_index && write.stored.selection.names().next().is_some();
+            let is_index = is_index && write.stored.selection().names().next().is_some();
             let ttl = match is_index {
                 true => write.ttl.max(INDEX_TTL),
                 false => write.ttl,
@@ -187,7 +187,7 @@ impl Tiers {
 /// What is to be written for `stored`, which lies under `key`: its record, and before it an index where
 /// it is one of several. Nothing where it may lie in memory only.
 pub(crate) fn records(key: &[u8], stored: &StoredResponse) -> Vec<(RecordKey, Bytes)> {
-    let Some(place) = stored.place.filter(|_| is_writable(stored)) else {
+    let Some(place) = stored.place().filter(|_| is_writable(stored)) else {
         return Vec::new();
     };
     match encode(stored, key, place.number()) {
@@ -220,7 +220,7 @@ impl Errand {
             self.keep_apart();
             return;
         }
-        let ttl = ttl(stored.terms, stored.age(now), &self.settings);
+        let ttl = ttl(stored.terms(), stored.age(now), &self.settings);
         if ttl > Duration::ZERO {
             stored.keep_below(now, ttl);
             tiers.writer().write(Write {
@@ -237,7 +237,7 @@ impl Errand {
 
     /// Notes how long Redis will keep the record that `stored` was read from.
     pub(crate) fn note_below(&self, stored: &StoredResponse, now: Now) {
-        stored.keep_below(now, ttl(stored.terms, stored.age(now), &self.settings));
+        stored.keep_below(now, ttl(stored.terms(), stored.age(now), &self.settings));
     }
 
     /// Takes away what lies below memory for this request: it is not to come back.
@@ -253,7 +253,10 @@ impl Errand {
 /// has to be validated before every use is asked about anyway; and what was asked for at a moment that
 /// is not known could not be compared with purges.
 pub(crate) fn is_writable(stored: &StoredResponse) -> bool {
-    stored.parts.is_none() && !stored.is_wide && !stored.terms.no_cache && stored.place.is_some()
+    stored.parts().is_none()
+        && !stored.is_wide
+        && !stored.terms().no_cache
+        && stored.place().is_some()
 }
 
 /// How long it may be used from now on, stale or not.

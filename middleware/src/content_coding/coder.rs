@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use config::content_coding::ContentCodingSettings;
 use futures_util::FutureExt;
-use http::header::{CONTENT_LENGTH, ETAG, HeaderValue};
+use http::header::{CONTENT_LENGTH, ETAG, HeaderValue, VARY};
 use http::response::Parts;
 use http::{Extensions, StatusCode};
 use http_body::Body as _;
@@ -75,11 +75,17 @@ impl Coder {
     pub(super) fn answer(&self, asked: &Asked, response: &mut Response) -> Option<ResponseFuture> {
         let content = content(response, asked);
         let decision = negotiate::decide(&self.settings, asked, content);
+        let says_vary =
+            content.read.may_vary() && of_answer(response).is_some_and(|facts| facts.says_vary);
         if negotiate::varies(&self.settings, decision, content) {
             if response.status() == StatusCode::NOT_MODIFIED {
                 not_modified::retag(&self.settings, asked, response);
             }
-            head::vary(response.headers_mut(), &content.read);
+            if !says_vary {
+                head::vary(response.headers_mut(), &content.read);
+            }
+        } else if says_vary {
+            response.headers_mut().remove(VARY);
         }
         match decision {
             Decision::Leave(reason) => {
@@ -311,6 +317,10 @@ pub(super) fn content(response: &Response, asked: &Asked) -> Content {
         length,
         shared: stored.is_some() || being_stored,
     }
+}
+
+fn of_answer(response: &Response) -> Option<&ResponseFacts> {
+    response.extensions().get()
 }
 
 pub(super) fn stored(extensions: &Extensions) -> Option<&Arc<StoredResponse>> {

@@ -106,6 +106,11 @@ impl ContentCodingLayer {
     }
 }
 
+/// Whether the layer says of each answer that it gets whether it varies by content coding.
+pub fn settles_vary(settings: &ContentCodingSettings) -> bool {
+    settings.enabled && settings.mode.is_apply()
+}
+
 /// See [`ContentCodingLayer`].
 #[derive(Clone, Debug)]
 pub struct ContentCoding<S> {

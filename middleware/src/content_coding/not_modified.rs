@@ -7,7 +7,7 @@ use http::header::{ETAG, HeaderValue};
 use crate::Response;
 use crate::content_coding::coder::stored;
 use crate::content_coding::negotiate::{self, Content, Decision};
-use crate::content_coding::reading::{Asked, Reading};
+use crate::content_coding::reading::Asked;
 use crate::content_coding::{Coding, coded_copies, head};
 use crate::fields::entity_tag::EntityTag;
 use crate::fields::list::{self, Quotes};
@@ -41,7 +41,7 @@ fn as_stored(settings: &ContentCodingSettings, asked: &Asked, response: &Respons
     let stored = stored(response.extensions())?;
     let content = Content {
         status: stored.status,
-        read: Reading::of(&stored.fields),
+        read: stored.reading(),
         length: Some(stored.length()),
         shared: true,
     };

@@ -161,6 +161,12 @@ impl Reading {
         read
     }
 
+    /// Whether an answer without `Vary` may get one here.
+    pub(crate) fn may_vary(&self) -> bool {
+        let is_coded_here = matches!(self.kind, Kind::Compressible | Kind::Page);
+        is_coded_here && self.vary == Vary::Absent && !self.no_transform && !self.is_stream
+    }
+
     fn content_type(&mut self, value: &[u8]) {
         let (is_stream, kind) = remembered(value);
         self.is_stream |= is_stream;

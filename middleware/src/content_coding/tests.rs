@@ -144,9 +144,9 @@ fn replay(stored: &Arc<StoredResponse>) -> Response {
 }
 
 fn replay_as(outcome: CacheOutcome, stored: &Arc<StoredResponse>) -> Response {
-    let mut response = Response::new(Body::segments(stored.body.clone()));
+    let mut response = Response::new(Body::of_stored(&stored.body));
     *response.status_mut() = stored.status;
-    *response.headers_mut() = stored.fields.clone();
+    *response.headers_mut() = stored.fields.map();
     let facts = of_response(&mut response);
     facts.stored = Some(stored.clone());
     facts.cache = Some(CacheStatus {
@@ -474,8 +474,51 @@ async fn coded_copies_are_made_once_for_each_stored_response_and_used_again() {
     house.copies_made().await;
     assert_eq!(house.copies(), 2);
     // What is stored was never touched.
-    assert_eq!(kept.fields[ETAG], "\"a\"");
+    assert_eq!(kept.fields.get(ETAG).unwrap(), "\"a\"");
     assert!(!kept.fields.contains_key(VARY));
+}
+
+#[tokio::test]
+async fn hits_vary_as_the_miss_before_them_did() {
+    const OWN: [(&str, &str); 1] = [("vary", "origin")];
+    type Lines = &'static [(&'static str, &'static str)];
+    let cases: [(u16, &'static str, Lines, &str); 5] = [
+        (200, "text/css", &[], "accept-encoding"),
+        (404, "text/html", &[], "accept-encoding"),
+        (200, "text/css", &OWN, "origin, accept-encoding"),
+        (200, "image/png", &[], ""),
+        // It has no content that could be coded, whatever type it states.
+        (204, "text/css", &[], ""),
+    ];
+    for (status, media_type, more, expected) in cases {
+        let house = House::new();
+        let leaf = tower::service_fn(move |_: Request| {
+            let fields = [
+                ("cache-control", "max-age=60"),
+                ("content-type", media_type),
+            ];
+            let mut response = response(&[&fields[..], more].concat(), Body::empty());
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            ResponseFuture::ready(Ok(response))
+        });
+        let cache = CacheLayer::new(Arc::default(), house.cache.clone());
+        let cache = cache.where_vary_is_settled(settles_vary(&house.settings));
+        let coding = ContentCodingLayer::new(house.settings, house.cache.clone(), &house.metrics);
+        let mut stack = coding.layer(cache.layer(leaf));
+        for time in 0..5 {
+            let mut request = request(Method::GET, &[("host", "a.test")]);
+            let (now, id) = (house.cache.clock().now(), RequestId::Made([0, 1]));
+            let facts = RequestFacts::new(now, id, Peer::Unix, Scheme::Http);
+            request.extensions_mut().insert(facts);
+            let mut got = stack.call(request).await.unwrap();
+            let lines: Vec<_> = got.headers().get_all(VARY).iter().collect();
+            let said: Vec<_> = lines.iter().map(|line| line.to_str().unwrap()).collect();
+            assert_eq!(said.join(" | "), expected, "{status} {media_type}, {time}");
+            let outcome = of_response(&mut got).cache.unwrap().outcome;
+            let is_hit = outcome == CacheOutcome::Hit;
+            assert_eq!(is_hit, time > 0, "{status} {media_type}, {time}");
+        }
+    }
 }
 
 #[tokio::test]

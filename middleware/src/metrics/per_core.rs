@@ -43,7 +43,12 @@ struct Core {
 #[derive(Debug, Default)]
 struct Tables {
     names: KnownNames,
-    requests: HashMap<RequestKey, Entry, Mixed>,
+    /// Places in `entries`.
+    requests: HashMap<RequestKey, usize, Mixed>,
+    entries: Vec<Entry>,
+    /// What the request before counted into: mostly the next one does too.
+    latest: Option<(RequestKey, usize)>,
+    latest_lookup: Option<(LookupKey, Arc<AtomicU64>)>,
     outcomes: HashMap<(RouteIndex, Outcome), Arc<OutcomeSeries>, Mixed>,
     routes: HashMap<RouteIndex, Arc<RouteSeries>, Mixed>,
     lookups: HashMap<LookupKey, Arc<AtomicU64>, Mixed>,
@@ -223,10 +228,16 @@ impl Tables {
             code: registered(finished.status),
             outcome,
         };
-        let entry = match self.requests.get(&key) {
-            Some(entry) => entry,
-            None => self.open(key, all),
+        let place = match self.latest {
+            Some((latest, place)) if latest == key => place,
+            _ => {
+                let known = self.requests.get(&key).copied();
+                let place = known.unwrap_or_else(|| self.open(key, all));
+                self.latest = Some((key, place));
+                place
+            }
         };
+        let entry = &self.entries[place];
         add_alone(&entry.count, 1);
         entry.by_outcome.duration.record(finished.total);
         add_alone(&entry.by_outcome.bytes, finished.bytes);
@@ -245,10 +256,16 @@ impl Tables {
                 outcome: status.outcome,
                 reason: status.reason,
             };
-            let count = series(&mut self.lookups, key, |key, new| {
-                lock(all).lookups.push((key, new))
-            });
-            add_alone(count, 1);
+            match &self.latest_lookup {
+                Some((latest, count)) if *latest == key => add_alone(count, 1),
+                _ => {
+                    let count = series(&mut self.lookups, key, |key, new| {
+                        lock(all).lookups.push((key, new))
+                    });
+                    add_alone(count, 1);
+                    self.latest_lookup = Some((key, count.clone()));
+                }
+            }
         }
         if let Some(error) = finished.error {
             let name = error.name();
@@ -260,8 +277,8 @@ impl Tables {
         overflow
     }
 
-    /// Makes the series for `key` that are not there yet.
-    fn open(&mut self, key: RequestKey, all: &Mutex<Series>) -> &Entry {
+    /// Makes the series for `key` that are not there yet, and says where they are found.
+    fn open(&mut self, key: RequestKey, all: &Mutex<Series>) -> usize {
         let RequestKey { route, outcome, .. } = key;
         let by_outcome = self.outcomes.entry((route, outcome)).or_insert_with(|| {
             let new = Arc::new(OutcomeSeries {
@@ -281,11 +298,14 @@ impl Tables {
         });
         let count = Arc::<AtomicU64>::default();
         lock(all).requests.push((key, count.clone()));
-        self.requests.entry(key).or_insert(Entry {
+        let place = self.entries.len();
+        self.entries.push(Entry {
             count,
             by_outcome: by_outcome.clone(),
             by_route: by_route.clone(),
-        })
+        });
+        self.requests.insert(key, place);
+        place
     }
 }
 
@@ -294,7 +314,7 @@ fn series<K: Copy + Eq + Hash>(
     mine: &mut HashMap<K, Arc<AtomicU64>, Mixed>,
     key: K,
     announce: impl FnOnce(K, Arc<AtomicU64>),
-) -> &AtomicU64 {
+) -> &Arc<AtomicU64> {
     mine.entry(key).or_insert_with(|| {
         let new = Arc::<AtomicU64>::default();
         announce(key, new.clone());

@@ -296,6 +296,7 @@ fn facts_of(response: &Response) -> &ResponseFacts {
         cache: None,
         upstream: None,
         stored: None,
+        says_vary: false,
         route: None,
         error: None,
         told: None,

@@ -15,7 +15,6 @@ use middleware::cache::ghost::observed::Observation;
 use middleware::cache::journal::{Done, Record};
 use middleware::cache::stored::StoredResponse;
 use middleware::content_coding::negotiate::Content;
-use middleware::content_coding::reading::Reading;
 use middleware::explanation::{Part, Step};
 use middleware::fields::entity_tag;
 use serde::Serialize;
@@ -115,7 +114,13 @@ impl Answer {
         let coded = stored.map(|stored| {
             let settings = &route.content_coding;
             let content = content(&stored);
-            coding::step(&route.name, settings, &accepts, content, &stored.fields)
+            coding::step(
+                &route.name,
+                settings,
+                &accepts,
+                content,
+                &stored.fields.map(),
+            )
         });
         let (content_coding, coded) = coded.unzip();
         let routing = format!("{} → {}", route.name, route.upstream);
@@ -235,7 +240,7 @@ impl fmt::Display for About {
 fn content(stored: &StoredResponse) -> Content {
     Content {
         status: stored.status,
-        read: Reading::of(&stored.fields),
+        read: stored.reading(),
         length: Some(stored.length()),
         shared: true,
     }

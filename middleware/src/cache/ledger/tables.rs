@@ -7,7 +7,7 @@ use crate::cache::key;
 use crate::cache::ledger::Below;
 use crate::cache::place::Place;
 use crate::cache::shared::Purge;
-use crate::cache::store::memory::PassThrough;
+use crate::cache::store::pass_through::PassThrough;
 use crate::cache::tags::NameHash;
 
 /// When something was last purged, in either way.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::body::Segments;
 use crate::cache::apart::Apart;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
@@ -165,7 +166,7 @@ fn received(nanos: u64, now: Now) -> Result<Now, Unreadable> {
 }
 
 /// The content in pieces, and its copies.
-type Contents = (Arc<[Bytes]>, [Option<Bytes>; 3]);
+type Contents = (Segments, [Option<Bytes>; 3]);
 
 fn contents(record: &Bytes, end: usize, head: &Head<'_>) -> Result<Contents, Unreadable> {
     let mut rest = record.slice(end..);
@@ -192,7 +193,7 @@ fn contents(record: &Bytes, end: usize, head: &Head<'_>) -> Result<Contents, Unr
     while !content.is_empty() {
         body.push(content.split_to(content.len().min(SEGMENT)));
     }
-    Ok((body.into(), coded))
+    Ok((Segments::from(body), coded))
 }
 
 /// These fields, their values in one piece of memory of its own.

@@ -7,7 +7,7 @@ use http::header::SET_COOKIE;
 use crate::cache::record::head::{self, Field, Head, IndexHead, Kind, Raw, WrittenTerms};
 use crate::cache::record::name::Digest;
 use crate::cache::store::tier::RecordKey;
-use crate::cache::stored::StoredResponse;
+use crate::cache::stored::{Fields, StoredResponse};
 use crate::content_coding::Coding;
 use crate::fields::tags::Source;
 
@@ -48,9 +48,13 @@ pub(crate) fn encode(
     if stored.fields.contains_key(SET_COOKIE) {
         return Err(Unwritable::Cookie);
     }
-    let received = head::since_1970(stored.received.wall).ok_or(Unwritable::Head)?;
-    let names: Vec<&str> = stored.selection.names().map(|name| name.as_str()).collect();
-    let digest = Digest::selected(key, &stored.selection);
+    let received = head::since_1970(stored.received().wall).ok_or(Unwritable::Head)?;
+    let names: Vec<&str> = stored
+        .selection()
+        .names()
+        .map(|name| name.as_str())
+        .collect();
+    let digest = Digest::selected(key, stored.selection());
     let head = head_of(stored, place, received, &names, digest).ok_or(Unwritable::Head)?;
     let copies = Coding::ALL
         .iter()
@@ -78,7 +82,7 @@ fn head_of<'a>(
     names: &[&'a str],
     digest: Digest,
 ) -> Option<Head<'a>> {
-    let tags = stored.tags.told_apart().map(|(source, hash)| {
+    let tags = stored.tags().told_apart().map(|(source, hash)| {
         let source = Source::ALL.iter().position(|one| *one == source);
         (
             u8::try_from(source.unwrap_or_default()).unwrap_or(u8::MAX),
@@ -93,12 +97,12 @@ fn head_of<'a>(
         is_authorized: stored.is_authorized,
         is_outdated: stored.is_outdated(),
         took: head::millis(stored.took),
-        terms: WrittenTerms::of(&stored.terms)?,
+        terms: WrittenTerms::of(&stored.terms())?,
         names: names.to_vec(),
-        fields: fields(&stored.fields),
-        apart: stored.apart.fields().map(fields).unwrap_or_default(),
+        fields: lines(&stored.fields),
+        apart: stored.apart().fields().map(fields).unwrap_or_default(),
         tags: tags.collect(),
-        parts: stored.parts.as_deref().map(|parts| {
+        parts: stored.parts().map(|parts| {
             let spans = parts.spans().iter().map(|span| (span.first, span.last));
             (parts.complete(), spans.collect())
         }),
@@ -106,6 +110,17 @@ fn head_of<'a>(
         coded: Coding::ALL.map(|coding| stored.coded(coding).map(|copy| copy.len() as u64)),
     };
     stored.is_sound().then_some(head)
+}
+
+fn lines(fields: &Fields) -> Vec<Field<'_>> {
+    fields
+        .lines()
+        .map(|line| Field {
+            name: line.name(),
+            value: Raw(line.value),
+            is_sensitive: line.is_sensitive,
+        })
+        .collect()
 }
 
 fn fields(fields: &HeaderMap) -> Vec<Field<'_>> {

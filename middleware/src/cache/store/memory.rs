@@ -1,6 +1,5 @@
 //! The tier in memory: stored responses by key, bounded by the bytes that they really hold.
 
-use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -12,6 +11,7 @@ use moka::ops::compute::Op;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash};
 use crate::cache::reason::Reason;
+use crate::cache::store::pass_through::PassThrough;
 use crate::cache::stored::{COUNTS, StoredResponse, block};
 use crate::cache::tags::NameHash;
 use crate::cache::write_down::Writer;
@@ -26,10 +26,9 @@ struct Entry {
     key: Box<[u8]>,
     content: Content,
     /// Where the URL has many keys: what must still be there for this one to be valid.
-    anchor: Option<AnchorLink>,
+    anchor: Option<Box<AnchorLink>>,
     /// What was born before this is stale by a soft purge.
     purged: Sequence,
-    weight: u32,
 }
 
 /// The responses under one key, latest first.
@@ -37,12 +36,28 @@ pub(crate) type Variants = Arc<[Arc<StoredResponse>]>;
 
 #[derive(Clone, Debug)]
 enum Content {
+    /// Nearly always there is one, and no list.
+    Response(Arc<StoredResponse>),
     /// Latest first.
-    Responses(Variants),
+    Responses(Box<List>),
     /// Stands for a URL that has many keys (by configured fields and cookies). Removing it makes all
     /// of them invalid at once, without knowing them; if it is evicted, they are purged for nothing,
     /// never kept wrongly.
     Anchor(u64),
+}
+
+/// In a box, so that an entry of one response need not be as large as one of many.
+#[derive(Clone, Debug)]
+struct List(Variants);
+
+impl Content {
+    /// `responses`, of which there is at least one.
+    fn of(responses: Vec<Arc<StoredResponse>>) -> Self {
+        match <[_; 1]>::try_from(responses) {
+            Ok([only]) => Self::Response(only),
+            Err(responses) => Self::Responses(Box::new(List(responses.into()))),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +111,7 @@ impl MemoryStore {
         let evicted = below.clone();
         let entries = moka::sync::Cache::builder()
             .max_capacity(budget)
-            .weigher(|_, entry: &Arc<Entry>| entry.weight)
+            .weigher(|_, entry: &Arc<Entry>| entry.weigh())
             .eviction_listener(move |_, entry: Arc<Entry>, cause| {
                 count_removed(&counted, cause);
                 if let (RemovalCause::Size, Some(writer)) = (cause, evicted.get()) {
@@ -130,10 +145,10 @@ impl MemoryStore {
             return Lookup::Nothing;
         };
         let responses = entry.responses();
-        let same = |stored: &&Arc<StoredResponse>| stored.selection.matches(request);
+        let same = |stored: &&Arc<StoredResponse>| stored.answers(request);
         let by_language = |stored: &&Arc<StoredResponse>| {
             let language = stored.language();
-            language.is_some_and(|own| stored.selection.matches_by_language(request, own))
+            language.is_some_and(|own| stored.selection().matches_by_language(request, own))
         };
         let mut chosen_by = None;
         let found = responses.iter().find(same).or_else(|| {
@@ -147,7 +162,8 @@ impl MemoryStore {
                 chosen_by,
                 variants: responses.len(),
             },
-            (None, Content::Responses(responses)) => Lookup::OtherVariant(responses.clone()),
+            (None, Content::Responses(responses)) => Lookup::OtherVariant(responses.0.clone()),
+            (None, Content::Response(only)) => Lookup::OtherVariant(Arc::new([only.clone()])),
             (None, Content::Anchor(_)) => Lookup::Nothing,
         }
     }
@@ -158,7 +174,7 @@ impl MemoryStore {
         if *entry.key != *key {
             return None;
         }
-        let Some(link) = entry.anchor else {
+        let Some(link) = entry.anchor.as_deref() else {
             let purged = entry.purged;
             return Some((entry, purged));
         };
@@ -194,7 +210,7 @@ impl MemoryStore {
         let is_there = |responses: &[Arc<StoredResponse>]| {
             responses.iter().any(|stored| Arc::ptr_eq(stored, old))
         };
-        let replaced = (stored.selection == old.selection).then_some(old);
+        let replaced = (stored.selection() == old.selection()).then_some(old);
         self.put_if(is_there, key, anchor, stored, replaced, most)
     }
 
@@ -210,12 +226,13 @@ impl MemoryStore {
         let anchor = anchor.map(|anchor| self.anchored(anchor));
         let mut is_put = true;
         let is_replaced = |old: &Arc<StoredResponse>| {
-            old.selection == stored.selection
+            old.selection() == stored.selection()
                 || replaced.is_some_and(|replaced| Arc::ptr_eq(old, replaced))
         };
         self.entries.entry(key.hash).and_compute_with(|old| {
             let old = old.map(moka::Entry::into_value);
-            let old = old.filter(|old| old.key == key.bytes && old.anchor == anchor);
+            let old =
+                old.filter(|old| old.key == key.bytes && old.anchor.as_deref() == anchor.as_ref());
             if !may(old.as_ref().map_or(&[], |old| old.responses())) {
                 is_put = false;
                 return Op::Nop;
@@ -226,15 +243,14 @@ impl MemoryStore {
             let responses = std::iter::once(stored)
                 .chain(kept.filter(|old| !is_replaced(old)))
                 .take(most.max(1))
-                .cloned()
-                .collect();
+                .cloned();
             let purged = old
                 .as_ref()
                 .map_or_else(Sequence::default, |old| old.purged);
             Op::Put(Arc::new(Entry::new(
                 key.bytes.clone(),
-                Content::Responses(responses),
-                anchor,
+                Content::of(responses.collect()),
+                anchor.map(Box::new),
                 purged,
             )))
         });
@@ -269,7 +285,7 @@ impl MemoryStore {
         };
         let id = match anchor.content {
             Content::Anchor(id) => id,
-            Content::Responses(_) => u64::MAX,
+            Content::Response(_) | Content::Responses(_) => u64::MAX,
         };
         AnchorLink { key: key.hash, id }
     }
@@ -308,7 +324,7 @@ impl MemoryStore {
                 return Op::Nop;
             };
             let responses = old.responses().iter();
-            let left: Arc<[_]> = responses
+            let left: Vec<_> = responses
                 .filter(|stored| !Arc::ptr_eq(stored, gone))
                 .cloned()
                 .collect();
@@ -318,7 +334,7 @@ impl MemoryStore {
             } else if left.is_empty() {
                 Op::Remove
             } else {
-                Op::Put(Arc::new(old.again(Content::Responses(left), old.purged)))
+                Op::Put(Arc::new(old.again(Content::of(left), old.purged)))
             }
         });
         was_there
@@ -336,7 +352,7 @@ impl MemoryStore {
     pub(crate) fn groups(&self, key: KeyHash, groups: &mut Vec<NameHash>) {
         if let Some(entry) = self.entries.get(&key) {
             let responses = entry.responses().iter();
-            groups.extend(responses.flat_map(|stored| stored.tags.groups()));
+            groups.extend(responses.flat_map(|stored| stored.tags().groups()));
         }
     }
 
@@ -384,7 +400,7 @@ impl MemoryStore {
     pub(crate) fn visit(&self, mut visit: impl FnMut(KeyHash, &[u8], &[Arc<StoredResponse>])) {
         for (hash, entry) in &self.entries {
             if !entry.responses().is_empty() && self.valid(*hash, &entry.key).is_some() {
-                let of_url = entry.anchor.map_or(*hash, |link| link.key);
+                let of_url = entry.anchor.as_ref().map_or(*hash, |link| link.key);
                 visit(of_url, &entry.key, entry.responses());
             }
         }
@@ -397,36 +413,48 @@ impl MemoryStore {
 }
 
 impl Entry {
-    fn new(key: Box<[u8]>, content: Content, anchor: Option<AnchorLink>, purged: Sequence) -> Self {
-        let mut entry = Self {
+    fn new(
+        key: Box<[u8]>,
+        content: Content,
+        anchor: Option<Box<AnchorLink>>,
+        purged: Sequence,
+    ) -> Self {
+        Self {
             key,
             content,
             anchor,
             purged,
-            weight: 0,
-        };
-        entry.weight = entry.weigh();
-        entry
+        }
     }
 
     /// The same entry with other content.
     fn again(&self, content: Content, purged: Sequence) -> Self {
-        Self::new(self.key.clone(), content, self.anchor, purged)
+        Self::new(self.key.clone(), content, self.anchor.clone(), purged)
     }
 
     fn responses(&self) -> &[Arc<StoredResponse>] {
         match &self.content {
-            Content::Responses(responses) => responses,
+            Content::Response(only) => std::slice::from_ref(only),
+            Content::Responses(list) => &list.0,
             Content::Anchor(_) => &[],
         }
     }
 
     fn weigh(&self) -> u32 {
         let responses = self.responses();
-        let list = block(COUNTS + size_of_val(responses));
+        let list = match &self.content {
+            Content::Responses(list) => {
+                block(size_of::<List>()) + block(COUNTS + size_of_val(&*list.0))
+            }
+            Content::Response(_) | Content::Anchor(_) => 0,
+        };
+        let link = self
+            .anchor
+            .as_ref()
+            .map_or(0, |_| block(size_of::<AnchorLink>()));
         let stored: usize = responses.iter().map(|stored| stored.weight()).sum();
         let weight =
-            NODE + block(size_of::<Self>() + COUNTS) + block(self.key.len()) + list + stored;
+            NODE + block(size_of::<Self>() + COUNTS) + block(self.key.len()) + list + link + stored;
         u32::try_from(weight).unwrap_or(u32::MAX)
     }
 }
@@ -438,40 +466,6 @@ fn count_removed(metrics: &Metrics, cause: RemovalCause) {
         // An entry takes its own place whenever something about it changes; where a response does,
         // `put` counts it.
         RemovalCause::Replaced => {}
-    }
-}
-
-/// Keys are hashes already.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PassThrough(u64);
-
-impl BuildHasher for PassThrough {
-    type Hasher = Self;
-
-    fn build_hasher(&self) -> Self {
-        Self(0)
-    }
-}
-
-impl Hasher for PassThrough {
-    fn write(&mut self, bytes: &[u8]) {
-        // Never used for `u128`; right for any other key nevertheless.
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u128(&mut self, hash: u128) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the low half is a hash too"
-        )]
-        let low = hash as u64;
-        self.0 = low;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

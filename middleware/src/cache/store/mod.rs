@@ -2,6 +2,7 @@
 
 pub(crate) mod disk;
 pub(crate) mod memory;
+pub(crate) mod pass_through;
 pub(crate) mod redis;
 pub(crate) mod tier;
 pub(crate) mod tiers;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::cache::stored::{StoredResponse, millis};
+use crate::cache::stored::weight::SHARED;
+use crate::cache::stored::{COUNTS, StoredResponse, block, millis};
 use crate::clock::Now;
 use crate::content_coding::Coding;
 
@@ -20,27 +21,36 @@ impl CodedCopies {
         Self(copies.map(|copy| copy.map_or_else(OnceLock::new, OnceLock::from)))
     }
 
-    /// Those that were made.
-    pub(super) fn made(&self) -> impl Iterator<Item = &Bytes> {
-        self.0.iter().filter_map(OnceLock::get)
+    /// Bytes of memory behind them.
+    pub(super) fn weight(&self) -> usize {
+        let made = self.0.iter().filter_map(OnceLock::get);
+        let made: usize = made.map(|copy| block(copy.len()) + SHARED).sum();
+        block(size_of::<Self>() + COUNTS) + made
     }
 }
 
 impl StoredResponse {
     /// The copy in `coding`, if it was made.
     pub fn coded(&self, coding: Coding) -> Option<&Bytes> {
-        self.coded.0.get(coding as usize)?.get()
+        self.coded.get()?.0.get(coding as usize)?.get()
     }
 
     /// Fills the slot of `coding`; false if it was filled already.
     pub(crate) fn add_coded(&self, coding: Coding, content: Bytes) -> bool {
-        let slot = self.coded.0.get(coding as usize);
+        let slot = self.copies().0.get(coding as usize);
         slot.is_some_and(|slot| slot.set(content).is_ok())
     }
 
     /// Whether both are of the same content, so that a coded copy of one is a copy of the other.
     pub(crate) fn shares_copies(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.coded, &other.coded)
+        let has_copies = |stored: &Self| stored.coded.get().map(Arc::as_ptr);
+        std::ptr::eq(self, other)
+            || has_copies(self).is_some() && has_copies(self) == has_copies(other)
+    }
+
+    /// All slots, which are there from the first time that they are asked for.
+    pub(super) fn copies(&self) -> &Arc<CodedCopies> {
+        self.coded.get_or_init(Arc::default)
     }
 
     /// Notes that Redis keeps its record for `ttl` from `now` on.
@@ -53,9 +63,5 @@ impl StoredResponse {
     pub(crate) fn left_below(&self, now: Now) -> Duration {
         let until = Duration::from_millis(self.kept_below.load(Ordering::Relaxed));
         until.saturating_sub(self.since(now))
-    }
-
-    fn since(&self, now: Now) -> Duration {
-        now.mono.saturating_duration_since(self.received.mono)
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::body::Segments;
 use crate::cache::apart::Apart;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
@@ -14,10 +15,14 @@ use crate::cache::parts::Parts;
 use crate::cache::place::Place;
 use crate::cache::storable::Terms;
 use crate::cache::stored::copies::CodedCopies;
-use crate::cache::stored::{StoredResponse, UNSTORED};
+use crate::cache::stored::own::UNSTORED;
+use crate::cache::stored::packed::Packed;
+use crate::cache::stored::rare::Rare;
+use crate::cache::stored::{Fields, StoredResponse, number_of};
 use crate::cache::tags::Tags;
 use crate::cache::vary::Selection;
-use crate::clock::Now;
+use crate::clock::{Moment, Now};
+use crate::content_coding::reading::Reading;
 use crate::facts::X_REQUEST_ID;
 
 /// All of it that does not depend on where and for whom it is stored.
@@ -25,7 +30,7 @@ use crate::facts::X_REQUEST_ID;
 pub(crate) struct Restored {
     pub(crate) status: StatusCode,
     pub(crate) fields: HeaderMap,
-    pub(crate) body: Arc<[Bytes]>,
+    pub(crate) body: Segments,
     pub(crate) parts: Option<Arc<Parts>>,
     /// By [`Coding`](crate::content_coding::Coding).
     pub(crate) coded: [Option<Bytes>; 3],
@@ -53,21 +58,29 @@ impl Restored {
         born: Sequence,
         place: Place,
     ) -> StoredResponse {
-        StoredResponse {
-            status: self.status,
-            fields: self.fields,
-            body: self.body,
+        let (terms, beyond) = Packed::of(self.terms);
+        let rare = Rare {
             parts: self.parts,
-            coded: Arc::new(CodedCopies::of(self.coded)),
-            reading: OnceLock::new(),
-            terms: self.terms,
             selection,
-            received: self.received,
-            born,
-            place: Some(place),
-            took: self.took,
             tags: self.tags,
             apart: self.apart,
+            terms: beyond,
+        };
+        StoredResponse {
+            status: self.status,
+            reading: Reading::of(&self.fields),
+            fields: Fields::of(&self.fields),
+            body: self.body,
+            coded: match self.coded.iter().any(Option::is_some) {
+                true => OnceLock::from(Arc::new(CodedCopies::of(self.coded))),
+                false => OnceLock::new(),
+            },
+            rare: rare.boxed(),
+            terms,
+            received: Moment::of(self.received),
+            born,
+            place: number_of(Some(place)),
+            took: self.took,
             valid_at: AtomicU64::new(born.number()),
             key,
             is_wide: false,
@@ -83,7 +96,8 @@ impl Restored {
 impl StoredResponse {
     /// See [`is_sound`].
     pub(crate) fn is_sound(&self) -> bool {
-        is_sound(self.status, &self.fields, &self.body, self.parts.as_deref())
+        let parts = self.parts().map(|parts| &**parts);
+        is_sound(self.status, &self.fields.map(), &self.body, parts)
     }
 
     /// Whether the upstream has told of other content since.

@@ -35,18 +35,47 @@ fn is_custom(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-") || *name == CACHE_STATUS
 }
 
-/// What an allocator hands out for `bytes`, with its own overhead.
+/// What the allocator hands out for `bytes`: it has four sizes from one power of two to the next, and of
+/// a large piece the pages that are used.
 pub(crate) fn block(bytes: usize) -> usize {
-    if bytes == 0 {
-        0
-    } else {
-        (bytes + 8).next_multiple_of(16).max(32)
+    match bytes {
+        0 => 0,
+        1..=64 => bytes.next_multiple_of(16),
+        65..PAGED => bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2)),
+        PAGED.. => bytes.next_multiple_of(4096),
     }
 }
 
+/// Pieces from here on are not touched beyond what is used of them.
+const PAGED: usize = 64 << 10;
 /// Reference counts of an `Arc`.
 pub(crate) const COUNTS: usize = 16;
 /// What `Bytes` allocates beside the content once it is shared.
 pub(super) const SHARED: usize = 32;
 /// One field in a `HeaderMap`: hash, name, value, links.
 const FIELD: usize = size_of::<HeaderName>() + size_of::<HeaderValue>() + 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_those_of_the_allocator() {
+        for (bytes, expected) in [
+            (0, 0),
+            (1, 16),
+            (64, 64),
+            (65, 80),
+            (128, 128),
+            (129, 160),
+            (200, 224),
+            (1025, 1280),
+            (2048, 2048),
+            (2049, 2560),
+            (1 << 20, 1 << 20),
+            ((1 << 20) + 1, (1 << 20) + 4096),
+        ] {
+            assert_eq!(block(bytes), expected, "{bytes}");
+        }
+    }
+}

@@ -181,8 +181,9 @@ async fn tags_are_weighed() {
     let tags: Vec<String> = (0..200).map(|tag| tag.to_string()).collect();
     world.ask("GET", "/b", &[("x-tags", &tags.join(" "))]).await;
     let tagged = weight(world.shared.figures().bytes) - plain;
+    // What the allocator hands out for them, and the box of what few responses have.
     assert!(
-        (200 * 16..200 * 16 + 100).contains(&(tagged - plain)),
+        (200 * 16..200 * 16 * 5 / 4 + 200).contains(&(tagged - plain)),
         "{plain} {tagged}"
     );
 }

@@ -193,8 +193,9 @@ async fn coded_copies_are_kept_and_weighed() {
         .shared
         .keep_coded(&stored, crate::content_coding::Coding::Zstd, copy);
     let after = world.shared.figures().bytes;
+    // What the allocator hands out for it, and the places of all three.
     assert!(
-        (10_000..10_100).contains(&(after - before)),
+        (10_000..10_000 * 5 / 4).contains(&(after - before)),
         "{before} {after}"
     );
     let hit = world.get("/").await.facts.stored.unwrap();
