@@ -1,4 +1,5 @@
-//! The real program with the real oha and the real Pillion: short runs, nothing judged by time.
+//! The real program with the real oha and the real Pillion: short runs, nothing judged by time. What a busy machine
+//! may disturb is measured again: [`in_some_attempt`].
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -70,6 +71,19 @@ fn words(output: &Output) -> String {
         String::from_utf8_lossy(&output.stderr),
     );
     format!("{out}\n{err}")
+}
+
+/// Whether one attempt of three shows what is to be shown: a machine that is busy with something else for a moment
+/// disturbs one, a fault of ours all.
+fn in_some_attempt(shown: impl Fn() -> Result<(), String>) {
+    let mut failed = Vec::new();
+    for _ in 0..3 {
+        match shown() {
+            Ok(()) => return,
+            Err(why) => failed.push(why),
+        }
+    }
+    panic!("in none of three attempts:\n{}", failed.join("\n\n"));
 }
 
 fn target<'a>(report: &'a Value, name: &str) -> &'a Value {
@@ -149,51 +163,49 @@ fn keys_and_tags_are_our_own_generator_s() {
 #[test]
 fn both_generators_make_the_same_load() {
     let folder = Folder::new("agree");
-    let mut seen = Vec::new();
     for engine in ["oha", "own"] {
-        let scenario = folder.write(
-            "steady.toml",
-            &format!("engine = \"{engine}\"\nrate = 100.0\n[[request]]\npath = \"/?size=3000&wait=2ms\"\n"),
-        );
-        let output = measure(
-            &folder,
-            &[
-                "--app",
-                "synthetic",
-                "--scenario",
-                &scenario,
-                "--duration",
-                "1s",
-            ],
-        );
-        assert!(output.status.success(), "{}", words(&output));
-        let report = folder.report();
-        for round in target(&report, "direct")["rounds"]
-            .as_array()
-            .expect("rounds")
-        {
-            let requests = round["requests"].as_u64().expect("a number");
-            // The app counts what reaches it, whatever the generator says.
-            assert_eq!(
-                round["upstream_requests"].as_f64(),
-                Some(requests as f64),
-                "{engine}"
-            );
-            assert_eq!(
-                round["body_bytes"].as_u64(),
-                Some(requests * 3000),
-                "{engine}"
-            );
-            let fastest = round["latency"]["fastest"].as_f64().expect("a number");
-            assert!(fastest >= 0.002, "{engine}: nothing is faster than the app");
-            seen.push(requests);
-        }
+        in_some_attempt(|| agrees(&folder, engine));
     }
-    // 100/s for a second, but for the first or last slot.
-    assert!(
-        seen.iter().all(|requests| (95..=105).contains(requests)),
-        "{seen:?}"
+}
+
+/// Whether a rate of 100/s for a second is 100 requests, but for the first or last slot.
+fn agrees(folder: &Folder, engine: &str) -> Result<(), String> {
+    let scenario = folder.write(
+        "steady.toml",
+        &format!(
+            "engine = \"{engine}\"\nrate = 100.0\n[[request]]\npath = \"/?size=3000&wait=2ms\"\n"
+        ),
     );
+    let load = ["--scenario", &scenario, "--duration", "1s"];
+    let output = measure(folder, &[&["--app", "synthetic"][..], &load].concat());
+    if !output.status.success() {
+        return Err(words(&output));
+    }
+    let (report, mut seen) = (folder.report(), Vec::new());
+    for round in target(&report, "direct")["rounds"]
+        .as_array()
+        .expect("rounds")
+    {
+        let requests = round["requests"].as_u64().expect("a number");
+        // The app counts what reaches it, whatever the generator says.
+        assert_eq!(
+            round["upstream_requests"].as_f64(),
+            Some(requests as f64),
+            "{engine}"
+        );
+        assert_eq!(
+            round["body_bytes"].as_u64(),
+            Some(requests * 3000),
+            "{engine}"
+        );
+        let fastest = round["latency"]["fastest"].as_f64().expect("a number");
+        assert!(fastest >= 0.002, "{engine}: nothing is faster than the app");
+        seen.push(requests);
+    }
+    match seen.iter().all(|requests| (95..=105).contains(requests)) {
+        true => Ok(()),
+        false => Err(format!("{engine}: {seen:?}\n{}", words(&output))),
+    }
 }
 
 #[test]
@@ -270,17 +282,19 @@ fn a_run_is_compared_with_the_baseline_of_this_machine() {
         "{}",
         words(&output)
     );
-    assert!(run("0%", &[]).status.success());
-    let output = loadtest(&folder, &["accept-baseline", "report.json"]);
-    assert!(output.status.success(), "{}", words(&output));
-    // Three times as long is beyond any noise of a wait.
-    let output = run("200%", &baseline);
-    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
-    assert!(
-        words(&output).contains("direct against direct at "),
-        "{}",
-        words(&output)
-    );
+    in_some_attempt(|| {
+        let output = run("0%", &[]);
+        assert!(output.status.success(), "{}", words(&output));
+        let output = loadtest(&folder, &["accept-baseline", "report.json"]);
+        assert!(output.status.success(), "{}", words(&output));
+        // Three times as long is beyond most noise of a wait.
+        let output = run("200%", &baseline);
+        let told = words(&output).contains("direct against direct at ");
+        match (output.status.code(), told) {
+            (Some(1), true) => Ok(()),
+            _ => Err(words(&output)),
+        }
+    });
     let output = loadtest(&folder, &["history"]);
     assert!(words(&output).contains("| direct |"), "{}", words(&output));
 }
@@ -322,8 +336,10 @@ fn a_cancelled_measurement_leaves_nothing_behind() {
     let pid = loop {
         match std::fs::read_to_string(&mark) {
             Ok(pid) if pid.ends_with('\n') => break pid.trim().to_owned(),
-            _ => std::thread::yield_now(),
+            _ => std::thread::sleep(std::time::Duration::from_millis(1)),
         }
+        let ended = running.try_wait().expect("a child of ours");
+        assert!(ended.is_none(), "it ended before it started the app");
     };
     let pid = Pid::from_raw(pid.parse().expect("a number")).expect("a process");
     let app = pidfd_open(pid, PidfdFlags::empty()).expect("the app runs");
@@ -391,18 +407,15 @@ fn an_app_that_never_listens_is_told() {
         words(&output)
     );
     assert!(words(&output).contains("no database"), "{}", words(&output));
-    let output = measure(
-        &folder,
-        &[
-            "--app",
-            "exec python3 -m http.server 28999 --bind 127.0.0.1",
-            "--app-wait",
-            "3s",
-        ],
-    );
+    // On whatever port is free, and not the one that it was told.
+    let elsewhere = "exec python3 -u -c \"import socket; s = socket.create_server(('127.0.0.1', 0)); \
+        print(s.getsockname()[1]); s.accept()\" > elsewhere";
+    let output = measure(&folder, &["--app", elsewhere, "--app-wait", "10s"]);
+    let port = std::fs::read_to_string(folder.0.join("elsewhere")).expect("it has started");
+    let told = format!("--app-port {}", port.trim());
     assert!(
-        words(&output).contains("--app-port 28999"),
-        "{}",
+        !port.trim().is_empty() && words(&output).contains(&told),
+        "{port}: {}",
         words(&output)
     );
 }

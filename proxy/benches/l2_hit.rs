@@ -4,7 +4,11 @@
 //! whose memory is empty, is asked for the same URLs, each once, through its whole pipeline. Between
 //! its rounds, a plain multiplexed connection of the Redis library reads the same records, on the same
 //! thread. Every answer is checked: that it came from the second tier, has the content, and that the
-//! upstream heard nothing; and that the same request once more is answered from memory.
+//! upstream heard nothing; and that the same request once more is answered from memory. The memory is
+//! small, so that from the second round on it is full, as that of a sidecar that runs for a while:
+//! what comes replaces what was there, and the system has no pages to clear. Redis and the thread that
+//! asks have a core each: a wake-up across cores takes longer here than either's work, and comes to
+//! both alike.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -25,7 +29,13 @@ use middleware::{Body, Request};
 use proxy::pipeline::{FrontStack, front_stack};
 use proxy::shared::Core;
 use redis::aio::MultiplexedConnection;
+use rustix::thread::{CpuSet, sched_setaffinity};
 use tower::Service;
+
+/// As the product has it.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -59,7 +69,7 @@ async fn measure(size: usize, callers: usize) -> bool {
     // What was asked for before the order of purges is known is not trusted by others.
     warm_up(&mut stack, size).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    for number in 0..count {
+    for number in 0..=count {
         let (status, _) = ask(&mut stack, number, size).await;
         assert!(status.contains("fwd=uri-miss"), "{status}");
         if number % 50 == 0 {
@@ -68,16 +78,25 @@ async fn measure(size: usize, callers: usize) -> bool {
         }
     }
     let mut bare = redis.connect().await;
-    let names = redis.names(&mut bare, count).await;
+    let names = redis.names(&mut bare, count + 1).await;
     let reader = Pillion::start(&redis, &upstream);
     let mut stack = reader.stack(1);
     warm_up(&mut stack, size).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let asked = upstream.count();
+    let (found, _) = ask(&mut stack, count, size).await;
+    assert!(found.contains("detail=l2"), "{found}");
+    let (again, _) = ask(&mut stack, count, size).await;
+    assert!(
+        !again.contains("detail") && again.contains("hit"),
+        "in memory since: {again}"
+    );
+    pin(0);
     let stack = RefCell::new(stack);
     let (mut gets, mut hits) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let numbers = || round * PER_ROUND..(round + 1) * PER_ROUND;
+        let mut requests: Vec<_> = numbers().map(|number| Some(request(number))).collect();
         gets.push(
             timed(callers, numbers(), |number| {
                 let (mut bare, name) = (bare.clone(), names[number].clone());
@@ -94,7 +113,9 @@ async fn measure(size: usize, callers: usize) -> bool {
         );
         hits.push(
             timed(callers, numbers(), |number| {
-                let answer = call(&mut stack.borrow_mut(), number);
+                let request = requests[number % PER_ROUND].take();
+                let request = request.expect("each is asked once");
+                let answer = stack.borrow_mut().call(request);
                 async move {
                     let (status, _) = read(answer, size).await;
                     assert!(
@@ -111,12 +132,7 @@ async fn measure(size: usize, callers: usize) -> bool {
         asked,
         "the upstream hears nothing of hits"
     );
-    let again = call(&mut stack.borrow_mut(), 0);
-    let (again, _) = read(again, size).await;
-    assert!(
-        !again.contains("detail") && again.contains("hit"),
-        "in memory since: {again}"
-    );
+    unpin();
     let (get, hit) = (median(&gets), median(&hits));
     let ratio = hit.as_secs_f64() / get.as_secs_f64();
     println!(
@@ -132,14 +148,14 @@ async fn measure(size: usize, callers: usize) -> bool {
 async fn timed<F: Future<Output = ()>>(
     callers: usize,
     numbers: std::ops::Range<usize>,
-    call: impl Fn(usize) -> F,
+    mut call: impl FnMut(usize) -> F,
 ) -> Duration {
     let clock = Clock::system();
     let mut times: Vec<Duration> = stream::iter(numbers)
         .map(|number| {
+            let began: Instant = clock.mono();
             let (call, clock) = (call(number), &clock);
             async move {
-                let began: Instant = clock.mono();
                 call.await;
                 clock.mono() - began
             }
@@ -149,6 +165,19 @@ async fn timed<F: Future<Output = ()>>(
         .await;
     times.sort_unstable();
     times[times.len() / 2]
+}
+
+/// Keeps this thread, and no other, to one core.
+fn pin(core: usize) {
+    let mut only = CpuSet::new();
+    only.set(core);
+    sched_setaffinity(None, &only).expect("there are two cores");
+}
+
+fn unpin() {
+    let mut all = CpuSet::new();
+    (0..2).for_each(|core| all.set(core));
+    sched_setaffinity(None, &all).expect("there are two cores");
 }
 
 fn median(times: &[Duration]) -> Duration {
@@ -168,13 +197,11 @@ async fn warm_up(stack: &mut FrontStack, size: usize) {
 
 /// `Cache-Status` and content of an answer.
 async fn ask(stack: &mut FrontStack, number: usize, size: usize) -> (String, Bytes) {
-    read(call(stack, number), size).await
+    read(stack.call(request(number)), size).await
 }
 
 /// A request as a connection hands it on.
-type Answer = <FrontStack as Service<Request>>::Future;
-
-fn call(stack: &mut FrontStack, number: usize) -> Answer {
+fn request(number: usize) -> Request {
     let now = Clock::system().now();
     let peer = Peer::Ip(([127, 0, 0, 1], 5000).into());
     let mut request = Request::new(Body::empty());
@@ -184,8 +211,10 @@ fn call(stack: &mut FrontStack, number: usize) -> Answer {
     let id = RequestId::Made([0, number as u64]);
     let facts = RequestFacts::new(now, id, peer, Scheme::Http);
     request.extensions_mut().insert(facts);
-    stack.call(request)
+    request
 }
+
+type Answer = <FrontStack as Service<Request>>::Future;
 
 async fn read(answer: Answer, size: usize) -> (String, Bytes) {
     let answer = answer.await.expect("an answer");
@@ -206,7 +235,7 @@ impl Pillion {
         std::fs::create_dir_all(&folder).expect("a writable folder");
         let file = folder.join("pillion.toml");
         let toml = format!(
-            "[cache]\nmemory.size = \"512MiB\"\n[cache.redis]\nurl = \"redis://{}\"\ntimeout = \"1s\"\n\
+            "[cache]\nmemory.size = \"4MiB\"\n[cache.redis]\nurl = \"redis://{}\"\ntimeout = \"1s\"\n\
              [upstream.app]\nurl = \"http://{}\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n\
              [request_log]\nenabled = false\n[admin]\nenabled = false\n",
             redis.address, upstream.address
@@ -243,12 +272,13 @@ impl Redis {
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("its address");
         drop(free);
-        let server = Command::new("redis-server")
+        let server = Command::new("taskset")
+            .args(["-c", "1", "redis-server"])
             .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server is installed");
+            .expect("redis-server and taskset are installed");
         while TcpStream::connect(address).is_err() {
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -6,7 +6,7 @@
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -163,8 +163,14 @@ impl Guarded {
     }
 
     fn code(&mut self) -> Option<i32> {
-        let status: ExitStatus = self.process.wait().expect("a child of ours");
-        status.code()
+        for _ in 0..DEADLINE.as_millis() {
+            let ended = self.process.try_wait().expect("a child of ours");
+            if let Some(status) = ended {
+                return status.code();
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        panic!("the guard does not end");
     }
 
     fn within_deadline(&mut self, read: impl FnOnce(&mut BufReader<ChildStdout>) + Send + 'static) {

@@ -111,6 +111,18 @@ fn a_stop_is_a_success_and_leaves_nothing() {
     }
 }
 
+/// Signals are heard before the first word is said, so whoever has read it may send one.
+#[test]
+fn a_stop_at_the_first_word_is_one_in_order() {
+    for _ in 0..10 {
+        let mut pillion = Pillion::in_front_of_our_app();
+        pillion.until_said("");
+        pillion.tell(Signal::TERM);
+        assert_eq!(pillion.code(), Some(0));
+        pillion.until_app_has_gone();
+    }
+}
+
 #[test]
 fn nothing_is_orphaned_when_pillion_is_killed() {
     let pillion = Pillion::in_front_of(&["sh", "-c", "sleep 1000 & setsid sleep 1000 & wait"]);
@@ -283,7 +295,15 @@ impl Pillion {
     }
 
     fn code(&mut self) -> Option<i32> {
-        self.process.wait().expect("a child of ours").code()
+        for _ in 0..DEADLINE.as_millis() {
+            let ended = self.process.try_wait().expect("a child of ours");
+            if let Some(status) = ended {
+                return status.code();
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        let said: Vec<String> = self.log.try_iter().collect();
+        panic!("it does not end:\n{}", said.join("\n"));
     }
 }
 
@@ -315,6 +335,7 @@ fn ask(address: &str, target: &str) -> String {
 /// A connection on which one request is under way.
 fn send(address: &str, target: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("a listener");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
     let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("a connection");
     stream

@@ -138,6 +138,9 @@ impl Binary {
     }
 
     /// Waits for its end and returns how it ended, with all its lines.
+    ///
+    /// # Panics
+    /// If it does not end in time.
     pub async fn ended(mut self) -> (ExitStatus, Vec<String>) {
         let wait = async {
             let mut poll = tokio::time::interval(std::time::Duration::from_millis(10));
@@ -148,7 +151,9 @@ impl Binary {
                 poll.tick().await;
             }
         };
-        let status = crate::within("the end of the process", wait).await;
+        let Ok(status) = tokio::time::timeout(crate::PATIENCE, wait).await else {
+            panic!("it does not end:\n{}", self.lines().join("\n"));
+        };
         for reader in std::mem::take(&mut self.readers) {
             reader.join().expect("a reader ends with its pipe");
         }

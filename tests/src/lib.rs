@@ -22,6 +22,7 @@ pub mod upstream;
 pub use client::{Client, Fetched, fetch};
 pub use proxy::Proxy;
 pub use raw::{RawUpstream, raw_exchange};
+pub use redis::port;
 pub use upstream::{Answer, Seen, Upstream, reply};
 
 use std::time::Duration;

@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// Sends `bytes` on a fresh connection and returns all that comes back until the other side
-/// closes, or until it has been silent for as long as an exchange on loopback could need.
+/// Sends `bytes` on a fresh connection and returns all that comes back until the other side closes, or until it has been
+/// silent for a while after it said something.
 pub async fn raw_exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.expect("Pillion listens");
     // A refusal may close the connection before all is written.
@@ -16,13 +16,19 @@ pub async fn raw_exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
     loop {
-        let read = tokio::time::timeout(std::time::Duration::from_secs(2), stream.read(&mut chunk));
-        match read.await {
+        let patience = match answer.is_empty() {
+            true => crate::PATIENCE,
+            false => SILENCE,
+        };
+        match tokio::time::timeout(patience, stream.read(&mut chunk)).await {
             Ok(Ok(0) | Err(_)) | Err(_) => return answer,
             Ok(Ok(count)) => answer.extend_from_slice(chunk.get(..count).unwrap_or_default()),
         }
     }
 }
+
+/// Longer than an answer under way takes for its next bytes on loopback, however busy the machine.
+const SILENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// An upstream made of bytes: answers each connection's bytes with what the script says.
 pub struct RawUpstream {

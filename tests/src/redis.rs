@@ -6,10 +6,10 @@
 
 #[path = "redis_certificates.rs"]
 mod certificates;
+#[path = "port.rs"]
+pub mod port;
 
 use std::fs::File;
-use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,10 +20,14 @@ use redis::aio::MultiplexedConnection;
 use redis::{Client, TlsCertificates, Value};
 use rustix::process::{Pid, Signal, kill_process};
 
+use self::port::Port;
+
 /// One server.
 pub struct Redis {
     /// Where it listens, on 127.0.0.1.
     pub port: u16,
+    /// Nobody else gets it while it is not running.
+    _reserved: Port,
     /// Its files: log, dump, certificates.
     pub folder: Folder,
     arguments: Vec<String>,
@@ -46,6 +50,7 @@ pub struct Cluster {
     pub masters: Vec<Redis>,
     /// One for each master, or none.
     pub replicas: Vec<Redis>,
+    _buses: Vec<Port>,
 }
 
 /// Files in PEM.
@@ -126,24 +131,18 @@ impl Redis {
         certificates: Option<Certificates>,
     ) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
-        let mut redis = Self {
-            port: 0,
+        let reserved = Port::reserve();
+        let redis = Self {
+            port: reserved.address().port(),
+            _reserved: reserved,
             folder,
             arguments,
             process: Mutex::default(),
             password: password.map(str::to_owned),
             certificates,
         };
-        // Another process may take a port between its choice and its use.
-        for _ in 0..5 {
-            redis.port = free_port();
-            redis.spawn();
-            if redis.is_ready().await {
-                return redis;
-            }
-            redis.kill();
-        }
-        panic!("redis-server does not start:\n{}", redis.log());
+        redis.restart().await;
+        redis
     }
 
     /// `redis://127.0.0.1:PORT`, or `rediss:` with TLS.
@@ -184,17 +183,15 @@ impl Redis {
     }
 
     /// Starts it again on the same port, empty.
+    ///
+    /// # Panics
+    /// If it does not answer in time.
     pub async fn restart(&self) {
         self.kill();
-        for _ in 0..50 {
-            self.spawn();
-            if self.is_ready().await {
-                return;
-            }
-            self.kill();
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("redis-server does not start again:\n{}", self.log());
+        self.spawn();
+        let ready = tokio::time::timeout(PATIENCE, self.is_ready()).await;
+        let answers = ready.unwrap_or(false);
+        assert!(answers, "redis-server does not start:\n{}", self.log());
     }
 
     /// Forgets all keys.
@@ -290,9 +287,9 @@ impl Redis {
         *self.process() = Some(child);
     }
 
-    /// Whether it answers in time; any answer will do.
+    /// Waits until it answers, whatever it does, or has ended: whether it answers.
     async fn is_ready(&self) -> bool {
-        for _ in 0..500 {
+        loop {
             match self.try_command(&["PING"]).await {
                 Ok(_) => return true,
                 Err(error) if error.is_io_error() => {}
@@ -304,7 +301,6 @@ impl Redis {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        false
     }
 
     fn signal(&self, signal: Signal) {
@@ -371,9 +367,10 @@ impl Cluster {
     }
 
     async fn of(has_replicas: bool) -> Self {
-        let mut nodes = Vec::new();
+        let (mut nodes, mut buses) = (Vec::new(), Vec::new());
         for _ in 0..if has_replicas { 6 } else { 3 } {
-            let bus = free_port().to_string();
+            let reserved = Port::reserve();
+            let bus = reserved.address().port().to_string();
             let arguments = [
                 "--cluster-enabled",
                 "yes",
@@ -385,6 +382,7 @@ impl Cluster {
                 &bus,
             ];
             nodes.push((Redis::with(&arguments).await, bus));
+            buses.push(reserved);
         }
         let slots = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
         for ((node, _), (first, last)) in nodes.iter().zip(slots) {
@@ -417,6 +415,7 @@ impl Cluster {
         let cluster = Self {
             masters: nodes,
             replicas,
+            _buses: buses,
         };
         for node in cluster.masters.iter().chain(&cluster.replicas) {
             until("the cluster is whole", async || {
@@ -477,17 +476,14 @@ pub fn text(value: &Value) -> String {
 /// # Panics
 /// If it does not come true in time.
 pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let mut pause = tokio::time::interval(Duration::from_millis(20));
-    for _ in 0..1500 {
-        if holds().await {
-            return;
+    let come = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        pause.tick().await;
-    }
-    panic!("waited in vain until {what}");
+    };
+    let come = tokio::time::timeout(PATIENCE, come).await;
+    assert!(come.is_ok(), "waited in vain until {what}");
 }
 
-fn free_port() -> u16 {
-    let free = || -> io::Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
-    free().expect("a free port")
-}
+/// What servers may take for what they do; failovers are the longest, and CI machines are slow.
+const PATIENCE: Duration = Duration::from_secs(60);

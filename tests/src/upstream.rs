@@ -15,9 +15,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+use crate::port::{Port, bound};
 
 /// One request as the upstream saw it.
 #[derive(Clone, Debug)]
@@ -99,6 +101,7 @@ pub struct Upstream {
     seen: Arc<Mutex<Vec<Seen>>>,
     arrivals: tokio::sync::watch::Receiver<usize>,
     task: JoinHandle<()>,
+    port: Option<Port>,
     _folder: Option<crate::proxy::Folder>,
 }
 
@@ -115,8 +118,9 @@ impl Upstream {
         F: Fn(Seen) -> A + Send + Sync + 'static,
         A: Future<Output = Answer> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
+        let port = Port::reserve();
+        let address = port.address();
+        let listener = bound(address).listen(1024).expect("a port of ours");
         let server = Server::new(handler);
         let (seen, arrivals) = (server.seen.clone(), server.arrivals.subscribe());
         let task = tokio::spawn(async move {
@@ -133,6 +137,7 @@ impl Upstream {
             seen,
             arrivals,
             task,
+            port: Some(port),
             _folder: None,
         }
     }
@@ -162,8 +167,17 @@ impl Upstream {
             seen,
             arrivals,
             task,
+            port: None,
             _folder: Some(folder),
         }
+    }
+
+    /// Ends it: when this returns, its connections are closed, and others are refused. Nobody else gets its port
+    /// while what is returned lives.
+    pub async fn close(mut self) -> Option<Port> {
+        self.task.abort();
+        (&mut self.task).await.ok();
+        self.port.take()
     }
 
     /// Every request so far, in order of arrival.

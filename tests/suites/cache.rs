@@ -39,7 +39,7 @@ async fn a_fresh_response_is_served_with_age_and_cache_status() {
     );
     assert_eq!(second.header("x-custom"), "kept");
     let age: u64 = second.header("age").parse().expect("an Age");
-    assert!((10..=12).contains(&age), "{age}");
+    assert!((10..=25).contains(&age), "{age}");
     assert_eq!(second.headers.get_all("age").iter().count(), 1);
     assert_eq!(
         first.header("date"),
@@ -194,7 +194,7 @@ async fn stale_if_error_covers_5xx_and_dropped_connections_and_must_revalidate_f
             if served { "good" } else { "down" },
             "{control}"
         );
-        drop(upstream);
+        let _port = upstream.close().await;
         let gone = proxy.get("/").await;
         assert_eq!(
             gone.status.as_u16(),
@@ -222,8 +222,15 @@ async fn two_hundred_cold_requests_reach_the_upstream_once() {
     .await;
     let proxy = Proxy::before(&upstream).await;
     let clients = join_all((0..200).map(|_| proxy.get("/")));
+    let metrics = &proxy.running().shared().metrics;
     let release = async {
         upstream.wait_for(1).await;
+        let all = async {
+            while metrics.in_flight() < 200 {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("all requests", all).await;
         gate.add_permits(200);
     };
     let (answers, ()) = tokio::join!(clients, release);
@@ -233,7 +240,12 @@ async fn two_hundred_cold_requests_reach_the_upstream_once() {
         .iter()
         .filter(|answer| answer.header("cache-status").contains("collapsed"))
         .count();
-    assert!(collapsed > 0, "{}", answers[0].header("cache-status"));
+    // A core may have counted a request that it has not yet looked at.
+    assert!(
+        (190..200).contains(&collapsed),
+        "{collapsed} {}",
+        answers[0].header("cache-status")
+    );
 }
 
 #[tokio::test]

@@ -87,6 +87,32 @@ async fn opened(site: &Site, toml: &str) -> Proxy {
     proxy
 }
 
+/// Whether a read of the disk took longer than requests wait, which a busy machine brings about: what was to be found
+/// was not, as it should be, and the test has shown nothing.
+fn was_late(proxy: &Proxy) -> bool {
+    metric(proxy, "pillion_cache_disk_reads_lost_total{cause=\"late\"}") > 0.0
+}
+
+/// Plays a scene again where the disk [was late](was_late), which it says.
+async fn undisturbed(scene: impl AsyncFn() -> bool) {
+    for _ in 0..5 {
+        if scene().await {
+            return;
+        }
+    }
+    panic!("the disk was late in each of five scenes");
+}
+
+/// Asks for so many pages, and waits until what memory has no room for is on disk: on a busy machine it may be given up
+/// for lack of room in the queue.
+async fn all_to_disk(proxy: &Proxy, pages: usize) {
+    for page in 0..pages {
+        let target = format!("/{page}");
+        edition(&proxy.get(&target).await, &target);
+        proxy.running().shared().cache.written_below().await;
+    }
+}
+
 /// GET as of the same site, whatever port this Pillion has.
 async fn get(proxy: &Proxy, target: &str) -> Fetched {
     proxy.get_with(target, &[("host", "the.site")]).await
@@ -115,15 +141,16 @@ async fn purge(admin: std::net::SocketAddr, query: &str) -> Fetched {
 
 #[tokio::test]
 async fn what_memory_has_no_room_for_is_found_on_disk_and_back_in_memory() {
+    undisturbed(found_on_disk_and_back_in_memory).await;
+}
+
+async fn found_on_disk_and_back_in_memory() -> bool {
     let (site, folder) = (Site::start().await, Folder::new());
     let kept = folder.path().join("kept");
     let proxy = opened(&site, &format!("{LITTLE}{}", disk(&kept))).await;
     // Asked for twice, pages deserve the disk.
     for _ in 0..2 {
-        for page in 0..100 {
-            let target = format!("/{page}");
-            assert_eq!(edition(&proxy.get(&target).await, &target), 0);
-        }
+        all_to_disk(&proxy, 100).await;
     }
     let before = site.upstream.count();
     let mut from_disk = 0;
@@ -132,6 +159,7 @@ async fn what_memory_has_no_room_for_is_found_on_disk_and_back_in_memory() {
         let answer = proxy.get(&target).await;
         assert_eq!(edition(&answer, &target), 0);
         from_disk += u32::from(answer.header("cache-status").contains("detail=disk"));
+        proxy.running().shared().cache.written_below().await;
         assert!(answer.header("surrogate-key").is_empty());
         // The next one comes from memory.
         let again = proxy.get(&target).await;
@@ -142,6 +170,9 @@ async fn what_memory_has_no_room_for_is_found_on_disk_and_back_in_memory() {
         );
     }
     let asked = site.upstream.count() - before;
+    if was_late(&proxy) {
+        return false;
+    }
     assert!(
         from_disk > 50 && asked < 40,
         "{from_disk} from disk, {asked} from the upstream"
@@ -154,6 +185,7 @@ async fn what_memory_has_no_room_for_is_found_on_disk_and_back_in_memory() {
     assert!(bytes > 50.0 * LENGTH as f64, "{bytes}");
     let budget = metric(&proxy, "pillion_cache_bytes{tier=\"disk\",kind=\"budget\"}");
     assert_eq!(budget, f64::from(16 << 20));
+    true
 }
 
 #[tokio::test]

@@ -378,11 +378,7 @@ async fn holding() -> (Upstream, Arc<AtomicUsize>) {
 async fn streams_that_are_never_read_do_not_live_on_pings_and_other_streams() {
     for window in [0, 1, 65_535] {
         let (upstream, asked) = holding().await;
-        let proxy = Proxy::with(
-            &upstream,
-            "[limits]\nheader_time = \"400ms\"\nidle = \"400ms\"",
-        )
-        .await;
+        let proxy = Proxy::with(&upstream, "[limits]\nheader_time = \"2s\"\nidle = \"2s\"").await;
         // SETTINGS_INITIAL_WINDOW_SIZE
         let mut client = Frames::connect(proxy.address, &[(4, window)]).await;
         for stream in 0..5 {
@@ -413,16 +409,16 @@ async fn streams_that_are_never_read_do_not_live_on_pings_and_other_streams() {
 #[tokio::test]
 async fn a_slow_reader_of_one_stream_is_not_cut_while_it_reads() {
     let (upstream, _) = holding().await;
-    let proxy = Proxy::with(&upstream, "[limits]\nidle = \"400ms\"").await;
+    let proxy = Proxy::with(&upstream, "[limits]\nidle = \"2s\"").await;
     let mut client = Frames::connect(proxy.address, &[]).await;
     client.get(1, "/large").await;
     let mut seen = 0;
-    // Two seconds, five times `idle`, a piece of 40 KiB at a time.
+    // Ten seconds, five times `idle`, a piece of 40 KiB at a time.
     for _ in 0..40 {
         for stream in [0, 1] {
             client.send(8, 0, stream, &40_960_u32.to_be_bytes()).await;
         }
-        let read = tokio::time::timeout(Duration::from_millis(50), async {
+        let read = tokio::time::timeout(Duration::from_millis(250), async {
             while let Some(frame) = client.next().await {
                 assert!(![RST_STREAM, GOAWAY].contains(&frame.kind), "{frame:?}");
                 seen += if frame.kind == DATA {
@@ -502,7 +498,7 @@ async fn a_head_without_end_is_given_up() {
 async fn a_slow_head_is_told_so_and_silence_is_not() {
     let (_upstream, proxy) = {
         let upstream = Upstream::start(async |_| reply(200).body("ok")).await;
-        let proxy = Proxy::with(&upstream, "[limits]\nheader_time = \"300ms\"").await;
+        let proxy = Proxy::with(&upstream, "[limits]\nheader_time = \"1s\"").await;
         (upstream, proxy)
     };
     for (begin, expected) in [

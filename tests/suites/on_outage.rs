@@ -41,7 +41,12 @@ impl Scene {
         })
         .await;
         let redis = Redis::start().await;
-        let toml = format!("[cache]\n{cache}\n[cache.redis]\nurl = {:?}\n", redis.url());
+        // The machine may be busy with other tests.
+        let patient = "timeout = \"1s\"\nconnect_timeout = \"1s\"";
+        let toml = format!(
+            "[cache]\n{cache}\n[cache.redis]\nurl = {:?}\n{patient}\n",
+            redis.url()
+        );
         let proxy = Proxy::with(&upstream, &toml).await;
         let scene = Self {
             proxy,

@@ -1,20 +1,18 @@
 //! Errors as clients see them.
 
+use tests::port::Port;
 use tests::proxy::Folder;
 use tests::{Proxy, raw_exchange};
-use tokio::net::TcpListener;
 
-async fn dead() -> String {
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    format!(
-        "[upstream.app]\nurl = \"http://{}\"\n",
-        free.local_addr().expect("an address")
-    )
+/// An upstream that refuses connections.
+fn dead(port: &Port) -> String {
+    format!("[upstream.app]\nurl = \"http://{}\"\n", port.address())
 }
 
 #[tokio::test]
 async fn an_error_is_a_problem_document_with_proxy_status_and_no_secret() {
-    let proxy = Proxy::configured(&dead().await).await;
+    let port = Port::reserve();
+    let proxy = Proxy::configured(&dead(&port)).await;
     let answer = proxy
         .get_with("/?token=secret", &[("authorization", "Bearer hidden")])
         .await;
@@ -40,7 +38,8 @@ async fn a_page_of_the_operator_s_is_shown_to_browsers() {
     let folder = Folder::new();
     let page = folder.path().join("502.html");
     std::fs::write(&page, "<h1>Back soon</h1>").expect("writable");
-    let toml = format!("[respond]\npages = {{ 502 = {page:?} }}\n{}", dead().await);
+    let port = Port::reserve();
+    let toml = format!("[respond]\npages = {{ 502 = {page:?} }}\n{}", dead(&port));
     let proxy = Proxy::configured_in(folder, &toml).await;
     let browser = proxy
         .get_with(

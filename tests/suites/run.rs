@@ -38,13 +38,10 @@ async fn a_child_is_served_signalled_and_leaves_no_orphan() {
         .strip_prefix("pid ")
         .expect("the app answers")
         .to_owned();
-    assert!(
-        binary
-            .lines()
-            .iter()
-            .any(|line| line.contains("app starts")),
-        "output passes through"
-    );
+    // Output passes through.
+    binary
+        .line(|line| line.contains("app starts").then_some(()))
+        .await;
     binary.signal(Signal::TERM);
     let (status, lines) = binary.ended().await;
     assert_eq!(status.code(), Some(0), "{}", lines.join("\n"));

@@ -7,6 +7,7 @@ use http::Method;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use tests::client::request;
+use tests::port::Port;
 use tests::{Proxy, RawUpstream, Upstream, raw_exchange, reply, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -42,8 +43,11 @@ async fn every_address_of_a_name_is_tried() {
     );
     assert_eq!(Proxy::configured(&toml).await.get("/").await.text(), "ok");
 
-    let six = TcpListener::bind("[::1]:0").await.expect("IPv6 loopback");
-    let port = six.local_addr().expect("an address").port();
+    // The same port of the other address is nobody's.
+    let nobody = Port::reserve();
+    let port = nobody.address().port();
+    let six = TcpListener::bind(("::1", port)).await;
+    let six = six.expect("IPv6 loopback");
     let serve = tokio::spawn(async move {
         let (mut stream, _) = six.accept().await.expect("a connection");
         tests::raw::read_head(&mut stream).await;
@@ -129,9 +133,8 @@ async fn only_an_idempotent_request_on_a_dead_reused_connection_is_sent_again() 
 
 #[tokio::test]
 async fn failures_have_names() {
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = free.local_addr().expect("an address");
-    drop(free);
+    let nobody = Port::reserve();
+    let address = nobody.address();
     let refused = Proxy::configured(&format!("[upstream.app]\nurl = \"http://{address}\"\n")).await;
     let answer = refused.get("/").await;
     assert_eq!(answer.status, 502);

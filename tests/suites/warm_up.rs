@@ -334,10 +334,13 @@ async fn no_faster_than_is_allowed() {
 async fn no_more_at_once_than_is_allowed() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counted = (now.clone(), most.clone());
+    let three = Arc::new(tokio::sync::Barrier::new(3));
     let upstream = Upstream::start(move |seen: Seen| {
-        let (now, most) = counted.clone();
+        let ((now, most), three) = (counted.clone(), three.clone());
         async move {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // Three do come together, and for a while no fourth.
+            three.wait().await;
             tokio::time::sleep(Duration::from_millis(20)).await;
             now.fetch_sub(1, Ordering::SeqCst);
             page(&seen)

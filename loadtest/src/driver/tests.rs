@@ -9,6 +9,8 @@ async fn load(text: &str, duration: Duration) -> Round {
     tasks.spawn(upstream::serve(args));
     let origin = Origin::local(port, false);
     while origin.connect(Http::One).await.is_err() {
+        // It does not listen yet, or never will.
+        assert!(tasks.try_join_next().is_none(), "the app has ended");
         tokio::task::yield_now().await;
     }
     let scenario = Scenario::parse(text).expect("well written");
@@ -62,7 +64,7 @@ async fn a_target_that_is_too_slow_for_the_rate_is_not_called_fast() {
 async fn clients_that_keep_tags_are_told_not_modified() {
     let round = load(
         "connections = 2\nkeep_etags = true\n[[request]]\npath = \"/{key}?etag\"\nkeys = { count = 3 }",
-        Duration::from_millis(200),
+        Duration::from_secs(1),
     )
     .await;
     let first = round.statuses.get(&200).copied().unwrap_or(0);
@@ -78,7 +80,7 @@ async fn clients_that_keep_tags_are_told_not_modified() {
 async fn listeners_listen_beside_the_load() {
     let round = load(
         "connections = 1\n[streams]\npath = \"/events\"\nclients = 5\n[[request]]\npath = \"/?wait=1ms\"",
-        Duration::from_millis(100),
+        Duration::from_secs(1),
     )
     .await;
     assert!(round.errors.is_empty(), "{:?}", round.errors);

@@ -205,7 +205,7 @@ impl Answer {
 }
 
 impl World {
-    /// With default settings.
+    /// With default settings, and a clock that only the test moves: however busy the machine, no time passes else.
     pub(crate) fn new(
         answer: impl Fn(usize, &Request) -> ResponseFuture + Send + Sync + 'static,
     ) -> Self {
@@ -216,7 +216,7 @@ impl World {
         change: impl FnOnce(&mut CacheSettings),
         answer: impl Fn(usize, &Request) -> ResponseFuture + Send + Sync + 'static,
     ) -> Self {
-        Self::at(Clock::adjustable(), change, answer)
+        Self::at(Clock::standing(), change, answer)
     }
 
     /// The same by a clock of the test's own.

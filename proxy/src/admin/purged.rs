@@ -159,7 +159,7 @@ mod tests {
         let (status, text) = answer(Some(away.clone()), true).await;
         assert_eq!(status, 202);
         assert!(
-            text.contains("host:1: unknown\nRedis is unreachable"),
+            text.contains("host:1: unknown\nRedis does not take the purge"),
             "{text}"
         );
         let (_, json) = answer(Some(away), false).await;

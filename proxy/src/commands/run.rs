@@ -60,6 +60,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         effective: loaded.to_toml(),
     };
     let hash = loaded.hash();
+    // The app is started by this thread, which lives as long as the process does.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("No runtime can be made ({error}).")))?;
+    // Before anything is started or told: whoever sees that it runs may end it, and a disk tier that
+    // writes more than the system allows is sent a signal too.
+    let signals = {
+        let _entered = runtime.enter();
+        let listened = if app.is_some() { WITH_APP } else { ALONE };
+        Signals::listen(listened.iter().copied())
+            .map_err(|error| Failure::new(format!("Signals cannot be listened to ({error}).")))?
+    };
     let mut running = proxy::start(loaded.settings, Clock::system()).map_err(Failure::start)?;
     running.shared().metrics.set_config_hash(hash);
     let admin = admin::open(&mut running, told).map_err(Failure::start)?;
@@ -71,12 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         file: loaded.file.as_deref(),
     };
     eprintln!("{banner}");
-    // The app is started by this thread, which lives as long as the process does.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("No runtime can be made ({error}).")))?;
-    let code = runtime.block_on(supervise(running, app));
+    let code = runtime.block_on(supervise(running, app, signals));
     // A name that is being resolved is not worth waiting for.
     runtime.shutdown_background();
     code.map(ExitCode::from)
@@ -161,10 +169,11 @@ fn configured(args: &Args) -> Result<(Loaded, Option<App>), Failure> {
 }
 
 /// From the first request to the last. Gives the process's exit code.
-async fn supervise(running: Running, app: Option<App>) -> Result<u8, Failure> {
-    let listened = if app.is_some() { WITH_APP } else { ALONE };
-    let mut signals = Signals::listen(listened.iter().copied())
-        .map_err(|error| Failure::new(format!("Signals cannot be listened to ({error}).")))?;
+async fn supervise(
+    running: Running,
+    app: Option<App>,
+    mut signals: Signals,
+) -> Result<u8, Failure> {
     let (settings, readiness) = (running.settings().clone(), running.readiness());
     let clock = running.shared().clock.clone();
     let begun = clock.now().mono;

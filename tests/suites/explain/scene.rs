@@ -300,6 +300,15 @@ impl Case {
         self.config.push((key.to_owned(), value.to_owned()));
     }
 
+    /// Whether a request waits for another's answer for a moment only.
+    fn waits_briefly(&self) -> bool {
+        let wait = self
+            .config
+            .iter()
+            .find(|(key, _)| key == "cache.collapse.wait");
+        wait.is_some_and(|(_, wait)| wait.contains("ms"))
+    }
+
     /// Whether `outcome` shows that the decision is the other one.
     pub(super) fn is_flipped(&self, outcome: &Outcome) -> bool {
         let answer = &outcome.answer;
@@ -478,7 +487,7 @@ impl Stage {
         self.ask().await
     }
 
-    /// 200 ms are the subject here: longer than one wait, shorter than the other.
+    /// Where the second waits for a moment only, it goes by itself; else it is still there after a while.
     async fn while_another_is_under_way(&self) -> Outcome {
         let held = owned(&[("x-held", "1")]);
         let first = self.send(Method::GET, &held, "");
@@ -504,7 +513,10 @@ impl Stage {
         };
         let release = async {
             within("both requests", both).await;
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            match self.case.waits_briefly() {
+                true => self.upstream.wait_for(2).await,
+                false => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
             self.gate.add_permits(9);
         };
         tokio::join!(first, second, release).1
@@ -590,7 +602,7 @@ impl Stage {
             gate,
         } = self;
         let elsewhere = Upstream::start(async |_| reply(500).empty()).await;
-        drop(upstream);
+        let _port = upstream.close().await;
         let stage = Self {
             case,
             upstream: elsewhere,

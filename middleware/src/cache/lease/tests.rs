@@ -60,18 +60,30 @@ impl Server {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(Duration::from_secs(10), answers).await.unwrap();
+        let answers = timeout(PATIENCE, answers).await;
+        assert!(answers.is_ok(), "{:?}", tier.trouble());
         tier
     }
 
+    /// Whose leases hold for eight seconds: for so long nobody keeps this process from renewing them.
     async fn leases(&self, instances: Option<usize>) -> Leases {
+        let leases = self
+            .that_have_fetched(instances, Duration::from_secs(4))
+            .await;
+        assert!(leases.0.times.hold() > Duration::from_secs(8));
+        leases
+    }
+
+    /// Whose leases hold for twice as long as the fetches of before took.
+    async fn that_have_fetched(&self, instances: Option<usize>, took: Duration) -> Leases {
         let (tier, metrics) = (self.tier().await, Metrics::new());
         let settings = LeaseSettings {
             enabled: true,
-            wait: Duration::from_secs(10),
+            wait: PATIENCE,
         };
         let leases = Leases::new(tier, settings, Handle::current(), &metrics);
         leases.count_by(move || instances);
+        (0..10).for_each(|_| leases.0.times.note(took));
         leases
     }
 }
@@ -85,10 +97,14 @@ impl Drop for Server {
 }
 
 const KEY: &[u8] = b"http://example.com/";
+/// What no wait for an event takes, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A fetch after which a lease holds for two seconds.
+const SHORT: Duration = Duration::from_secs(1);
 
 impl Leases {
     fn of_key(&self, has_cookie: bool) -> Waiting {
-        self.waiting(self.name(KEY, has_cookie), Duration::from_secs(10))
+        self.waiting(self.name(KEY, has_cookie), PATIENCE)
     }
 
     async fn wins(&self, waiting: &mut Waiting) -> Arc<Lease> {
@@ -127,10 +143,24 @@ async fn begins_to_wait(leases: &Leases, has_cookie: bool) -> tokio::task::JoinH
         asking.turn(&mut waiting, true).await
     });
     // It has asked for the lease, and looked once at least.
-    while commands(&leases).await < before + 2 {
-        tokio::task::yield_now().await;
-    }
+    let begins = async {
+        while commands(&leases).await < before + 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, begins).await.expect("it asks and looks");
     waits
+}
+
+/// For how long the lease holds if nobody renews it; nothing if nobody has it.
+async fn holds_for(leases: &Leases) -> Duration {
+    let mut ttl = redis::cmd("PTTL");
+    ttl.arg(leases.name(KEY, false).lease);
+    let redis = leases.redis();
+    match redis.command(b"x", &ttl, redis.deadline()).await.unwrap() {
+        Value::Int(left) => Duration::from_millis(u64::try_from(left).unwrap_or_default()),
+        other => panic!("no time: {other:?}"),
+    }
 }
 
 /// Scripts and looks that Redis has seen.
@@ -152,10 +182,8 @@ async fn commands(leases: &Leases) -> usize {
 }
 
 async fn joined(waits: tokio::task::JoinHandle<Turn>) -> Turn {
-    timeout(Duration::from_secs(10), waits)
-        .await
-        .unwrap()
-        .unwrap()
+    let turn = timeout(PATIENCE, waits).await;
+    turn.expect("a turn").expect("no panic")
 }
 
 #[tokio::test]
@@ -241,11 +269,23 @@ async fn a_lease_that_is_dropped_is_given_back() {
 #[tokio::test]
 async fn a_lease_is_renewed_while_a_fetch_takes_long() {
     let server = Server::start();
-    let (one, other) = (server.leases(None).await, server.leases(None).await);
+    // It holds for two seconds.
+    let one = server.that_have_fetched(None, SHORT).await;
+    let other = server.leases(None).await;
     let lease = one.wins(&mut one.of_key(false)).await;
     let waits = begins_to_wait(&other, false).await;
-    // Three times as long as it holds.
-    sleep(Duration::from_millis(1500)).await;
+    // Until it has held for more than twice as long: each renewal is seen.
+    let renewals = async {
+        let (mut renewals, mut before) = (0, holds_for(&other).await);
+        while renewals < 7 {
+            sleep(Duration::from_millis(10)).await;
+            let now = holds_for(&other).await;
+            assert!(now > Duration::ZERO, "it ended after {renewals} renewals");
+            renewals += u32::from(now > before);
+            before = now;
+        }
+    };
+    timeout(PATIENCE, renewals).await.expect("renewals");
     assert!(!waits.is_finished());
     lease.write(vec![record()]);
     assert!(matches!(joined(waits).await, Turn::Again));
@@ -255,7 +295,7 @@ async fn a_lease_is_renewed_while_a_fetch_takes_long() {
 async fn that_of_a_sidecar_that_is_no_more_ends_by_itself_and_one_of_the_others_has_it_then() {
     let server = Server::start();
     let others = [server.leases(None).await, server.leases(None).await];
-    let one = server.leases(None).await;
+    let one = server.that_have_fetched(None, SHORT).await;
     let lease = one.wins(&mut one.of_key(false)).await;
     // Nothing of it runs any more.
     lease.renewal.abort();
@@ -267,19 +307,17 @@ async fn that_of_a_sidecar_that_is_no_more_ends_by_itself_and_one_of_the_others_
     let mut won = Vec::new();
     for (waits, leases) in waits.into_iter().zip(&others) {
         assert!(matches!(joined(waits).await, Turn::Again));
-        let mut waiting = leases.of_key(false);
-        let next = timeout(Duration::from_millis(100), leases.turn(&mut waiting, true));
-        if let Ok(Turn::Won(lease)) = next.await {
-            won.push(lease);
-        }
+        won.extend(leases.try_take(&leases.name(KEY, false)).await);
     }
     assert_eq!(won.len(), 1);
+    assert!(won[0].is_some());
 }
 
 #[tokio::test]
 async fn who_has_lost_the_lease_does_not_write_over_what_is_newer() {
     let server = Server::start();
-    let (one, other) = (server.leases(None).await, server.leases(None).await);
+    let one = server.that_have_fetched(None, SHORT).await;
+    let other = server.leases(None).await;
     let lease = one.wins(&mut one.of_key(false)).await;
     lease.renewal.abort();
     let waits = begins_to_wait(&other, false).await;

@@ -26,6 +26,19 @@ use crate::shutdown::{Readiness, Signals, Stop, Stopped};
 /// What no test waits longer for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Waits until `holds`.
+///
+/// # Panics
+/// If it does not come true in time.
+pub(super) fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Clock::system().mono();
+    while !holds() {
+        let waited = Clock::system().mono() - begun;
+        assert!(waited < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A server that listens; ended when it is dropped.
 pub(super) struct Server {
     pub(super) bound: Vec<Bound>,
@@ -96,12 +109,8 @@ impl Server {
 
     /// Waits until there were `count` of `event`: clients see a close before it is counted.
     pub(super) fn wait_until_counted(&self, event: Event, count: u64) {
-        let begun = Clock::system().now().mono;
-        while self.counted(event) < count {
-            let waited = Clock::system().now().mono - begun;
-            assert!(waited < PATIENCE, "{event:?}: {}", self.counted(event));
-            std::thread::yield_now();
-        }
+        let what = format!("{event:?} was counted {count} times");
+        wait_until(&what, || self.counted(event) >= count);
         assert_eq!(self.counted(event), count, "{event:?}");
     }
 
@@ -178,12 +187,7 @@ impl Echo {
 
     /// Blocks until `count` requests have been taken.
     pub(super) fn wait_until_seen(&self, count: usize) {
-        let begun = Clock::system().now().mono;
-        while self.seen().len() < count {
-            let waited = Clock::system().now().mono - begun;
-            assert!(waited < PATIENCE, "{:?}", self.seen());
-            std::thread::yield_now();
-        }
+        wait_until("requests have come", || self.seen().len() >= count);
     }
 
     /// Blocks until `count` requests wait at the gate.

@@ -77,7 +77,7 @@ async fn a_large_head_is_431() {
 
 #[tokio::test]
 async fn an_idle_connection_gets_a_goaway() {
-    let server = Server::with(|limits| limits.idle = Duration::from_millis(200));
+    let server = Server::with(|limits| limits.idle = Duration::from_secs(1));
     let (mut sender, connection) = connect(&server).await;
     assert_eq!(fetch(&mut sender, get("/echo")).await.0, 200);
     let ended = tokio::time::timeout(PATIENCE, connection)
@@ -96,9 +96,14 @@ async fn a_stop_finishes_streams_after_its_goaway() {
     server.echo.gate.arrived.acquire().await.unwrap().forget();
     let gate = server.echo.gate.clone();
     let stop = tokio::task::spawn_blocking(move || server.stop(PATIENCE));
-    while TcpStream::connect(address).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    let closed = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, closed)
+        .await
+        .expect("the door is closed");
     gate.permits.add_permits(1);
     let answer = slow
         .await
@@ -118,8 +123,8 @@ async fn a_stop_finishes_streams_after_its_goaway() {
 #[tokio::test]
 async fn a_window_that_stays_shut_is_cut() {
     let server = Server::with(|limits| {
-        limits.idle = Duration::from_millis(200);
-        limits.header_time = Duration::from_millis(200);
+        limits.idle = Duration::from_secs(1);
+        limits.header_time = Duration::from_secs(1);
     });
     let (mut sender, connection) = connect(&server).await;
     let response = sender.send_request(get("/large")).await.unwrap();

@@ -1,5 +1,6 @@
 //! Listeners: TCP, Unix, TLS, PROXY protocol; and clear words where one cannot be had.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -9,14 +10,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, thread};
 
 use config::listen::{ListenAddress, ListenSettings, TlsFiles};
 use middleware::metrics::Event;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::harness::{Client, Folder, PATIENCE, Server, plain};
+use super::harness::{Client, Folder, PATIENCE, Server, plain, wait_until};
 
 const CLOSE: &str = "GET /facts HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
@@ -323,18 +323,16 @@ fn a_changed_certificate_is_taken_over_and_a_bad_one_is_not() {
     let (made, new) = certificate(&elsewhere);
     fs::rename(&made.key, &files.key).unwrap();
     fs::rename(&made.certificate, &files.certificate).unwrap();
-    while server.counted(Event::CertificateLoaded) == 0 {
-        thread::yield_now();
-    }
+    let loaded = || server.counted(Event::CertificateLoaded);
+    wait_until("the second one is loaded", || loaded() > 0);
     tls(&server, &new, &[]).expect("the second certificate");
     tls(&server, &old, &[]).expect_err("the first one is gone");
     // A key that belongs to another certificate.
     let (made, _) = certificate(&elsewhere);
     let refused = server.counted(Event::CertificateRefused);
     fs::rename(&made.key, &files.key).unwrap();
-    while server.counted(Event::CertificateRefused) == refused {
-        thread::yield_now();
-    }
+    let refusals = || server.counted(Event::CertificateRefused);
+    wait_until("the key is refused", || refusals() > refused);
     tls(&server, &new, &[]).expect("the second certificate is still there");
 }
 

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::harness::{PATIENCE, Server};
+use super::harness::{PATIENCE, Server, wait_until};
 
 #[test]
 fn what_is_in_flight_is_finished_and_the_door_is_closed() {
@@ -22,9 +22,8 @@ fn what_is_in_flight_is_finished_and_the_door_is_closed() {
         "",
         "an idle connection is closed at once"
     );
-    while TcpStream::connect(address).is_ok() {
-        std::thread::yield_now();
-    }
+    let is_open = || TcpStream::connect(address).is_ok();
+    wait_until("the door is closed", || !is_open());
     gate.permits.add_permits(1);
     let answer = client.read_to_end();
     assert!(
@@ -65,7 +64,7 @@ fn streams_and_tunnels_get_a_quarter_of_the_deadline() {
     tunnel
         .send("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhi");
     tunnel.read_until("\r\n\r\nhi");
-    let drain = Duration::from_secs(2);
+    let drain = Duration::from_secs(8);
     let stopped = server.stop(drain);
     assert!(stopped.drained, "{stopped:?}");
     assert!(
@@ -82,11 +81,11 @@ fn what_does_not_finish_is_cut_at_the_deadline() {
     let mut client = server.connect();
     client.get("/wait");
     server.echo.wait_for(1);
-    let drain = Duration::from_millis(300);
+    let drain = Duration::from_secs(1);
     let stopped = server.stop(drain);
     assert!(!stopped.drained);
     assert!(
-        stopped.took >= drain && stopped.took < drain * 4,
+        stopped.took >= drain && stopped.took < drain * 10,
         "{stopped:?}"
     );
     assert_eq!(client.read_until_gone(), "");

@@ -1,6 +1,11 @@
 use super::*;
 
+/// What passes by itself, while nothing happens.
 const SHORT: Duration = Duration::from_millis(50);
+/// What must not pass while something happens, however busy the machine: a test that stays below sleeps
+/// for some [`STEP`]s.
+const LONG: Duration = Duration::from_secs(2);
+const STEP: Duration = Duration::from_millis(250);
 
 #[tokio::test]
 async fn an_upstream_that_says_nothing_is_a_read_timeout() {
@@ -22,15 +27,15 @@ async fn an_upstream_that_says_nothing_is_a_read_timeout() {
 async fn the_deadline_counts_from_the_last_byte_of_an_upload() {
     let raw = Raw::new().await;
     let mut settings = raw.settings();
-    settings.first_byte = SHORT * 4;
+    settings.first_byte = LONG;
     let fixture = Fixture::new(settings);
     let mut upstream = fixture.upstream();
     let (sender, body) = streamed();
     let serve = async { raw.accept().await.0 };
     let upload = async {
         // Longer than the deadline, but never silent for as long.
-        for _ in 0..6 {
-            tokio::time::sleep(SHORT).await;
+        for _ in 0..10 {
+            tokio::time::sleep(STEP).await;
             sender.send(chunk("x")).unwrap();
         }
         drop(sender);
@@ -42,7 +47,7 @@ async fn the_deadline_counts_from_the_last_byte_of_an_upload() {
     };
     let ((answer, took), _open, ()) = tokio::join!(ask, serve, upload);
     assert_eq!(kind(answer), ErrorKind::ConnectionReadTimeout);
-    assert!(took > SHORT * 9, "{took:?}");
+    assert!(took > STEP * 10 + LONG - STEP, "{took:?}");
 }
 
 #[tokio::test]
@@ -79,7 +84,7 @@ async fn a_body_may_pause_but_not_for_too_long() {
     for (kind, fails) in [("text/html", true), ("text/event-stream", false)] {
         let raw = Raw::new().await;
         let mut settings = raw.settings();
-        settings.body_idle = SHORT;
+        settings.body_idle = STEP * 3;
         let fixture = Fixture::new(settings);
         let mut upstream = fixture.upstream();
         let serve = async {
@@ -88,10 +93,10 @@ async fn a_body_may_pause_but_not_for_too_long() {
                 format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: 3\r\n\r\n");
             connection.serve(&head).await;
             for part in ["a", "b"] {
-                tokio::time::sleep(SHORT / 5).await;
+                tokio::time::sleep(SHORT).await;
                 connection.say(part).await;
             }
-            tokio::time::sleep(SHORT * 3).await;
+            tokio::time::sleep(STEP * 6).await;
             // Cut off meanwhile, where that was too long.
             drop(connection.0.write_all(b"c").await);
         };
@@ -114,14 +119,14 @@ async fn a_body_may_pause_but_not_for_too_long() {
 async fn a_deadline_set_for_one_request_does_not_strike_the_next() {
     let raw = Raw::new().await;
     let mut settings = raw.settings();
-    settings.first_byte = SHORT * 2;
+    settings.first_byte = LONG;
     let fixture = Fixture::new(settings);
     let mut upstream = fixture.upstream();
     let serve = async {
         let mut connection = raw.accept().await;
         for _ in 0..4 {
             connection.head().await;
-            tokio::time::sleep(SHORT).await;
+            tokio::time::sleep(STEP * 3).await;
             connection.say(OK).await;
         }
         connection

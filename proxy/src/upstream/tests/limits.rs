@@ -46,7 +46,7 @@ async fn whoever_waits_gets_the_slot_of_a_connection_that_is_closed() {
 async fn the_wait_for_a_connection_has_an_end() {
     let raw = Raw::new().await;
     let mut settings = raw.settings();
-    (settings.connections, settings.connect) = (1, Duration::from_millis(50));
+    (settings.connections, settings.connect) = (1, Duration::from_secs(1));
     let fixture = Fixture::new(settings);
     let mut upstream = fixture.upstream();
     let _first = fixture.tasks.spawn(upstream.call(get("/1")));

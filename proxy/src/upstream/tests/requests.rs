@@ -214,26 +214,32 @@ fn expecting(body: Body) -> Request {
 
 #[tokio::test]
 async fn content_is_sent_when_the_upstream_says_continue() {
-    let raw = Raw::new().await;
-    let fixture = Fixture::new(raw.settings());
-    let mut upstream = fixture.upstream();
-    let (sender, body) = streamed();
-    sender.send(chunk("ab")).unwrap();
-    let serve = async {
-        let mut connection = raw.accept().await;
-        let head = connection.head().await;
-        assert!(head.contains("expect: 100-continue\r\n"), "{head}");
-        connection.say("HTTP/1.1 100 Continue\r\n\r\n").await;
-        assert_eq!(connection.until(b"ab").await, "ab");
-        connection.say(OK).await;
-    };
-    let ask = async {
+    let mut took = Vec::new();
+    // Not because the second is over after which it is sent without a word. A machine that is busy with
+    // something else for that second is not for five of them.
+    for _ in 0..5 {
+        let raw = Raw::new().await;
+        let fixture = Fixture::new(raw.settings());
+        let mut upstream = fixture.upstream();
+        let (sender, body) = streamed();
+        sender.send(chunk("ab")).unwrap();
+        let serve = async {
+            let mut connection = raw.accept().await;
+            let head = connection.head().await;
+            assert!(head.contains("expect: 100-continue\r\n"), "{head}");
+            connection.say("HTTP/1.1 100 Continue\r\n\r\n").await;
+            assert_eq!(connection.until(b"ab").await, "ab");
+            connection.say(OK).await;
+        };
         let begun = Clock::system().mono();
-        let answer = upstream.call(expecting(body)).await;
-        assert!(Clock::system().mono() - begun < Duration::from_millis(900));
-        answer.unwrap()
-    };
-    tokio::join!(serve, ask);
+        let (answer, ()) = tokio::join!(upstream.call(expecting(body)), serve);
+        answer.unwrap();
+        took.push(Clock::system().mono() - begun);
+        if took.last() < Some(&Duration::from_millis(900)) {
+            return;
+        }
+    }
+    panic!("{took:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::net::TcpSocket;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -8,12 +9,18 @@ use super::*;
 #[tokio::test]
 async fn every_address_of_a_name_is_tried() {
     // `localhost` is ::1 and 127.0.0.1; the app took only one of them.
-    for address in ["127.0.0.1:0", "[::1]:0"] {
-        let Ok(listener) = TcpListener::bind(address).await else {
-            continue; // A machine without IPv6.
+    for is_six in [false, true] {
+        // The same port of the other address is nobody's.
+        let nobody = Nowhere::new();
+        let port = nobody.port();
+        let raw = if is_six {
+            match TcpListener::bind(("::1", port)).await {
+                Ok(listener) => Raw(listener),
+                Err(_) => continue, // A machine without IPv6.
+            }
+        } else {
+            Raw(nobody.0.listen(8).unwrap())
         };
-        let raw = Raw(listener);
-        let port = raw.0.local_addr().unwrap().port();
         let settings = UpstreamSettings::new(vec![tcp("localhost", port, false, Protocol::Http1)]);
         let fixture = Fixture::new(settings);
         let mut upstream = fixture.upstream();
@@ -23,9 +30,29 @@ async fn every_address_of_a_name_is_tried() {
     }
 }
 
+/// A port on which nobody listens, and nobody will: it is bound.
+struct Nowhere(TcpSocket);
+
+impl Nowhere {
+    fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self(socket)
+    }
+
+    fn port(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+
+    fn endpoint(&self) -> EndpointAddress {
+        tcp("127.0.0.1", self.port(), false, Protocol::Http1)
+    }
+}
+
 #[tokio::test]
 async fn failures_to_connect_are_told_apart() {
-    let closed = Raw::new().await.settings();
+    let nowhere = Nowhere::new();
+    let closed = UpstreamSettings::new(vec![nowhere.endpoint()]);
     let nobody = tcp("no-such-host.invalid", 80, false, Protocol::Http1);
     let missing = EndpointAddress {
         transport: Transport::Unix(PathBuf::from("/nonexistent/socket")),
@@ -51,8 +78,8 @@ async fn failures_to_connect_are_told_apart() {
 #[tokio::test]
 async fn another_endpoint_is_tried_where_one_cannot_be_connected_to() {
     let raw = Raw::new().await;
-    let gone = Raw::new().await.endpoint(Protocol::Http1);
-    let settings = UpstreamSettings::new(vec![gone, raw.endpoint(Protocol::Http1)]);
+    let nowhere = Nowhere::new();
+    let settings = UpstreamSettings::new(vec![nowhere.endpoint(), raw.endpoint(Protocol::Http1)]);
     let fixture = Fixture::new(settings);
     let mut upstream = fixture.upstream();
     let serve = async {
@@ -208,7 +235,7 @@ async fn a_handshake_that_never_ends_is_a_timeout() {
     let authority = Authority::new("slow.internal", &[]);
     let raw = Raw::new().await;
     let mut settings = authority.settings(&raw, None);
-    settings.connect = Duration::from_millis(50);
+    settings.connect = Duration::from_millis(500);
     let fixture = Fixture::new(settings);
     let mut upstream = fixture.upstream();
     let serve = async {

@@ -41,9 +41,13 @@ pub(super) struct Opened {
 
 pub(super) async fn open(path: &Path, size: u64) -> Opened {
     let opened = begin(path, size);
-    while opened.tier.state() == State::Opening {
-        tokio::task::yield_now().await;
-    }
+    let is_open = async {
+        while opened.tier.state() == State::Opening {
+            tokio::task::yield_now().await;
+        }
+    };
+    let is_open = timeout(LONG, is_open).await;
+    assert!(is_open.is_ok(), "it does not open");
     opened
 }
 

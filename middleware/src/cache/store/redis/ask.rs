@@ -96,7 +96,7 @@ impl RedisTier {
     }
 
     /// What `node` answers. The deadline begins when there is a connection.
-    async fn ask_node(
+    pub(super) async fn ask_node(
         &self,
         node: &Arc<Node>,
         asked: Ask<'_>,

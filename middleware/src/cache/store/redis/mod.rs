@@ -17,6 +17,7 @@ mod keeper;
 mod names;
 mod node;
 mod queue;
+mod reads;
 mod refusals;
 /// The harness of the suites: processes, and nothing of ours.
 #[cfg(test)]
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use config::redis::{RedisMode, RedisSettings};
-use redis::{Cmd, Pipeline, Script, Value};
+use redis::{Cmd, Script, Value};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
@@ -247,8 +248,9 @@ impl RedisTier {
         result
     }
 
-    /// A record, and the latest place, in one pipeline; in a cluster two commands at once.
-    async fn record(&self, name: &str) -> Result<(Value, Value), Failure> {
+    /// A record, and the latest place, which another server of the cluster may have: two commands at
+    /// once.
+    async fn read_alone(&self, name: String) -> Result<Got, Failure> {
         let deadline = self.0.settings.timeout;
         let (record, latest) = (name.as_bytes(), self.0.latest.as_bytes());
         let get = |key: &[u8]| {
@@ -256,39 +258,29 @@ impl RedisTier {
             command.arg(key);
             command
         };
-        if self.0.mode == RedisMode::Cluster {
-            let (get_record, get_latest) = (get(record), get(latest));
-            let (record, latest) = futures_util::future::join(
-                self.ask(record, Ask::One(&get_record), deadline),
-                self.ask(latest, Ask::One(&get_latest), deadline),
-            )
-            .await;
-            return Ok((first(record?)?, first(latest?)?));
-        }
-        let mut pipeline = Pipeline::with_capacity(2);
-        pipeline.add_command(get(record));
-        pipeline.add_command(get(latest));
-        let mut answers = self.ask(record, Ask::Many(&pipeline), deadline).await?;
-        let (latest, record) = (answers.pop(), answers.pop());
-        Ok((
-            first(record.into_iter().collect())?,
-            first(latest.into_iter().collect())?,
-        ))
+        let (get_record, get_latest) = (get(record), get(latest));
+        let (record, latest) = futures_util::future::join(
+            self.ask(record, Ask::One(&get_record), deadline),
+            self.ask(latest, Ask::One(&get_latest), deadline),
+        )
+        .await;
+        Ok(Got {
+            record: content(first(record?)?)?,
+            latest: place(first(latest?)?)?,
+        })
     }
 
     async fn got(&self, key: RecordKey) -> Result<Got, Failure> {
         let begun = timer_now();
-        // A deadline over all of it: connection, redirection and answer.
-        let whole = self.0.settings.connect_timeout + self.0.settings.timeout;
         let name = self.0.names.record(&key.to_string());
-        let result = match timeout_at(begun + whole, self.record(&name)).await {
-            Ok(result) => result.and_then(|(record, latest)| {
-                Ok(Got {
-                    record: content(record)?,
-                    latest: place(latest)?,
-                })
-            }),
-            Err(_) => Err(Failure::late()),
+        let result = match self.0.mode {
+            RedisMode::Cluster => {
+                // A deadline over all of it: connection, redirection and answer.
+                let whole = self.0.settings.connect_timeout + self.0.settings.timeout;
+                let result = timeout_at(begun + whole, self.read_alone(name)).await;
+                result.unwrap_or_else(|_| Err(Failure::late()))
+            }
+            RedisMode::Single | RedisMode::Sentinel(_) => self.read_together(name).await,
         };
         self.count_get(&result, begun);
         result

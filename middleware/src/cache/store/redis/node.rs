@@ -5,6 +5,7 @@
 //! request opens another before the probe has found the server well ([`Node::revive`]): so a server
 //! that stands still costs one deadline for each connection, and then nothing.
 
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, ThreadId};
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 use super::breaker::{Breaker, Standing};
 use super::connect::{Connection, Dialer, Peer};
 use super::failure::Failure;
+use super::reads::Wish;
 
 /// See the module.
 #[derive(Debug)]
@@ -30,9 +32,27 @@ pub(super) struct Node {
     links: RwLock<Vec<(ThreadId, Arc<Link>)>>,
 }
 
-/// The connection of one thread.
+/// The connection of one thread, and what is to be read on it.
 #[derive(Debug, Default)]
-struct Link(Mutex<LinkState>);
+pub(super) struct Link {
+    state: Mutex<LinkState>,
+    wishes: Mutex<Vec<Wish>>,
+}
+
+impl Link {
+    /// Adds a record that is wanted; whether it is the first since [`wishes`](Self::wishes).
+    pub(super) fn wish(&self, wish: Wish) -> bool {
+        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        wishes.push(wish);
+        wishes.len() == 1
+    }
+
+    /// Takes all that is wanted by now.
+    pub(super) fn wishes(&self) -> Vec<Wish> {
+        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        mem::take(&mut *wishes)
+    }
+}
 
 #[derive(Clone, Debug, Default)]
 enum LinkState {
@@ -68,7 +88,7 @@ impl Node {
         }
         let link = self.link();
         let mut opening = {
-            let mut state = link.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = link.state.lock().unwrap_or_else(PoisonError::into_inner);
             match &*state {
                 LinkState::Open(connection) if !connection.is_closed() => {
                     return Ok(connection.clone());
@@ -89,7 +109,7 @@ impl Node {
             Ok(Ok(result)) => result.clone().unwrap_or_else(|| Err(Failure::late())),
             // The task that opened it is gone with its runtime.
             Ok(Err(_)) => {
-                *link.0.lock().unwrap_or_else(PoisonError::into_inner) = LinkState::Vacant;
+                *link.state.lock().unwrap_or_else(PoisonError::into_inner) = LinkState::Vacant;
                 Err(Failure::away())
             }
             Err(_) => Err(Failure::late()),
@@ -124,7 +144,8 @@ impl Node {
         links.clear();
     }
 
-    fn link(&self) -> Arc<Link> {
+    /// What this thread has of it.
+    pub(super) fn link(&self) -> Arc<Link> {
         let me = thread::current().id();
         let mine = |links: &[(ThreadId, Arc<Link>)]| {
             let found = links.iter().find(|(thread, _)| *thread == me);
@@ -157,7 +178,7 @@ impl Node {
                 Ok(connection) => LinkState::Open(connection.clone()),
                 Err(_) => LinkState::Lost(node.revivals.load(Ordering::Acquire)),
             };
-            *link.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+            *link.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
             opened.send_replace(Some(result));
         });
         opening
@@ -166,7 +187,7 @@ impl Node {
     /// Gives up the connection of this thread.
     fn lose(&self) {
         let link = self.link();
-        let mut state = link.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = link.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(&*state, LinkState::Opening(_) | LinkState::Lost(_)) {
             *state = LinkState::Lost(self.revivals.load(Ordering::Acquire));
         }

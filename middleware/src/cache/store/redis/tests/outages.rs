@@ -1,40 +1,38 @@
 //! A Redis that is not well: what a request waits for, and that it comes back.
 
-use std::time::Instant;
-
 use super::super::servers::Redis;
 use super::*;
 
-/// How long it took to be told that there is nothing.
-#[expect(clippy::disallowed_methods, reason = "what a test measures")]
-async fn time_of(asked: impl Future<Output = Result<Option<String>, Failed>>) -> (Duration, bool) {
-    let begun = Instant::now();
-    let result = asked.await;
-    (begun.elapsed(), result.is_ok())
+/// What a request waits for here, at most: a second for the connection, and a second for the answer. Whether it
+/// waits is what these tests are about, and with less a busy machine could not be told from a wait.
+const DEADLINE: Duration = Duration::from_secs(1);
+
+fn hasty(redis: &Redis) -> Tested {
+    let url = url(&redis.url());
+    connect(&format!(
+        "{url}\ntimeout = \"{DEADLINE:?}\"\nconnect_timeout = \"{DEADLINE:?}\""
+    ))
 }
 
 #[tokio::test]
 async fn one_that_stands_still_costs_one_deadline_and_then_nothing() {
     let redis = Redis::start().await;
-    let shared = connect(&url(&redis.url()));
+    let shared = hasty(&redis);
     shared.store("a", "content").await;
     shared.is(L2State::Up).await;
     redis.stop();
-    // Many at once wait for one deadline, together.
-    let asked = (0..64).map(|_| time_of(shared.record("a")));
-    let first = futures_util::future::join_all(asked).await;
-    let longest = first.iter().map(|(took, _)| *took).max().expect("some");
-    assert!(first.iter().all(|(_, is_ok)| !is_ok));
-    assert!(longest < Duration::from_millis(90), "{longest:?}");
-    // And then none waits at all, for as long as it lasts.
-    let mut slow = 0;
+    // Many at once wait for one deadline, together; one by one it would be a minute.
+    let begun = timer_now();
+    let first = futures_util::future::join_all((0..64).map(|_| shared.record("a"))).await;
+    let took = begun.elapsed();
+    assert!(first.contains(&Err(Failed::Late)), "{first:?}");
+    assert!(first.iter().all(Result::is_err), "{first:?}");
+    assert!(took >= DEADLINE && took < DEADLINE * 20, "{took:?}");
+    // And then none waits at all, for as long as it lasts: it is not even asked.
     for _ in 0..300 {
-        let (took, is_ok) = time_of(shared.record("a")).await;
-        assert!(!is_ok);
-        slow += u32::from(took > Duration::from_millis(10));
+        assert_eq!(shared.record("a").await, Err(Failed::Away));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(slow, 0, "{slow} of 300 waited");
     assert_eq!(shared.tier.state(), L2State::Away);
     // What is written meanwhile is dropped, and counted.
     shared.tier.put(key("b"), "x".into(), MINUTE);
@@ -50,7 +48,7 @@ async fn one_that_stands_still_costs_one_deadline_and_then_nothing() {
 #[tokio::test]
 async fn a_short_pause_of_it_is_soon_forgiven() {
     let redis = Redis::start().await;
-    let shared = connect(&url(&redis.url()));
+    let shared = hasty(&redis);
     shared.store("a", "content").await;
     redis.stop();
     assert_eq!(shared.record("a").await, Err(Failed::Late));
@@ -65,11 +63,9 @@ async fn a_short_pause_of_it_is_soon_forgiven() {
         shared.record("a").await == Ok(Some("content".into()))
     })
     .await;
-    assert!(
-        begun.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        begun.elapsed()
-    );
+    // Half a second, mostly; those who are not forgiven soon are asked after a quarter of a minute.
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
 #[tokio::test]
@@ -79,8 +75,9 @@ async fn a_crash_and_a_restart_are_a_miss() {
     shared.store("a", "content").await;
     redis.kill();
     for _ in 0..100 {
-        let (took, is_ok) = time_of(shared.record("a")).await;
-        assert!(!is_ok && took < Duration::from_millis(30), "{took:?}");
+        // Nobody waits for an answer.
+        let answer = shared.record("a").await;
+        assert!(!matches!(answer, Ok(_) | Err(Failed::Late)), "{answer:?}");
     }
     shared.is(L2State::Away).await;
     assert!(
@@ -110,8 +107,8 @@ async fn without_a_redis_at_the_start_nothing_waits_and_it_is_found_later() {
     let redis = Redis::start().await;
     redis.kill();
     let shared = connect(&url(&redis.url()));
-    let (took, is_ok) = time_of(shared.record("a")).await;
-    assert!(!is_ok && took < Duration::from_millis(100), "{took:?}");
+    let answer = shared.record("a").await;
+    assert!(!matches!(answer, Ok(_) | Err(Failed::Late)), "{answer:?}");
     shared.is(L2State::Away).await;
     redis.restart().await;
     shared.is(L2State::Up).await;
@@ -122,13 +119,13 @@ async fn without_a_redis_at_the_start_nothing_waits_and_it_is_found_later() {
 async fn one_that_stands_still_at_the_start_costs_one_connection_s_deadline() {
     let redis = Redis::start().await;
     redis.stop();
-    let shared = connect(&url(&redis.url()));
-    let asked = (0..16).map(|_| time_of(shared.record("a")));
-    for (took, is_ok) in futures_util::future::join_all(asked).await {
-        assert!(!is_ok && took < Duration::from_millis(300), "{took:?}");
-    }
-    let (took, _) = time_of(shared.record("a")).await;
-    assert!(took < Duration::from_millis(10), "{took:?}");
+    let shared = hasty(&redis);
+    let begun = timer_now();
+    let first = futures_util::future::join_all((0..16).map(|_| shared.record("a"))).await;
+    let took = begun.elapsed();
+    assert!(first.iter().all(Result::is_err), "{first:?}");
+    assert!(took < DEADLINE * 8, "one by one? {took:?}");
+    assert_eq!(shared.record("a").await, Err(Failed::Away));
     redis.cont();
     shared.is(L2State::Up).await;
 }

@@ -136,6 +136,7 @@ async fn an_acl_user_needs_no_more_than_the_manual_says() {
             "+ping",
             "+hello",
             "+get",
+            "+mget",
             "+set",
             "+unlink",
             "+eval",
