@@ -5,7 +5,66 @@ use std::task::{Context, Poll, ready};
 
 use crate::{Response, Result};
 
-/// What every service of the pipeline returns from `call`.
+/// What the layers of the front answer with: there already, or to come. [`ResponseFuture`] is one; the
+/// outer layers have futures of their own, so that what they keep meanwhile needs no box.
+pub trait Answering: Future<Output = Result<Response>> + Send + Unpin + 'static {
+    /// The answer where it lies, if it is there already.
+    fn as_ready(&mut self) -> Option<&mut Result<Response>>;
+
+    /// Changes the answer where it lies: now if it is there, else when it comes.
+    fn change(
+        mut self,
+        change: impl FnOnce(&mut Result<Response>) + Send + 'static,
+    ) -> ResponseFuture
+    where
+        Self: Sized,
+    {
+        match take_ready(&mut self) {
+            Some(result) => ResponseFuture::ready(result).change(change),
+            None => ResponseFuture::boxed(self).change(change),
+        }
+    }
+}
+
+/// An answer of the layer below, or one that takes its place and needs no waiting.
+#[must_use = "futures do nothing unless polled"]
+pub enum Early<F> {
+    /// The layer below's.
+    Below(F),
+    /// One in its place; `None` once it was given.
+    Here(Option<Result<Response>>),
+}
+
+impl<F: Answering> Answering for Early<F> {
+    fn as_ready(&mut self) -> Option<&mut Result<Response>> {
+        match self {
+            Self::Below(below) => below.as_ready(),
+            Self::Here(here) => here.as_mut(),
+        }
+    }
+}
+
+impl<F: Answering> Future for Early<F> {
+    type Output = Result<Response>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Below(below) => Pin::new(below).poll(cx),
+            Self::Here(here) => Poll::Ready(
+                here.take()
+                    .expect("a future is not polled after it is done"),
+            ),
+        }
+    }
+}
+
+/// The answer, if it is there already.
+pub(crate) fn take_ready(answer: &mut impl Answering) -> Option<Result<Response>> {
+    let ready = answer.as_ready()?;
+    Some(std::mem::replace(ready, Ok(Response::default())))
+}
+
+/// What every service of a route's stack returns from `call`.
 ///
 /// A hit is [`ready`](Self::ready) at once and passes every layer above the cache without an
 /// allocation; only what waits is boxed.
@@ -49,6 +108,25 @@ impl ResponseFuture {
                 self
             }
             State::Pending(future) => Self(State::Pending(Box::pin(Changed {
+                future,
+                change: Some(change),
+            }))),
+        }
+    }
+
+    /// As [`change`](Self::change), for what may put another answer in its place (`Some`), which may take
+    /// a while itself.
+    pub fn change_or_replace(
+        mut self,
+        change: impl FnOnce(&mut Result<Response>) -> Option<Self> + Send + 'static,
+    ) -> Self {
+        match self.0 {
+            State::Ready(ref mut result) => {
+                let result = result.as_mut();
+                let result = result.expect("a ready future is gone on with before it is polled");
+                change(result).unwrap_or(self)
+            }
+            State::Pending(future) => Self(State::Pending(Box::pin(Replaced {
                 future,
                 change: Some(change),
             }))),
@@ -108,6 +186,16 @@ impl ResponseFuture {
     }
 }
 
+impl Answering for ResponseFuture {
+    fn as_ready(&mut self) -> Option<&mut Result<Response>> {
+        self.as_ready()
+    }
+
+    fn change(self, change: impl FnOnce(&mut Result<Response>) + Send + 'static) -> Self {
+        self.change(change)
+    }
+}
+
 impl Future for ResponseFuture {
     type Output = Result<Response>;
 
@@ -143,6 +231,40 @@ impl<F: FnOnce(&mut Result<Response>)> Future for Changed<F> {
             && let Some(change) = self.change.take()
         {
             change(result);
+        }
+        polled
+    }
+}
+
+/// An answer to come, and what is done to it or comes in its place.
+struct Replaced<F> {
+    /// The first future, later the one in its place.
+    future: Boxed,
+    /// `None` once it is done.
+    change: Option<F>,
+}
+
+// As for `Chained`.
+impl<F> Unpin for Replaced<F> {}
+
+impl<F: FnOnce(&mut Result<Response>) -> Option<ResponseFuture>> Future for Replaced<F> {
+    type Output = Result<Response>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut polled = self.future.as_mut().poll(cx);
+        if let Poll::Ready(result) = &mut polled
+            && let Some(change) = self.change.take()
+            && let Some(instead) = change(result)
+        {
+            match instead.0 {
+                State::Ready(instead) => {
+                    *result = instead.expect("a ready future is gone on with before it is polled");
+                }
+                State::Pending(instead) => {
+                    self.future = instead;
+                    return self.future.as_mut().poll(cx);
+                }
+            }
         }
         polled
     }

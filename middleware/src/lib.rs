@@ -27,7 +27,7 @@ pub mod respond;
 
 pub use body::Body;
 pub use error::{Error, ErrorKind, Side};
-pub use future::ResponseFuture;
+pub use future::{Answering, ResponseFuture};
 
 /// A request on its way through the pipeline.
 pub type Request = http::Request<Body>;
@@ -49,6 +49,19 @@ pub trait Inner:
 
 impl<S> Inner for S where
     S: tower::Service<Request, Response = Response, Error = Error, Future = ResponseFuture>
+        + Send
+        + 'static
+{
+}
+
+/// What a layer of the front may wrap: as [`Inner`], whose answers may be of another type of future.
+pub trait Outer:
+    tower::Service<Request, Response = Response, Error = Error, Future: Answering> + Send + 'static
+{
+}
+
+impl<S> Outer for S where
+    S: tower::Service<Request, Response = Response, Error = Error, Future: Answering>
         + Send
         + 'static
 {

@@ -25,7 +25,7 @@ use http::header::HOST;
 use http_body_util::BodyExt;
 use middleware::clock::Clock;
 use middleware::facts::{Peer, RequestFacts, RequestId, Scheme};
-use middleware::{Body, Request, ResponseFuture};
+use middleware::{Body, Request};
 use proxy::pipeline::{FrontStack, front_stack};
 use proxy::shared::Core;
 use redis::aio::MultiplexedConnection;
@@ -214,7 +214,9 @@ fn request(number: usize) -> Request {
     request
 }
 
-async fn read(answer: ResponseFuture, size: usize) -> (String, Bytes) {
+type Answer = <FrontStack as Service<Request>>::Future;
+
+async fn read(answer: Answer, size: usize) -> (String, Bytes) {
     let answer = answer.await.expect("an answer");
     let status = answer.headers().get("cache-status").expect("a status");
     let status = status.to_str().expect("text").to_owned();

@@ -1,5 +1,6 @@
 //! Router: host, path and method choose a route, as [`middleware::pattern`] compares them.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -7,7 +8,7 @@ use config::Settings;
 use config::route::RouteSettings;
 use http::header::{CONNECTION, UPGRADE};
 use middleware::pattern::Wanted;
-use middleware::{Error, Request, Response, ResponseFuture, Result, facts};
+use middleware::{Answering, Error, Request, Response, ResponseFuture, Result, facts};
 use tower::Service;
 
 use crate::pipeline::{RouteStack, route_stack};
@@ -57,37 +58,87 @@ impl Router {
 impl Service<Request> for Router {
     type Response = Response;
     type Error = Error;
-    type Future = ResponseFuture;
+    type Future = Routed;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> ResponseFuture {
+    fn call(&mut self, request: Request) -> Routed {
         let wanted = Wanted::of(&request);
         let Some(route) = self
             .routes
             .iter_mut()
             .find(|route| wanted.matches(&route.settings.pattern))
         else {
-            return ResponseFuture::ready(Err(
-                Error::internal().detail("no route takes this request")
-            ));
+            let error = Error::internal().detail("no route takes this request");
+            return Routed {
+                answer: ResponseFuture::ready(Err(error)),
+                route: None,
+            };
         };
         let name = route.name.clone();
-        let response = if asks_to_upgrade(&request) {
+        let mut answer = if asks_to_upgrade(&request) {
             route.tunnel.call(request)
         } else {
             route.stack.call(request)
         };
-        response.change(move |result| {
-            let facts = match result {
-                Ok(response) => facts::of_response(response),
-                Err(error) => error.facts_mut(),
-            };
-            facts.route = Some(name);
-        })
+        let route = match answer.as_ready() {
+            Some(result) => {
+                name_route(result, name);
+                None
+            }
+            None => Some(name),
+        };
+        Routed { answer, route }
     }
+}
+
+/// A route's answer, which tells whose it is.
+#[must_use = "futures do nothing unless polled"]
+pub struct Routed {
+    answer: ResponseFuture,
+    /// `None` where it has been told.
+    route: Option<Arc<str>>,
+}
+
+impl Answering for Routed {
+    fn as_ready(&mut self) -> Option<&mut Result<Response>> {
+        self.answer.as_ready()
+    }
+
+    /// Both in one go, so that there is one box for both.
+    fn change(self, change: impl FnOnce(&mut Result<Response>) + Send + 'static) -> ResponseFuture {
+        match self.route {
+            None => self.answer.change(change),
+            Some(route) => self.answer.change(move |result| {
+                name_route(result, route);
+                change(result);
+            }),
+        }
+    }
+}
+
+impl Future for Routed {
+    type Output = Result<Response>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut polled = Pin::new(&mut self.answer).poll(cx);
+        if let Poll::Ready(result) = &mut polled
+            && let Some(route) = self.route.take()
+        {
+            name_route(result, route);
+        }
+        polled
+    }
+}
+
+fn name_route(result: &mut Result<Response>, route: Arc<str>) {
+    let facts = match result {
+        Ok(response) => facts::of_response(response),
+        Err(error) => error.facts_mut(),
+    };
+    facts.route = Some(route);
 }
 
 /// The route that `request` takes, as the router of every core finds it.

@@ -9,10 +9,11 @@ use std::{io, thread};
 
 use config::Settings;
 use middleware::cache::bus::Bus;
-use middleware::cache::{DiskTier, OrderedBy, RedisTier, SharedCache};
+use middleware::cache::place::Place;
+use middleware::cache::{DiskState, DiskTier, OrderedBy, RedisTier, SharedCache};
 use middleware::metrics::{L2State, Metrics};
 use tokio::runtime::{Builder, Handle};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::start_error::StartError;
@@ -112,6 +113,28 @@ impl LowerTiers {
         (redis.state() != L2State::Up).then_some("l2")
     }
 
+    /// Waits until what lies below memory can be had, but no longer than `most`: not for a Redis that is
+    /// known to be away, nor for a disk that is off.
+    pub(crate) async fn opened(&self, most: Duration) {
+        let opened = async {
+            while self.is_opening() {
+                sleep(BREATH).await;
+            }
+        };
+        drop(timeout(most, opened).await);
+    }
+
+    fn is_opening(&self) -> bool {
+        let disk = self.disk.as_ref();
+        let is_disk = disk.is_some_and(|disk| disk.state() == DiskState::Opening);
+        // Before purges are heard, nothing in Redis is trusted.
+        let bus = self.bus.as_ref().zip(self.redis.as_ref());
+        is_disk
+            || bus.is_some_and(|(bus, redis)| {
+                redis.state() != L2State::Away && bus.applied() == Place::FIRST
+            })
+    }
+
     /// What carries purges to other instances; `None` where nothing is shared.
     pub fn bus(&self) -> Option<&Bus> {
         self.bus.as_ref()
@@ -151,5 +174,7 @@ fn name() -> String {
     format!("{machine}:{}", std::process::id())
 }
 
+/// Between two looks whether all is open.
+const BREATH: Duration = Duration::from_millis(5);
 /// What is still to be written when everything else has ended may take so long, however late it is.
 const LEAST: Duration = Duration::from_secs(1);

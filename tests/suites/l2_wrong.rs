@@ -179,6 +179,9 @@ async fn clocks_ten_seconds_apart_share_less_and_answer_right() {
     );
     // The first is behind: what the second stores is from the future there, and is not believed.
     assert!(!scene.is_shared("/behind", [1, 0]).await);
+    let behind = scene.metrics(0).await;
+    let unreadable = "pillion_cache_tier_reads_total{tier=\"l2\",result=\"unreadable\"} 1";
+    assert!(behind.contains(unreadable), "it is counted, and told once");
     assert_eq!(scene.version(0, "/behind").await, 1);
     // Places in the order of purges are Redis', not the clocks'.
     for target in ["/ahead", "/behind", "/new"] {

@@ -636,3 +636,43 @@ async fn two_on_one_redis_ask_the_app_once_between_them() {
     .await;
     assert_eq!(upstream.count(), 24, "{:?}", asked(&upstream));
 }
+
+/// With a disk, a restart asks the app for nothing that it answered before, and what is hot is in memory before
+/// anybody asks.
+#[tokio::test]
+async fn what_was_hot_is_read_back_from_disk_by_the_next_run() {
+    let folder = Folder::new();
+    let upstream = Upstream::start(async |seen: Seen| {
+        let public = reply(200).header("cache-control", "public, max-age=600");
+        public.body(seen.target)
+    })
+    .await;
+    let (file, disk) = (
+        folder.path().join("hottest.txt"),
+        folder.path().join("kept"),
+    );
+    let toml = format!(
+        "[cache.disk]\npath = {disk:?}\nsize = \"16MiB\"\n\
+         [warm_up]\norigin = \"http://www.example.com\"\nhottest = {{ file = {file:?}, count = 20 }}\n{FAST}"
+    );
+    let host = [("host", "www.example.com")];
+    let proxy = Proxy::with(&upstream, &toml).await;
+    for _ in 0..4 {
+        for page in 0..20 {
+            proxy.get_with(&format!("/{page}"), &host).await;
+        }
+    }
+    assert_eq!(upstream.count(), 20);
+    proxy.stop().await;
+    let proxy = Proxy::with(&upstream, &toml).await;
+    wait_for(&proxy, [0, 20, 0, 0]).await;
+    for page in 0..20 {
+        let target = format!("/{page}");
+        let answer = proxy.get_with(&target, &host).await;
+        assert_eq!(answer.text(), target);
+        let status = answer.header("cache-status");
+        assert!(status.starts_with("pillion; hit"), "{status}");
+        assert!(!status.contains("detail"), "{status}: it is in memory");
+    }
+    assert_eq!(upstream.count(), 20);
+}

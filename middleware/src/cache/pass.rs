@@ -1,8 +1,10 @@
 //! Passing on what is no matter for the cache.
 
+use std::sync::Arc;
+
+use config::cache::CacheSettings;
 use http::Method;
 
-use crate::cache::Cache;
 use crate::cache::apart::Apart;
 use crate::cache::changed::Changed;
 use crate::cache::ghost::follow::Passing;
@@ -11,9 +13,10 @@ use crate::cache::reason::Reason;
 use crate::cache::recorder::PassedBy;
 use crate::cache::replay::annotate;
 use crate::cache::tags;
-use crate::clock::Now;
+use crate::cache::{Cache, CacheLayer};
+use crate::clock::{Clock, Now};
 use crate::facts::{CacheOutcome, CacheStatus, Fwd};
-use crate::{Inner, Request, Response, ResponseFuture};
+use crate::{Inner, Request, Response, ResponseFuture, Result};
 
 impl<S: Inner + Clone> Cache<S> {
     /// Forwards what is not a matter for the cache, untouched; an unsafe request that works
@@ -28,41 +31,77 @@ impl<S: Inner + Clone> Cache<S> {
         if request.method() == Method::POST && self.layer.settings.is_applied() {
             return self.post(request);
         }
-        let followed = Passing::of(&self.layer, &request, now, &mut self.key);
-        let followed = followed.map(|passing| (passing, self.layer.shared.clock().clone()));
-        let changed = is_unsafe(request.method()).then(|| Changed::of(&request));
-        let noted = PassedBy::of(&self.layer, &request, reason);
-        let layer = changed.is_some().then(|| self.layer.clone());
-        let changed = changed.zip(layer);
+        let attended = Attended::of(&self.layer, &request, now, reason, &mut self.key);
         let settings = &self.layer.settings;
         let strips_tags = settings.tags.strip && !settings.is_observed();
-        let hides_more = settings.targeted.hidden().next().is_some() && !settings.is_observed();
-        let hiding = hides_more.then(|| settings.clone());
+        let reason = (reason != Reason::Method).then_some(reason);
         self.inner.call(request).change(move |result| {
-            if let Some(noted) = noted {
-                noted.ended(result);
-            }
-            if let Some((passing, clock)) = followed {
-                passing.ended(result, clock.now());
-            }
+            let attended = attended.map(|attended| attended.watch(result));
             let Ok(response) = result else { return };
             if strips_tags {
                 tags::strip(response.headers_mut());
             }
-            if let Some(settings) = hiding {
-                drop(Apart::take(
-                    response.headers_mut(),
-                    None,
-                    &settings.targeted,
-                ));
+            if let Some(attended) = attended {
+                attended.change(response);
             }
-            if let Some((changed, layer)) = changed
-                && has_worked(response.status())
-            {
-                changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
-            }
-            passed(response, fwd, (reason != Reason::Method).then_some(reason));
+            passed(response, fwd, reason);
         })
+    }
+}
+
+/// What few answers that are passed on need: in a box, since what an answer waits for is moved.
+struct Attended {
+    noted: Option<PassedBy>,
+    followed: Option<(Passing, Clock)>,
+    hiding: Option<Arc<CacheSettings>>,
+    changed: Option<(Changed, CacheLayer)>,
+}
+
+impl Attended {
+    fn of(
+        layer: &CacheLayer,
+        request: &Request,
+        now: Now,
+        reason: Reason,
+        key: &mut Vec<u8>,
+    ) -> Option<Box<Self>> {
+        let followed = Passing::of(layer, request, now, key);
+        let noted = PassedBy::of(layer, request, reason);
+        let changed = is_unsafe(request.method());
+        let settings = &layer.settings;
+        let hides_more = settings.targeted.hidden().next().is_some() && !settings.is_observed();
+        if followed.is_none() && noted.is_none() && !changed && !hides_more {
+            return None;
+        }
+        Some(Box::new(Self {
+            noted,
+            followed: followed.map(|passing| (passing, layer.shared.clock().clone())),
+            hiding: hides_more.then(|| settings.clone()),
+            changed: changed.then(|| (Changed::of(request), layer.clone())),
+        }))
+    }
+
+    /// What is to be told of the answer before anything is changed in it.
+    fn watch(mut self: Box<Self>, result: &mut Result<Response>) -> Box<Self> {
+        if let Some(noted) = self.noted.take() {
+            noted.ended(result);
+        }
+        if let Some((passing, clock)) = self.followed.take() {
+            passing.ended(result, clock.now());
+        }
+        self
+    }
+
+    fn change(self, response: &mut Response) {
+        if let Some(settings) = self.hiding {
+            let hidden = Apart::take(response.headers_mut(), None, &settings.targeted);
+            drop(hidden);
+        }
+        if let Some((changed, layer)) = self.changed
+            && has_worked(response.status())
+        {
+            changed.invalidate(response, &layer.settings.invalidate, &layer.shared);
+        }
     }
 }
 

@@ -162,12 +162,9 @@ impl<S: Inner> Service<Request> for ContentCoding<S> {
             Some(Err(_)) => answer,
             None => {
                 let coder = self.coder.clone();
-                answer.then(move |result| match result {
-                    Ok(mut response) => match coder.answer(&asked, &mut response) {
-                        Some(instead) => instead,
-                        None => ResponseFuture::ready(Ok(response)),
-                    },
-                    Err(error) => ResponseFuture::ready(Err(error)),
+                answer.change_or_replace(move |result| match result {
+                    Ok(response) => coder.answer(&asked, response),
+                    Err(_) => None,
                 })
             }
         }

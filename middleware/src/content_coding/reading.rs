@@ -1,6 +1,8 @@
 //! What the fields of a request or an answer say that matters here, read in one pass: passing over
 //! ten fields takes less time than looking up two.
 
+use std::cell::RefCell;
+
 use http::{HeaderMap, HeaderValue, Method, Request};
 
 use crate::content_coding::Coding;
@@ -166,12 +168,9 @@ impl Reading {
     }
 
     fn content_type(&mut self, value: &[u8]) {
-        self.is_stream |= is_live_type(value);
-        self.kind = match MediaType::parse(value) {
-            Some(found) if found.is_html() => Kind::Page,
-            Some(found) if found.is_compressible() => Kind::Compressible,
-            Some(_) | None => Kind::Incompressible,
-        };
+        let (is_stream, kind) = remembered(value);
+        self.is_stream |= is_stream;
+        self.kind = kind;
     }
 
     fn cache_control(&mut self, line: &[u8]) {
@@ -207,6 +206,39 @@ impl Reading {
         }
     }
 }
+
+/// Whether content of this type is a live stream, and what the type means for coding.
+fn of_type(value: &[u8]) -> (bool, Kind) {
+    let kind = match MediaType::parse(value) {
+        Some(found) if found.is_html() => Kind::Page,
+        Some(found) if found.is_compressible() => Kind::Compressible,
+        Some(_) | None => Kind::Incompressible,
+    };
+    (is_live_type(value), kind)
+}
+
+/// [`of_type`], remembered: an app has a handful of types.
+fn remembered(value: &[u8]) -> (bool, Kind) {
+    if value.len() > LONGEST {
+        return of_type(value);
+    }
+    LAST.with_borrow_mut(|last| match &mut last[value.len() % PLACES] {
+        Some((text, meaning)) if **text == *value => *meaning,
+        place => place.insert((value.into(), of_type(value))).1,
+    })
+}
+
+/// A type as it was written, and what it means.
+type Known = (Box<[u8]>, (bool, Kind));
+
+thread_local! {
+    static LAST: RefCell<[Option<Known>; PLACES]> = const { RefCell::new([const { None }; PLACES]) };
+}
+
+/// Types that a core remembers.
+const PLACES: usize = 16;
+/// In bytes.
+const LONGEST: usize = 100;
 
 #[cfg(test)]
 mod tests {

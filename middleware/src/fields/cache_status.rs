@@ -15,6 +15,8 @@
 //! assert_eq!(cache_status::member(&status), "pillion; hit; ttl=60");
 //! ```
 
+use std::cell::RefCell;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::cache::reason::Reason;
@@ -27,8 +29,34 @@ pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// Adds our member after those of the caches nearer to the upstream (RFC 9211 §2).
 pub fn append(fields: &mut HeaderMap, status: &CacheStatus) {
     // A map at its limit of fields keeps what it has: a lost remark is no reason to fail.
-    drop(fields.try_append(CACHE_STATUS, member(status)));
+    drop(fields.try_append(CACHE_STATUS, remembered(status)));
 }
+
+/// [`member`], remembered where it is the same each time: what is passed on has one of a few.
+fn remembered(status: &CacheStatus) -> HeaderValue {
+    if status.ttl.is_some() {
+        return member(status);
+    }
+    let code = status
+        .fwd_status
+        .map_or(0, |code| usize::from(code.as_u16()));
+    let reason = status.reason.map_or(0, |reason| 1 + reason as usize);
+    LAST.with_borrow_mut(|last| {
+        let place = &mut last[(code + reason) % PLACES];
+        match place {
+            Some((known, value)) if known == status => value.clone(),
+            _ => place.insert((*status, member(status))).1.clone(),
+        }
+    })
+}
+
+thread_local! {
+    static LAST: RefCell<[Option<(CacheStatus, HeaderValue)>; PLACES]> =
+        const { RefCell::new([const { None }; PLACES]) };
+}
+
+/// Members that a core remembers.
+const PLACES: usize = 8;
 
 /// Adds the parameter `key` to our member, which is the last line (RFC 9211 §2.7). What is not
 /// printable ASCII is escaped as in a URI, and what is beyond `LONGEST_KEY` bytes left out.

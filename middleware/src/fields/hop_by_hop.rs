@@ -26,31 +26,59 @@ use crate::fields::list;
 
 /// Removes the fields of the connection, and those that it names, from an answer or a trailer section.
 pub fn strip(fields: &mut HeaderMap) {
-    // One pass over the names, of which few answers have any: ten look-ups take longer.
-    let (mut connection, mut names, mut always) = (false, false, false);
-    for (name, value) in fields.iter() {
-        match name.as_str() {
-            "connection" => {
+    Found::among(fields, |_, _| {}).strip(fields);
+}
+
+/// Which fields of the connection there are. Few answers have any, so it is one pass over the names: ten
+/// look-ups take longer.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// `Connection`
+    connection: bool,
+    /// Whether that names any.
+    names: bool,
+    /// Those that are removed whether they are named or not.
+    always: bool,
+}
+
+impl Found {
+    /// What is among `fields`; `see` is shown each line on the way, for whoever looks for others.
+    pub fn among(fields: &HeaderMap, mut see: impl FnMut(&str, &HeaderValue)) -> Self {
+        let (mut connection, mut names, mut always) = (false, false, false);
+        for (name, value) in fields {
+            let name = name.as_str();
+            see(name, value);
+            if name == "connection" {
                 connection = true;
                 // By far the most usual; what it names is removed anyway.
                 names |= !value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
+            } else {
+                always |= is_always(name);
             }
-            name => always |= is_always(name),
+        }
+        Self {
+            connection,
+            names,
+            always,
         }
     }
-    if names {
-        for name in named(fields) {
-            fields.remove(name);
+
+    /// Removes what was found, and what it names.
+    pub fn strip(self, fields: &mut HeaderMap) {
+        if self.names {
+            for name in named(fields) {
+                fields.remove(name);
+            }
         }
-    }
-    if connection {
-        fields.remove(CONNECTION);
-    }
-    if always {
-        let found = |name: &&HeaderName| is_always(name.as_str());
-        let found: Vec<HeaderName> = fields.keys().filter(found).cloned().collect();
-        for name in found {
-            fields.remove(name);
+        if self.connection {
+            fields.remove(CONNECTION);
+        }
+        if self.always {
+            let found = |name: &&HeaderName| is_always(name.as_str());
+            let found: Vec<HeaderName> = fields.keys().filter(found).cloned().collect();
+            for name in found {
+                fields.remove(name);
+            }
         }
     }
 }

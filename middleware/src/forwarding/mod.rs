@@ -66,7 +66,7 @@ use crate::facts::{self, Peer, RequestFacts, RequestId, Told, X_REQUEST_ID};
 use crate::fields::own::own_place;
 use crate::fields::traceparent::{self, TRACEPARENT};
 use crate::fields::{hop_by_hop, list, via};
-use crate::{Body, Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
+use crate::{Answering, Body, Error, ErrorKind, Outer, Request, Response, ResponseFuture, Result};
 
 /// Makes requests fit to be forwarded; see the module.
 #[derive(Clone, Debug)]
@@ -97,6 +97,26 @@ impl Entries {
             downward: entries(name),
             upward: entries(pseudonym),
         }
+    }
+
+    /// What is done to each answer, with what a trusted peer said of its request.
+    fn name_us_on(&self, result: &mut Result<Response>, told: Option<Told>) {
+        let facts = match result {
+            Ok(response) => facts::of_response(response),
+            Err(error) => error.facts_mut(),
+        };
+        if told.is_some() {
+            facts.told = told;
+        }
+        let comes_from_upstream = facts.upstream.is_some();
+        let Ok(response) = result else { return };
+        if comes_from_upstream {
+            withhold_internals(response.headers_mut());
+        }
+        let entry = Self::of(&self.downward, response.version());
+        name_us(response.headers_mut(), entry);
+        // The version is each connection's own (RFC 9112 §2.3): an old app makes no old client.
+        *response.version_mut() = Version::HTTP_11;
     }
 
     fn of(entries: &[HeaderValue; 3], version: Version) -> HeaderValue {
@@ -146,7 +166,7 @@ pub struct Forwarding<S> {
     layer: ForwardingLayer,
 }
 
-impl<S: Inner> Service<Request> for Forwarding<S> {
+impl<S: Outer> Service<Request> for Forwarding<S> {
     type Response = Response;
     type Error = Error;
     type Future = ResponseFuture;
@@ -161,24 +181,18 @@ impl<S: Inner> Service<Request> for Forwarding<S> {
             Ok(Destination::Here) => return ResponseFuture::ready(Ok(final_answer())),
             Err(error) => return ResponseFuture::ready(Err(error)),
         };
-        let answer = self.inner.call(request);
-        answer.change_with(&self.layer.entries, move |entries, result| {
-            let facts = match result {
-                Ok(response) => facts::of_response(response),
-                Err(error) => error.facts_mut(),
-            };
-            if told.is_some() {
-                facts.told = told;
+        let mut answer = self.inner.call(request);
+        let entries = match answer.as_ready() {
+            Some(result) => {
+                self.layer.entries.name_us_on(result, told);
+                None
             }
-            let comes_from_upstream = facts.upstream.is_some();
-            let Ok(response) = result else { return };
-            if comes_from_upstream {
-                withhold_internals(response.headers_mut());
+            None => Some((self.layer.entries.clone(), told)),
+        };
+        answer.change(move |result| {
+            if let Some((entries, told)) = entries {
+                entries.name_us_on(result, told);
             }
-            let entry = Entries::of(&entries.downward, response.version());
-            name_us(response.headers_mut(), entry);
-            // The version is each connection's own (RFC 9112 §2.3): an old app makes no old client.
-            *response.version_mut() = Version::HTTP_11;
         })
     }
 }

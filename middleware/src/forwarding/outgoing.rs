@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::UNIX_EPOCH;
 
-use http::header::{FORWARDED, HOST, VIA};
+use http::header::{FORWARDED, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -23,8 +23,8 @@ use crate::fields::traceparent::{self, TRACEPARENT};
 pub fn write_outgoing(headers: &mut HeaderMap, facts: &RequestFacts) {
     // Grown once, not field by field; a map that cannot is refused by the upstream.
     headers.try_reserve(OWN_FIELDS).ok();
-    let host = headers.get(HOST).cloned();
-    let told = Told::of(headers);
+    let mut told = Told::of(headers);
+    let host = told.target.take();
     if let Some(entry) = &facts.via {
         headers.try_append(VIA, entry.clone()).ok();
         set(
@@ -114,9 +114,12 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-/// What a trusted peer has said already. Looked for in one pass: most requests have nothing of it.
+/// What a trusted peer has said already, and `Host`. Looked for in one pass: most requests have nothing
+/// else of it.
 #[derive(Default)]
 struct Told {
+    /// `Host`
+    target: Option<HeaderValue>,
     /// `X-Forwarded-For`
     chain: bool,
     /// `X-Forwarded-Host`
@@ -128,8 +131,9 @@ struct Told {
 impl Told {
     fn of(headers: &HeaderMap) -> Self {
         let mut told = Self::default();
-        for name in headers.keys() {
+        for (name, value) in headers {
             match name.as_str() {
+                "host" => told.target = told.target.or_else(|| Some(value.clone())),
                 "x-forwarded-for" => told.chain = true,
                 "x-forwarded-host" => told.host = true,
                 "forwarded" => told.forwarded = true,

@@ -25,7 +25,10 @@ pub(super) fn normalise(request: &mut Request) -> Result<()> {
     // HTTP/1.0 knows no Host, and an empty one says the same.
     let line = line.filter(|line| version > Version::HTTP_10 || !line.is_empty());
     let host = line
-        .map(|line| Authority::parse(line.as_bytes()).ok_or(refused("the Host field is malformed")))
+        .map(|line| {
+            // An error is an allocation: it is made where there is one.
+            Authority::parse(line.as_bytes()).ok_or_else(|| refused("the Host field is malformed"))
+        })
         .transpose()?;
     if host.is_none() && version == Version::HTTP_11 {
         return Err(refused("the Host field is missing"));
@@ -33,7 +36,7 @@ pub(super) fn normalise(request: &mut Request) -> Result<()> {
     if let Some(written) = request.uri().authority() {
         let scheme = scheme_of(request.uri())?;
         let target = Authority::parse(written.as_str().as_bytes())
-            .ok_or(refused("the target's authority is malformed"))?;
+            .ok_or_else(|| refused("the target's authority is malformed"))?;
         if host.is_some_and(|host| !host.is_same(&target, scheme.default_port())) {
             return Err(refused("the Host field and the target's authority differ"));
         }

@@ -39,6 +39,7 @@ mod tests;
 mod watched;
 mod writer;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -52,11 +53,10 @@ pub use self::writer::AccessLog;
 use self::record::{Asked, Record};
 use self::watched::Watched;
 use crate::clock::Clock;
-use crate::facts::X_REQUEST_ID;
-use crate::facts::{Observed, ResponseFacts};
+use crate::facts::{Observed, ResponseFacts, X_REQUEST_ID};
 use crate::fields::own::own_place;
-use crate::metrics::{CoreMetrics, Finished};
-use crate::{Body, Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result};
+use crate::metrics::{CoreMetrics, Finished, InFlight};
+use crate::{Answering, Body, Error, ErrorKind, Outer, Request, Response, Result};
 
 /// One line and one count for each request; see the module.
 #[derive(Clone, Debug)]
@@ -99,45 +99,83 @@ pub struct RequestLog<S> {
     books: Arc<Books>,
 }
 
-impl<S: Inner> Service<Request> for RequestLog<S> {
+impl<S: Outer> Service<Request> for RequestLog<S> {
     type Response = Response;
     type Error = Error;
-    type Future = ResponseFuture;
+    type Future = Entered<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> ResponseFuture {
+    fn call(&mut self, request: Request) -> Self::Future {
         let asked = Asked::of(&request, self.books.log.is_enabled());
         let mut answer = self.inner.call(request);
-        if let Some(result) = answer.as_ready() {
-            if let Ok(response) = result {
-                self.books.enter(asked, response);
+        let waiting = match answer.as_ready() {
+            Some(result) => {
+                if let Ok(response) = result {
+                    self.books.enter(asked, response);
+                }
+                None
             }
-            return answer;
-        }
-        let books = self.books.clone();
-        let in_flight = books.metrics.begin();
-        // A client that goes away drops this future: that is a request too.
-        let mut unanswered = Unanswered {
-            books,
-            asked: Some(asked),
+            None => Some(Unanswered {
+                books: self.books.clone(),
+                asked: Some(asked),
+                _in_flight: self.books.metrics.begin(),
+            }),
         };
-        answer.change(move |result| {
-            let asked = unanswered.asked.take().expect("it is taken once, here");
-            if let Ok(response) = result {
-                unanswered.books.enter(asked, response);
-            }
-            drop(in_flight);
-        })
+        Entered { answer, waiting }
     }
 }
 
-/// A request that waits for its answer.
+/// An answer that is entered when it is there.
+#[must_use = "futures do nothing unless polled"]
+pub struct Entered<F> {
+    answer: F,
+    /// `None` once it was entered.
+    waiting: Option<Unanswered>,
+}
+
+impl<F: Answering> Entered<F> {
+    /// The answer if it is there already, else the future back.
+    ///
+    /// # Errors
+    /// The future itself, when the answer is still to come.
+    #[expect(clippy::result_large_err, reason = "a future is given back as it was")]
+    pub fn try_ready(mut self) -> std::result::Result<Result<Response>, Self> {
+        crate::future::take_ready(&mut self.answer).ok_or(self)
+    }
+}
+
+impl<F: Answering> Answering for Entered<F> {
+    fn as_ready(&mut self) -> Option<&mut Result<Response>> {
+        self.answer.as_ready()
+    }
+}
+
+impl<F: Answering> Future for Entered<F> {
+    type Output = Result<Response>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut polled = Pin::new(&mut self.answer).poll(cx);
+        if let Poll::Ready(result) = &mut polled
+            && let Some(waiting) = &mut self.waiting
+        {
+            let asked = waiting.asked.take().expect("it is taken once, here");
+            if let Ok(response) = result {
+                waiting.books.enter(asked, response);
+            }
+            self.waiting = None;
+        }
+        polled
+    }
+}
+
+/// A request that waits for its answer. A client that goes away drops it: that is a request too.
 struct Unanswered {
     books: Arc<Books>,
     asked: Option<Asked>,
+    _in_flight: InFlight,
 }
 
 impl Drop for Unanswered {
@@ -294,7 +332,7 @@ impl Head {
     }
 }
 
-/// The value of `X-Request-Id`.
+/// How an answer's content came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     /// All of it was handed on.

@@ -18,7 +18,7 @@ use crate::facts::{
     self, CacheOutcome, CacheStatus, Peer, RequestFacts, Scheme, Told, UpstreamTiming,
 };
 use crate::metrics::{Event, Exposition, Metrics};
-use crate::{Error, Side};
+use crate::{Error, ResponseFuture, Side};
 
 /// What the writer wrote.
 #[derive(Clone, Default)]
@@ -69,7 +69,7 @@ impl Desk {
         &self,
         request: Builder,
         answer: impl FnMut(Request) -> ResponseFuture + Send + 'static,
-    ) -> ResponseFuture {
+    ) -> Entered<ResponseFuture> {
         let mut service = self.layer.layer(service_fn(answer));
         service.call(request.body(Body::empty()).unwrap())
     }

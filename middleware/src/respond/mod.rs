@@ -56,8 +56,9 @@ use tower::{Layer, Service};
 use self::document::{Failure, Pages, document, prefers_html};
 use crate::clock::Now;
 use crate::facts::{self, RequestId};
+use crate::future::{Early, take_ready};
 use crate::metrics::{Event, Metrics};
-use crate::{Body, Error, ErrorKind, Inner, Request, Response, ResponseFuture, Result, Side};
+use crate::{Answering, Body, Error, ErrorKind, Outer, Request, Response, Result, Side};
 
 /// Turns errors into responses; catches panics.
 #[derive(Clone, Debug)]
@@ -103,58 +104,76 @@ pub struct Respond<S> {
     state: Arc<State>,
 }
 
-impl<S: Inner> Service<Request> for Respond<S> {
+impl<S: Outer> Service<Request> for Respond<S> {
     type Response = Response;
     type Error = Error;
-    type Future = ResponseFuture;
+    type Future = Guarded<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> ResponseFuture {
+    fn call(&mut self, request: Request) -> Self::Future {
         let asked = Asked::of(&request);
         // A panic may leave a layer between two steps; layers keep no state that this could break.
         let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
-        let mut future = match called {
-            Ok(future) => future,
-            Err(panic) => ResponseFuture::ready(Err(self.state.panicked(&*panic))),
+        let mut answer = match called {
+            Ok(answer) => Early::Below(answer),
+            Err(panic) => Early::Here(Some(Err(self.state.panicked(&*panic)))),
         };
-        if let Some(Ok(_)) = future.as_ready() {
-            return future;
-        }
-        match future.try_ready() {
-            Ok(Ok(response)) => ResponseFuture::ready(Ok(response)),
-            Ok(Err(error)) => ResponseFuture::ready(Ok(self.state.answer(error, &asked))),
-            Err(future) => ResponseFuture::boxed(Guarded {
-                future,
-                state: self.state.clone(),
-                asked,
-            }),
-        }
+        let waiting = match answer.as_ready() {
+            Some(result) => {
+                self.state.settle(result, &asked);
+                None
+            }
+            None => Some((self.state.clone(), asked)),
+        };
+        Guarded { answer, waiting }
     }
 }
 
-/// An answer to come. By hand, since an async block would keep a second place for the future and one
-/// for the answer, which is moved from place to place.
-struct Guarded {
-    future: ResponseFuture,
-    state: Arc<State>,
-    asked: Asked,
+/// An answer that is one, whatever becomes of the request.
+#[must_use = "futures do nothing unless polled"]
+pub struct Guarded<F> {
+    answer: Early<F>,
+    /// `None` where there is nothing to wait for.
+    waiting: Option<(Arc<State>, Asked)>,
 }
 
-impl Future for Guarded {
+impl<F: Answering> Guarded<F> {
+    /// The answer if it is there already, else the future back.
+    ///
+    /// # Errors
+    /// The future itself, when the answer is still to come.
+    #[expect(clippy::result_large_err, reason = "a future is given back as it was")]
+    pub fn try_ready(mut self) -> std::result::Result<Result<Response>, Self> {
+        take_ready(&mut self.answer).ok_or(self)
+    }
+}
+
+impl<F: Answering> Answering for Guarded<F> {
+    fn as_ready(&mut self) -> Option<&mut Result<Response>> {
+        self.answer.as_ready()
+    }
+}
+
+impl<F: Answering> Future for Guarded<F> {
     type Output = Result<Response>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let polling = AssertUnwindSafe(|| Pin::new(&mut this.future).poll(cx));
-        let error = match catch_unwind(polling) {
-            Ok(Poll::Ready(Err(error))) => error,
-            Ok(polled) => return polled,
-            Err(panic) => this.state.panicked(&*panic),
+        let Self { answer, waiting } = &mut *self;
+        let Some((state, asked)) = waiting else {
+            return Pin::new(answer).poll(cx);
         };
-        Poll::Ready(Ok(this.state.answer(error, &this.asked)))
+        let polling = AssertUnwindSafe(|| Pin::new(answer).poll(cx));
+        let mut polled = match catch_unwind(polling) {
+            Ok(polled) => polled,
+            Err(panic) => Poll::Ready(Err(state.panicked(&*panic))),
+        };
+        if let Poll::Ready(result) = &mut polled {
+            state.settle(result, asked);
+        }
+        polled
     }
 }
 
@@ -183,6 +202,14 @@ impl Asked {
 }
 
 impl State {
+    /// Puts the response that tells of an error in its place.
+    fn settle(&self, result: &mut Result<Response>, asked: &Asked) {
+        if result.is_err() {
+            let failed = std::mem::replace(result, Ok(Response::default()));
+            *result = failed.or_else(|error| Ok(self.answer(error, asked)));
+        }
+    }
+
     fn answer(&self, mut error: Error, asked: &Asked) -> Response {
         // The client's own doing counts before what it led to.
         let (kind, side, detail) = {

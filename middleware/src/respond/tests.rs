@@ -6,6 +6,7 @@ use http_body_util::BodyExt as _;
 use tower::service_fn;
 
 use super::*;
+use crate::ResponseFuture;
 use crate::clock::Clock;
 use crate::facts::{Peer, RequestFacts, ResponseFacts, Scheme, Told};
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use middleware::Inner;
+use middleware::Outer;
 use middleware::facts::Peer;
 use middleware::metrics::Event;
 use tokio::sync::Semaphore;
@@ -30,7 +30,7 @@ pub(crate) struct Door<S> {
     pub(crate) stopping: CancellationToken,
 }
 
-impl<S: Inner> Door<S> {
+impl<S: Outer> Door<S> {
     /// Lets clients in until the stop begins.
     pub(crate) async fn keep(&self, listener: Listener) {
         let mut trouble = Trouble::default();

@@ -14,7 +14,7 @@ use config::limits::LimitsSettings;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use middleware::Inner;
+use middleware::Outer;
 use middleware::facts::{Peer, Scheme};
 use middleware::metrics::{Event, Metrics};
 use tokio::io::AsyncReadExt;
@@ -94,7 +94,7 @@ where
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve<S: Inner>(
+pub(crate) async fn serve<S: Outer>(
     socket: Socket,
     peer: Peer,
     watch: Arc<Watch>,
@@ -136,7 +136,7 @@ pub(crate) async fn serve<S: Inner>(
 }
 
 /// HTTP to its end, or until a tunnel takes over; `None` if it was cut.
-async fn speak<S: Inner>(
+async fn speak<S: Outer>(
     version: Version,
     io: ClientIo,
     service: Service<S>,

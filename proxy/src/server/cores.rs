@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::{io, mem, thread};
 
 use config::limits::LimitsSettings;
-use middleware::Inner;
+use middleware::Outer;
 use middleware::clock::Clock;
 use middleware::metrics::Metrics;
 use tokio::runtime::{self, Runtime};
@@ -50,7 +50,7 @@ pub(crate) struct Ground {
 impl Cores {
     /// Starts `count` threads; `stack` makes the front stack of the core with the given number, on
     /// its thread and in its runtime.
-    pub(crate) fn start<S: Inner>(
+    pub(crate) fn start<S: Outer>(
         count: usize,
         listeners: Listeners,
         ground: &Ground,
@@ -130,7 +130,7 @@ struct Entrance {
 }
 
 impl OneCore {
-    fn start<S: Inner>(
+    fn start<S: Outer>(
         self,
         index: usize,
         shares: Vec<Share>,
@@ -160,7 +160,7 @@ impl OneCore {
     }
 
     /// Begins to accept.
-    fn open<S: Inner>(&self, entrances: Vec<Entrance>, stack: S) -> Arc<Warden> {
+    fn open<S: Outer>(&self, entrances: Vec<Entrance>, stack: S) -> Arc<Warden> {
         let Ground {
             clock,
             metrics,

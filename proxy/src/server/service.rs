@@ -12,7 +12,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use middleware::clock::Clock;
 use middleware::facts::{self, InterimSink, Peer, RequestFacts, RequestId, ResponseFacts, Scheme};
-use middleware::{Body, Error, ErrorKind, Inner, Response, ResponseFuture};
+use middleware::future::Early;
+use middleware::{Answering, Body, Error, ErrorKind, Outer, Response};
 
 use crate::server::watch::Watch;
 
@@ -79,7 +80,7 @@ pub(crate) struct Service<S> {
     pub(crate) scheme: Scheme,
 }
 
-impl<S: Inner> hyper::service::Service<http::Request<Incoming>> for Service<S> {
+impl<S: Outer> hyper::service::Service<http::Request<Incoming>> for Service<S> {
     type Response = http::Response<Relayed>;
     type Error = Error;
     type Future = Answer<S>;
@@ -131,7 +132,7 @@ impl<S: Inner> hyper::service::Service<http::Request<Incoming>> for Service<S> {
             None => Some(self.front.clone()),
         };
         Answer {
-            pending,
+            pending: Early::Below(pending),
             in_flight: Some(in_flight),
             settles,
         }
@@ -147,14 +148,14 @@ impl<S> Service<S> {
 }
 
 /// The answer to come.
-pub(crate) struct Answer<S> {
-    pending: ResponseFuture,
+pub(crate) struct Answer<S: Outer> {
+    pending: Early<S::Future>,
     in_flight: Option<InFlight>,
     /// Where it is settled when it comes.
     settles: Option<Arc<Front<S>>>,
 }
 
-impl<S: Inner> Future for Answer<S> {
+impl<S: Outer> Future for Answer<S> {
     type Output = Result<http::Response<Relayed>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -162,7 +163,7 @@ impl<S: Inner> Future for Answer<S> {
         if let Some(in_flight) = &self.in_flight
             && !in_flight.watch.interims().answered()
         {
-            self.pending = ResponseFuture::ready(result);
+            self.pending = Early::Here(Some(result));
             return Poll::Pending;
         }
         let mut response = result?;

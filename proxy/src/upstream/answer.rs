@@ -28,36 +28,43 @@ pub(super) fn check_head(
     lease: &mut Lease,
 ) -> Result<()> {
     if head.headers.len() > lease.lane.state.settings.fields_count {
-        return Err(Error::upstream(ErrorKind::HttpResponseHeaderSectionSize));
+        let error = Error::upstream(ErrorKind::HttpResponseHeaderSectionSize);
+        return Err(lease.lane.counted(error));
     }
-    let has = Has::of(&head.headers);
+    let mut has = Has::default();
+    let found = hop_by_hop::Found::among(&head.headers, |name, value| has.see(name, value));
     if let Some(Connection::Http1(http1)) = &mut lease.connection {
         http1.lifetime = lifetime(head, http1.lifetime, has.keep_alive);
     }
-    one_length(head, has.transfer_encoding, incoming);
-    hop_by_hop::strip(&mut head.headers);
+    let has_no_content = head.status == StatusCode::NO_CONTENT;
+    if has.several_lengths || (has.length && (has.transfer_encoding || has_no_content)) {
+        one_length(head, has.transfer_encoding, incoming);
+    }
+    found.strip(&mut head.headers);
     Ok(())
 }
 
-/// Which fields an answer has of those that matter here. One look at all names costs less than asking
-/// the map for each of these.
+/// Which fields an answer has of those that matter here, seen in the one pass that is made over all.
 #[derive(Default)]
 struct Has {
     keep_alive: bool,
     transfer_encoding: bool,
+    length: bool,
+    /// Several lines, or one that is a list.
+    several_lengths: bool,
 }
 
 impl Has {
-    fn of(headers: &HeaderMap) -> Self {
-        let mut has = Self::default();
-        for name in headers.keys() {
-            match name.as_str() {
-                "keep-alive" => has.keep_alive = true,
-                "transfer-encoding" => has.transfer_encoding = true,
-                _ => {}
+    fn see(&mut self, name: &str, value: &HeaderValue) {
+        match name {
+            "keep-alive" => self.keep_alive = true,
+            "transfer-encoding" => self.transfer_encoding = true,
+            "content-length" => {
+                self.several_lengths |= self.length || value.as_bytes().contains(&b',');
+                self.length = true;
             }
+            _ => {}
         }
-        has
     }
 }
 
@@ -153,14 +160,16 @@ pub(super) fn body(
         lease.give_back(now);
         return Ok(Body::empty());
     }
-    let first = match Pin::new(&mut incoming).poll_frame(cx) {
+    let first = match lease.poll_content(&mut incoming, cx) {
         Poll::Pending => None,
         Poll::Ready(None) => {
             lease.give_back(now);
             return Ok(Body::empty());
         }
         // Better a 502 than an answer that breaks off.
-        Poll::Ready(Some(Err(error))) => return Err(failure::of_body(error)),
+        Poll::Ready(Some(Err(error))) => {
+            return Err(lease.lane.counted(failure::of_body(error)));
+        }
         Poll::Ready(Some(Ok(frame))) if incoming.is_end_stream() && frame.is_data() => {
             lease.give_back(now);
             return Ok(frame.into_data().map_or_else(|_| Body::empty(), Body::from));
@@ -233,10 +242,10 @@ impl HttpBody for AnswerBody {
         if let Some(first) = this.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
-        if this.lease.is_none() {
+        let Some(lease) = &this.lease else {
             return Poll::Ready(None);
-        }
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        };
+        match lease.poll_content(&mut this.incoming, cx) {
             Poll::Pending => this.poll_pause(cx),
             Poll::Ready(None) => {
                 this.complete();

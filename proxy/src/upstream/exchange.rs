@@ -22,7 +22,7 @@ use super::connect::Wanted;
 use super::failure;
 use super::outgoing;
 use super::pool::{Connection, Lease, Need};
-use super::retry;
+use super::retry::{self, Kept};
 use super::upload::{Outgoing, Watch};
 
 /// What is done with an answer of 101.
@@ -56,7 +56,6 @@ struct Told(Extensions);
 
 /// One request on its way, whichever connection it takes.
 struct Exchange {
-    lane: Arc<Lane>,
     way: Way,
     started: Instant,
     told: Told,
@@ -83,24 +82,23 @@ impl Lane {
             Err(error) => return ResponseFuture::ready(Err(self.counted(error))),
         };
         let exchange = Exchange {
-            lane: self.clone(),
             way,
             started,
             told,
             timing: UpstreamTiming::default(),
         };
         if !goes_at_once {
-            return ResponseFuture::boxed(exchange.connect(message, None));
+            return ResponseFuture::boxed(exchange.connect(self.clone(), message, None));
         }
         let first = self.pick(started, &Tried::default());
         match self.unused(first, self.need(first, way, 0), started) {
             Some(lease) => exchange.send(message, lease),
-            None => ResponseFuture::boxed(exchange.connect(message, Some(first))),
+            None => ResponseFuture::boxed(exchange.connect(self.clone(), message, Some(first))),
         }
     }
 
     /// Counts what the client is not to blame for.
-    fn counted(&self, error: Error) -> Error {
+    pub(super) fn counted(&self, error: Error) -> Error {
         if error.side() != Side::Client {
             self.state.metrics.failed(error.kind());
         }
@@ -151,18 +149,23 @@ impl Lane {
 impl Exchange {
     /// Sends it on a connection that has to be opened or waited for; to endpoint `first`, if one was
     /// chosen already.
-    async fn connect(mut self, message: Message, first: Option<usize>) -> Result<Response> {
-        match self.connection(first).await {
+    async fn connect(
+        mut self,
+        lane: Arc<Lane>,
+        message: Message,
+        first: Option<usize>,
+    ) -> Result<Response> {
+        match self.connection(&lane, first).await {
             Ok(lease) => self.send(message, lease).await,
-            Err(error) => Err(self.lane.counted(error)),
+            Err(error) => Err(lane.counted(error)),
         }
     }
 
     /// A connection to one of the endpoints: the next one, where one cannot be connected to.
-    async fn connection(&mut self, mut first: Option<usize>) -> Result<Lease> {
+    async fn connection(&mut self, lane: &Arc<Lane>, mut first: Option<usize>) -> Result<Lease> {
         let mut tried = Tried::default();
+        let now = self.started;
         loop {
-            let (lane, now) = (&self.lane, self.started);
             let at = first.take().unwrap_or_else(|| lane.pick(now, &tried));
             let need = lane.need(at, self.way, self.timing.retries);
             let error = match lane.lease(at, need, now).await {
@@ -181,52 +184,42 @@ impl Exchange {
 
     /// Sends it; what is returned waits for the answer's head. All that can be done before is done
     /// here, since whatever the future keeps is moved when it is boxed.
-    fn send(self, message: Message, mut lease: Lease) -> ResponseFuture {
-        let Message {
-            mut request,
-            is_written,
-            upload,
-        } = message;
-        lease.upload = upload;
-        let is_repeatable = lease.reused && retry::may_repeat(&request);
+    fn send(self, mut message: Message, mut lease: Lease) -> ResponseFuture {
+        lease.upload = message.upload.take();
+        let is_repeatable = lease.reused && retry::may_repeat(&message.request);
         // hyper gives back what it did not send; HTTP/2 also knows requests sent but refused.
-        // Copied before our own fields are written, since their values are not shared yet: the
+        // Kept before our own fields are written, since their values are not shared yet: the
         // first copy of each would allocate.
-        let copy = (lease.is_http2() || is_repeatable)
-            .then(|| retry::copy_of(&request))
-            .flatten();
-        let copy = copy.map(|copy| (copy, is_written));
-        if !is_written && let Some(facts) = self.told.facts() {
-            write_outgoing(request.headers_mut(), facts);
+        let kept = if lease.is_http2() || is_repeatable {
+            Kept::of(&message.request, message.is_written, lease.spare())
+        } else {
+            None
+        };
+        if !message.is_written
+            && let Some(facts) = self.told.facts()
+        {
+            write_outgoing(message.request.headers_mut(), facts);
         }
-        if let Err(error) = self.lane.address(&mut request, &lease) {
-            return ResponseFuture::ready(Err(self.lane.counted(error)));
-        }
-        if !lease.is_http2() {
-            let client = self.told.facts().and_then(|facts| facts.interim.as_ref());
-            outgoing::listen(&mut request, self.lane.interims.as_ref(), client);
+        if let Err(error) = lease.lane.address(&mut message.request, &lease) {
+            return ResponseFuture::ready(Err(lease.lane.counted(error)));
         }
         let at = if lease.reused {
             self.started
         } else {
-            self.lane.state.clock.mono()
-        };
-        let sent = |lease| Sent {
-            exchange: self,
-            lease,
-            copy,
-            is_repeatable,
-            at,
+            lease.lane.state.clock.mono()
         };
         let connection = lease.connection.as_mut();
         match connection.expect("a lease has its connection until it ends") {
             Connection::Http1(http1) => {
-                let answer = http1.sender.try_send_request(request);
-                ResponseFuture::boxed(HeadWait::new(answer, sent(lease)))
+                let client = self.told.facts().and_then(|facts| facts.interim.as_ref());
+                let interims = lease.lane.interims.as_ref();
+                outgoing::listen(&mut message.request, &mut http1.ear, interims, client);
+                let answer = http1.sender.try_send_request(message.request);
+                HeadWait::boxed(answer, self, lease, kept, is_repeatable, at)
             }
             Connection::Http2(stream) => {
-                let answer = stream.sender.try_send_request(request);
-                ResponseFuture::boxed(HeadWait::new(answer, sent(lease)))
+                let answer = stream.sender.try_send_request(message.request);
+                HeadWait::boxed(answer, self, lease, kept, is_repeatable, at)
             }
         }
     }
@@ -238,7 +231,7 @@ impl Exchange {
         mut lease: Lease,
         cx: &mut Context<'_>,
     ) -> Result<Response> {
-        let now = self.lane.state.clock.mono();
+        let now = lease.lane.state.clock.mono();
         self.timing.first_byte = now.saturating_duration_since(self.started);
         let (mut head, incoming) = answer.into_parts();
         let body = match (head.status, self.way) {
@@ -248,8 +241,9 @@ impl Exchange {
                 Body::empty()
             }
             (StatusCode::SWITCHING_PROTOCOLS, Way::Plain) => {
-                return Err(Error::upstream(ErrorKind::HttpProtocolError)
-                    .detail("the upstream switched protocols unasked"));
+                let error = Error::upstream(ErrorKind::HttpProtocolError)
+                    .detail("the upstream switched protocols unasked");
+                return Err(lease.lane.counted(error));
             }
             _ => {
                 answer::check_head(&mut head, &incoming, &mut lease)?;
@@ -280,8 +274,8 @@ impl Told {
 struct Sent {
     exchange: Exchange,
     lease: Lease,
-    /// To send it again, and whether that has what we write into it.
-    copy: Option<(Request<Outgoing>, bool)>,
+    /// To send it again.
+    kept: Option<Box<Kept>>,
     /// Whether it may go out twice after it may have been seen.
     is_repeatable: bool,
     /// When its head was sent.
@@ -291,7 +285,7 @@ struct Sent {
 impl Sent {
     /// Ready once the head is late: `first_byte` after the request's last byte.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let state = &self.exchange.lane.state;
+        let state = &self.lease.lane.state;
         loop {
             let moved = moved(&self.lease, self.at);
             let due = moved + state.settings.first_byte;
@@ -308,7 +302,7 @@ impl Sent {
     fn broken(mut self, mut broken: TrySendError<Request<Outgoing>>) -> ResponseFuture {
         let unsent = broken.take_message();
         let upload = self.lease.upload.take();
-        let lane = self.exchange.lane.clone();
+        let lane = self.lease.lane.clone();
         // An upload that the client broke off ends the exchange as well, and is no fault here.
         if let Some(error) = upload.as_ref().and_then(Watch::failure) {
             return ResponseFuture::ready(Err(lane.counted(error)));
@@ -317,7 +311,11 @@ impl Sent {
         // Closed now, not after the next attempt.
         drop(self.lease);
         let timing = &mut self.exchange.timing;
-        match unsent.map(|request| (request, true)).or(self.copy) {
+        let again = match unsent {
+            Some(request) => Some((request, true)),
+            None => self.kept.map(|kept| kept.into_request()),
+        };
+        match again {
             Some((request, is_written))
                 if retry::goes_again(seen, self.is_repeatable, timing.retries) =>
             {
@@ -328,7 +326,7 @@ impl Sent {
                     is_written,
                     upload,
                 };
-                ResponseFuture::boxed(self.exchange.connect(message, None))
+                ResponseFuture::boxed(self.exchange.connect(lane, message, None))
             }
             _ => ResponseFuture::ready(Err(lane.counted(error))),
         }
@@ -353,13 +351,32 @@ pin_project! {
     }
 }
 
-impl<A> HeadWait<A> {
-    fn new(answer: A, sent: Sent) -> Self {
-        Self {
+impl<A> HeadWait<A>
+where
+    A: Future<Output = Result<http::Response<Incoming>, TrySendError<Request<Outgoing>>>>
+        + Send
+        + 'static,
+{
+    /// Made where it is boxed, since each place that it passes is a move of all it keeps.
+    fn boxed(
+        answer: A,
+        exchange: Exchange,
+        lease: Lease,
+        kept: Option<Box<Kept>>,
+        is_repeatable: bool,
+        at: Instant,
+    ) -> ResponseFuture {
+        ResponseFuture::boxed(Self {
             answer,
-            sent: Some(sent),
+            sent: Some(Sent {
+                exchange,
+                lease,
+                kept,
+                is_repeatable,
+                at,
+            }),
             again: None,
-        }
+        })
     }
 }
 
@@ -378,17 +395,16 @@ where
         let sent = sent.expect("a future is not polled after it is done");
         let Poll::Ready(answered) = this.answer.poll(cx) else {
             let late = ready!(sent.poll_late(cx));
-            let late = sent.exchange.lane.counted(late);
+            let late = sent.lease.lane.counted(late);
             // Its connection is closed with it.
             *this.sent = None;
             return Poll::Ready(Err(late));
         };
-        let sent = this.sent.take().expect("it was there a moment ago");
+        let mut sent = this.sent.take().expect("it was there a moment ago");
         match answered {
             Ok(answer) => {
-                let lane = sent.exchange.lane.clone();
-                let finished = sent.exchange.finish(answer, sent.lease, cx);
-                Poll::Ready(finished.map_err(|error| lane.counted(error)))
+                sent.lease.heard_head(sent.kept.take());
+                Poll::Ready(sent.exchange.finish(answer, sent.lease, cx))
             }
             Err(broken) => Pin::new(this.again.insert(sent.broken(broken))).poll(cx),
         }

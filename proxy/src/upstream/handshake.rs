@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::Lane;
+use super::bell::{Bell, Belled};
 use super::connect::{Connected, Stream as Bytes, Wanted};
 use super::endpoint::{Slot, Spoken};
 use super::multiplex::{Http2, Load};
@@ -45,7 +46,9 @@ impl Lane {
             self.publish(at, http2);
             Ok(Connection::Http2(stream))
         } else {
-            Ok(Connection::Http1(self.http1(connected, slot).await?))
+            Ok(Connection::Http1(Box::new(
+                self.http1(connected, slot).await?,
+            )))
         }
     }
 
@@ -60,6 +63,8 @@ impl Lane {
         let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
         // Upgrades must be possible on each, since any may be taken for one.
         let connection = connection.with_upgrades();
+        let bell = Bell::new();
+        let connection = Belled::new(connection, bell.clone());
         let open = self.state.metrics.opened();
         let task = self.state.tasks.spawn(async move {
             let _held = (slot, open);
@@ -67,12 +72,8 @@ impl Lane {
                 debug!(%error, "An upstream connection ended.");
             }
         });
-        Ok(Http1::new(
-            sender,
-            connected.heard,
-            task.abort_handle(),
-            self,
-        ))
+        let heard = connected.heard;
+        Ok(Http1::new(sender, heard, bell, task.abort_handle(), self))
     }
 
     async fn http2(&self, stream: Bytes, slot: Slot) -> Result<Http2> {

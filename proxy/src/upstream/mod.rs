@@ -1,12 +1,13 @@
 //! The app: endpoints, pooled connections, deadlines and safe retries.
 //!
 //! A request's way through here is `exchange`: a connection of this core's own pool (`pool`) to
-//! one of the endpoints (`balance`; HTTP/2: `multiplex`), or a new one (`connect`, `handshake`); the target and
+//! one of the endpoints (`balance`; HTTP/2: `multiplex`), or a new one (`connect`, `handshake`; driven by `bell`); the target and
 //! framing it is sent with (`outgoing`, `upload`); the answer (`answer`), or a failure
 //! (`failure`) and whether it may go again (`retry`).
 
 mod answer;
 mod balance;
+mod bell;
 mod connect;
 mod deadline;
 mod endpoint;

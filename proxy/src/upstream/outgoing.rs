@@ -1,10 +1,12 @@
 //! The request as the upstream gets it: target, `Host`, framing.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use http_body::Body as _;
 use middleware::clock::Clock;
 use middleware::facts::InterimSink;
@@ -71,25 +73,77 @@ impl Has {
 /// are passed on to `client` (HTTP/1.1 alone; nobody hears of them on HTTP/2).
 pub(super) fn listen(
     request: &mut Request<Outgoing>,
+    ear: &mut Option<Ear>,
     interims: Option<&Interims>,
     client: Option<&InterimSink>,
 ) {
     let go_on = request.body().continuation();
-    let passed_on = interims.cloned().zip(client.cloned());
-    if go_on.is_none() && passed_on.is_none() {
+    if go_on.is_none() && (interims.is_none() || client.is_none()) {
         return;
     }
+    let ear = ear.get_or_insert_with(|| Ear::new(interims.cloned()));
+    *ear.client() = client.cloned();
+    let Some(go_on) = go_on else {
+        *request.extensions_mut() = ear.listening.clone();
+        return;
+    };
+    let hears = ear.hears.clone();
     hyper::ext::on_informational(request, move |interim| {
         if interim.status() == StatusCode::CONTINUE {
-            if let Some(go_on) = &go_on {
-                go_on();
-            }
-        } else if let Some((interims, client)) = &passed_on
-            && let Some(head) = interims.head(interim.status(), interim.headers())
-        {
-            client.send(&head);
+            go_on();
+        } else {
+            hears(interim.status(), interim.headers());
         }
     });
+}
+
+/// Hears interim responses on one connection, for whichever request is on its way there. What listens
+/// travels in a request's extensions, and to make it anew for each takes twice as long as to copy it.
+pub(super) struct Ear {
+    /// Whom they are passed on to; `None` while nothing is under way.
+    client: Arc<Mutex<Option<InterimSink>>>,
+    hears: Hears,
+    listening: Extensions,
+}
+
+type Hears = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
+
+impl Ear {
+    fn new(interims: Option<Interims>) -> Self {
+        let client = Arc::<Mutex<Option<InterimSink>>>::default();
+        let told = client.clone();
+        let hears: Hears = Arc::new(move |status, fields| {
+            let client = lock(&told).clone();
+            if let Some((interims, client)) = interims.as_ref().zip(client)
+                && let Some(head) = interims.head(status, fields)
+            {
+                client.send(&head);
+            }
+        });
+        let mut request = Request::new(());
+        let hears_all = hears.clone();
+        hyper::ext::on_informational(&mut request, move |interim| {
+            hears_all(interim.status(), interim.headers());
+        });
+        Self {
+            client,
+            hears,
+            listening: std::mem::take(request.extensions_mut()),
+        }
+    }
+
+    fn client(&self) -> MutexGuard<'_, Option<InterimSink>> {
+        lock(&self.client)
+    }
+
+    /// The answer is here: what comes now is for nobody.
+    pub(super) fn stop(&self) {
+        *self.client() = None;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Joins the lines that an HTTP/2 client may split its cookies into: "these MUST be concatenated …

@@ -4,24 +4,32 @@
 //! shares nothing with other cores. Only the limit of connections is common to all: where it is
 //! reached, another core's unused connection is borrowed, and after that one waits in a queue.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body::{Body as _, Frame};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use middleware::{Error, ErrorKind, Result};
 use tokio::task::AbortHandle;
 
 use super::Lane;
+use super::bell::Bell;
 use super::connect::Wanted;
 use super::deadline::Deadline;
 use super::endpoint::{Endpoint, Shard, Slot};
 use super::multiplex::{Room, Stream, share};
+use super::outgoing::Ear;
+use super::retry::Kept;
 use super::upload::{Outgoing, Watch};
 
 /// An unused HTTP/1.1 connection.
 pub(super) struct Idle {
-    http1: Http1,
+    http1: Box<Http1>,
     deadline: Deadline,
     /// When it is closed.
     expires: Instant,
@@ -44,7 +52,8 @@ pub(super) struct Lease {
 }
 
 pub(super) enum Connection {
-    Http1(Http1),
+    /// In a box for all its life, since a lease is moved with each request.
+    Http1(Box<Http1>),
     Http2(Stream),
 }
 
@@ -53,11 +62,17 @@ pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<Outgoing>,
     /// Set when bytes arrive.
     pub(super) heard: Arc<AtomicBool>,
+    /// Gives the task that drives it its turns.
+    bell: Arc<Bell>,
     driver: Driver,
     /// Whose pool it belongs to: the core that drives it.
     home: usize,
     /// How long it may be unused: our setting, or less if the upstream has said so.
     pub(super) lifetime: Duration,
+    /// Where the next request is kept, should it have to be sent again.
+    spare: Option<Box<Kept>>,
+    /// Hears interim responses, once any meant something.
+    pub(super) ear: Option<Ear>,
 }
 
 /// The task that moves a connection's bytes.
@@ -280,15 +295,19 @@ impl Http1 {
     pub(super) fn new(
         sender: http1::SendRequest<Outgoing>,
         heard: Arc<AtomicBool>,
+        bell: Arc<Bell>,
         task: AbortHandle,
         lane: &Lane,
     ) -> Self {
         Self {
             sender,
             heard,
+            bell,
             driver: Driver { task, busy: true },
             home: lane.core,
             lifetime: lane.state.settings.keep_alive,
+            spare: None,
+            ear: None,
         }
     }
 
@@ -309,6 +328,48 @@ impl Lease {
         match &self.connection {
             Some(Connection::Http1(http1)) => http1.heard.load(Ordering::Relaxed),
             Some(Connection::Http2(_)) | None => false,
+        }
+    }
+
+    /// The next piece of the answer's content. When the last was taken of a connection that is ready for
+    /// the next request, it is not given a turn: it has nothing to do until then.
+    pub(super) fn poll_content(
+        &self,
+        incoming: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let Some(Connection::Http1(http1)) = &self.connection else {
+            return Pin::new(incoming).poll_frame(cx);
+        };
+        let take = || Pin::new(&mut *incoming).poll_frame(cx);
+        let (polled, rung) = http1.bell.held(take);
+        let is_over = rung == 1 && incoming.is_end_stream() && http1.sender.is_ready();
+        if rung > 0 && !is_over {
+            http1.bell.ring();
+        }
+        polled
+    }
+
+    /// Where a request is kept, if one was kept on this connection before.
+    pub(super) fn spare(&mut self) -> Option<Box<Kept>> {
+        match &mut self.connection {
+            Some(Connection::Http1(http1)) => http1.spare.take(),
+            Some(Connection::Http2(_)) | None => None,
+        }
+    }
+
+    /// The answer's head is here: lets go of the client, and of the request that was `kept`, whose
+    /// place serves the next one.
+    pub(super) fn heard_head(&mut self, kept: Option<Box<Kept>>) {
+        let Some(Connection::Http1(http1)) = &mut self.connection else {
+            return;
+        };
+        if let Some(ear) = &http1.ear {
+            ear.stop();
+        }
+        if let Some(mut kept) = kept {
+            kept.clear();
+            http1.spare = Some(kept);
         }
     }
 
@@ -340,7 +401,7 @@ impl Lease {
 }
 
 impl Lane {
-    fn keep(self: &Arc<Self>, at: usize, mut http1: Http1, deadline: Deadline, now: Instant) {
+    fn keep(self: &Arc<Self>, at: usize, mut http1: Box<Http1>, deadline: Deadline, now: Instant) {
         let endpoint = self.endpoint(at);
         let shard = endpoint.shard(http1.home);
         http1.driver.busy = false;
@@ -359,7 +420,7 @@ impl Lane {
         self.sweep(at);
     }
 
-    fn keep_when_ready(self: Arc<Self>, at: usize, mut http1: Http1, deadline: Deadline) {
+    fn keep_when_ready(self: Arc<Self>, at: usize, mut http1: Box<Http1>, deadline: Deadline) {
         let tasks = self.state.tasks.clone();
         tasks.spawn(async move {
             let ready = tokio::time::timeout(SETTLING, http1.sender.ready()).await;

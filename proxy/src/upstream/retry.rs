@@ -1,6 +1,7 @@
 //! When a request may be sent again (RFC 9110 §9.2.2): pure rules.
 
-use http::{Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use middleware::Body;
 
 use super::failure::Seen;
 use super::upload::Outgoing;
@@ -40,14 +41,60 @@ fn is_idempotent(method: &Method) -> bool {
     )
 }
 
-/// What is kept of a request to send it again.
-pub(super) fn copy_of(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
-    let mut copy = Request::new(request.body().again()?);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+/// What is kept of a request to send it again. A list of fields, since it is hardly ever made a request:
+/// to copy a map takes two allocations and its tables.
+#[derive(Default)]
+pub(super) struct Kept {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    fields: Vec<(HeaderName, HeaderValue)>,
+    content: Body,
+    is_written: bool,
+}
+
+impl Kept {
+    /// Keeps `request`, in the place of `spare` if there is one; `None` if its content cannot be had
+    /// twice. `is_written` says whether it has what we write into it.
+    pub(super) fn of(
+        request: &Request<Outgoing>,
+        is_written: bool,
+        spare: Option<Box<Self>>,
+    ) -> Option<Box<Self>> {
+        let content = request.body().again()?;
+        let mut kept = spare.unwrap_or_default();
+        kept.method.clone_from(request.method());
+        kept.uri.clone_from(request.uri());
+        kept.version = request.version();
+        let fields = request.headers().iter();
+        kept.fields
+            .extend(fields.map(|(name, value)| (name.clone(), value.clone())));
+        kept.content = content;
+        kept.is_written = is_written;
+        Some(kept)
+    }
+
+    /// Lets go of the request, whose parts are those of its client's connection, but not of the place.
+    pub(super) fn clear(&mut self) {
+        self.uri = Uri::default();
+        self.fields.clear();
+        self.content = Body::empty();
+    }
+
+    /// The request again, and whether it has what we write into it.
+    pub(super) fn into_request(self) -> (Request<Outgoing>, bool) {
+        let mut request = Request::new(Outgoing::Whole(self.content));
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.version_mut() = self.version;
+        let mut fields = HeaderMap::with_capacity(self.fields.len());
+        for (name, value) in self.fields {
+            // They came out of a map that had room for them.
+            fields.try_append(name, value).ok();
+        }
+        *request.headers_mut() = fields;
+        (request, self.is_written)
+    }
 }
 
 #[cfg(test)]

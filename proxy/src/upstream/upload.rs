@@ -86,10 +86,10 @@ impl Outgoing {
         (Self::Upload(upload), Some(Watch(state)))
     }
 
-    /// The same again, if it is whole.
-    pub(super) fn again(&self) -> Option<Self> {
+    /// The same content again, if it is whole.
+    pub(super) fn again(&self) -> Option<Body> {
         match self {
-            Self::Whole(body) => Some(Self::Whole(Body::from(body.as_whole()?.clone()))),
+            Self::Whole(body) => Some(Body::from(body.as_whole()?.clone())),
             Self::Upload(_) => None,
         }
     }

@@ -126,6 +126,10 @@ impl Warmer {
             waiting: self.waiting.clone(),
         };
         self.is_ready().await;
+        if let Some(tiers) = &shared.tiers {
+            // What lies there need not be fetched.
+            tiers.opened(OPENING).await;
+        }
         let mut pages = Pages::default();
         let mut due = self.settings.at_start.then_some(Due::Start);
         let mut saving = interval_at(timer_now() + SAVE, SAVE);
@@ -290,6 +294,8 @@ fn largest(settings: &Settings) -> u64 {
 const ATTEMPTS: u32 = 11;
 /// Before the second attempt; each further one comes after twice the time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// For the tiers below memory to open; a disk of many records takes a while.
+const OPENING: Duration = Duration::from_secs(5);
 /// From the first order of a round to its begin.
 const GATHER: Duration = Duration::from_millis(500);
 /// Between writings of what is hot: what a kill may cost.

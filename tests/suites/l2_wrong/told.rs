@@ -23,12 +23,15 @@ impl Wrong {
     async fn is_told(&self, upstream: &Upstream) {
         let sidecar = Sidecar::start(upstream, &self.lines, "").await;
         let target = format!("/{}", self.name.replace(' ', "-"));
-        for number in 0..5 {
+        let mut hits = 0;
+        for _ in 0..8 {
             let answer = sidecar.get(&target, &[]).await;
             assert_eq!((answer.status.as_u16(), answer.text()), (200, &*target));
-            let is_hit = answer.header("cache-status").starts_with("pillion; hit");
-            assert_eq!(is_hit, number > 0, "{}: its own memory serves", self.name);
+            hits += u32::from(answer.header("cache-status").starts_with("pillion; hit"));
         }
+        // All but the first, and one more where purges are heard from then on only: what came before is
+        // validated.
+        assert!(hits >= 6, "{}: its own memory serves: {hits}", self.name);
         sidecar.tells(&self.words).await;
         // Not for each request, nor for each probe.
         for number in 0..5 {
