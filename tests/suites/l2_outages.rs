@@ -71,6 +71,14 @@ impl Scene {
         scene
     }
 
+    /// The same with deadlines ten times as long as they are if nobody says otherwise: on a busy machine, Redis would else
+    /// be taken for away before anything is done to it, and what waits for it could not be told from what waits for
+    /// the machine.
+    async fn patient(redis: &str) -> Self {
+        let deadlines = format!("timeout = \"{DEADLINE:?}\"\nconnect_timeout = \"2s\"");
+        Self::start(&format!("{redis}\n{deadlines}")).await
+    }
+
     /// Clients that ask each sidecar, in turn, for pages that are stored and for one that is not.
     fn load(&mut self, clients: usize) {
         for number in 0..clients {
@@ -279,16 +287,14 @@ async fn disturbed(
     scene.phase(2, lasts / 2).await;
 }
 
+/// Of a patient scene.
+const DEADLINE: Duration = Duration::from_millis(300);
 const PHASES: [&str; 3] = ["before", "during", "after"];
 
 #[tokio::test]
 async fn one_that_stands_still_is_not_noticed() {
     let redis = Redis::start().await;
-    // Ten times as long as a deadline is if nobody says otherwise, so that what waits for it is told from what
-    // waits for a busy machine.
-    let deadline = Duration::from_millis(300);
-    let deadlines = format!("timeout = \"{deadline:?}\"\nconnect_timeout = \"1s\"");
-    let mut scene = Scene::start(&format!("{}\n{deadlines}", url(&redis))).await;
+    let mut scene = Scene::patient(&url(&redis)).await;
     scene.load(8);
     let second = Duration::from_secs(2);
     disturbed(&scene, second, async || redis.stop(), async || redis.cont()).await;
@@ -300,7 +306,7 @@ async fn one_that_stands_still_is_not_noticed() {
         .expect("three phases");
     // At most one deadline for each connection: of all that are asked at once, each waits once. Beside
     // that only what a busy machine does; without the rule every miss would wait, half of all.
-    let slow = deadline - Duration::from_millis(5);
+    let slow = DEADLINE - Duration::from_millis(5);
     let (noise, waited) = (before.longer_than(slow), during.longer_than(slow));
     let all = during.hits.len() + during.misses.len();
     assert!(
@@ -312,7 +318,7 @@ async fn one_that_stands_still_is_not_noticed() {
 #[tokio::test]
 async fn a_crash_and_a_restart_are_not_noticed() {
     let redis = Redis::start().await;
-    let mut scene = Scene::start(&url(&redis)).await;
+    let mut scene = Scene::patient(&url(&redis)).await;
     scene.load(8);
     let second = Duration::from_secs(1);
     disturbed(
@@ -328,7 +334,7 @@ async fn a_crash_and_a_restart_are_not_noticed() {
 #[tokio::test]
 async fn a_flushed_one_is_not_noticed() {
     let redis = Redis::start().await;
-    let mut scene = Scene::start(&url(&redis)).await;
+    let mut scene = Scene::patient(&url(&redis)).await;
     scene.load(8);
     let second = Duration::from_secs(1);
     let flush = async || redis.flushall().await;
@@ -340,7 +346,7 @@ async fn a_flushed_one_is_not_noticed() {
 async fn a_failover_of_a_cluster_is_not_noticed() {
     let cluster = Cluster::with_replicas().await;
     let nodes = format!("mode = \"cluster\"\nnodes = {}", cluster.nodes());
-    let mut scene = Scene::start(&nodes).await;
+    let mut scene = Scene::patient(&nodes).await;
     scene.load(8);
     // The master of the keys that all have in common, and then another.
     let owner = async |key: &str| {
@@ -368,7 +374,7 @@ async fn a_failover_by_a_sentinel_is_not_noticed() {
     let watched = Watched::start().await;
     let sentinel = watched.sentinel.url();
     let lines = format!("mode = \"sentinel\"\nmaster = \"mymaster\"\nnodes = [{sentinel:?}]");
-    let mut scene = Scene::start(&lines).await;
+    let mut scene = Scene::patient(&lines).await;
     scene.load(8);
     let second = Duration::from_secs(2);
     disturbed(

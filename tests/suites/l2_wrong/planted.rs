@@ -28,6 +28,11 @@ async fn names(redis: &Redis) -> Vec<String> {
 
 /// Has `sidecar` store `target`, which nobody has: the name of its record.
 async fn stored(redis: &Redis, sidecar: &Sidecar, target: &str) -> String {
+    // What is stored before Redis is known to answer may not be written.
+    until("Redis is known to answer", async || {
+        sidecar.metric("pillion_l2_state{state=\"up\"}").await == 1
+    })
+    .await;
     let before = names(redis).await;
     let found = std::cell::RefCell::new(String::new());
     assert_eq!(sidecar.get(target, &[]).await.status, 200);
