@@ -28,9 +28,10 @@ async fn names(redis: &Redis) -> Vec<String> {
 
 /// Has `sidecar` store `target`, which nobody has: the name of its record.
 async fn stored(redis: &Redis, sidecar: &Sidecar, target: &str) -> String {
-    // What is stored before Redis is known to answer may not be written.
-    until("Redis is known to answer", async || {
+    // What is stored before Redis is known to answer, and the bus is heard, may not be written.
+    until("Redis and the bus are there", async || {
         sidecar.metric("pillion_l2_state{state=\"up\"}").await == 1
+            && sidecar.metric("pillion_bus_instances").await > 0
     })
     .await;
     let before = names(redis).await;
