@@ -41,7 +41,7 @@ use weight::SHARED;
 pub(crate) use weight::{COUNTS, block};
 
 /// One stored response. Immutable but for the coded copies, which are added once each. There are many,
-/// so what few of them have lies in [`Rare`], and all else takes no more room than it needs.
+/// so what few of them have lies in a box of its own, and all else takes no more room than it needs.
 #[derive(Debug)]
 pub struct StoredResponse {
     /// Fields to replay, none of a connection's own. `Age`, `X-Request-Id` and, where the upstream sent
