@@ -131,6 +131,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_the_same_request_again_and_its_place_serves_the_next() {
+        let request = |path: &str, fields: &[(&'static str, &'static str)]| {
+            let mut request = Request::put(path).version(Version::HTTP_2);
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            let (body, _watch) = Outgoing::new(Body::from("whole"), &Clock::system());
+            request.body(body).unwrap()
+        };
+        let mut spare = None;
+        for (path, fields, is_written) in [
+            (
+                "/a?b",
+                &[("host", "a"), ("x-own", "1"), ("x-own", "2")][..],
+                true,
+            ),
+            ("/c", &[("host", "b")], false),
+        ] {
+            let sent = request(path, fields);
+            let mut kept = Kept::of(&sent, is_written, spare.take()).unwrap();
+            spare = Some(Kept::of(&sent, is_written, None).unwrap());
+            let (again, was_written) = std::mem::take(&mut *kept).into_request();
+            assert_eq!(was_written, is_written);
+            assert_eq!(again.method(), sent.method());
+            assert_eq!(again.uri(), sent.uri());
+            assert_eq!(again.version(), sent.version());
+            assert_eq!(again.headers(), sent.headers());
+            let content = again.body().again().unwrap();
+            assert_eq!(content.as_whole().unwrap(), "whole");
+            let spare = spare.as_mut().unwrap();
+            spare.clear();
+            assert!(spare.fields.is_empty() && spare.uri == Uri::default());
+        }
+        let nothing = request("/d", &[]);
+        let again = Kept::of(&nothing, false, spare).unwrap().into_request().0;
+        assert!(again.headers().is_empty(), "what was cleared comes back");
+    }
+
+    #[test]
     fn a_request_that_may_have_been_seen_goes_again_once_and_only_after_a_reused_connection_died() {
         for (seen, repeatable, retries, expected) in [
             (Seen::No, false, 0, true),
