@@ -40,7 +40,7 @@ pub use crate::shutdown::{Readiness, Stopped};
 use crate::shutdown::{Signals, Stop};
 pub use crate::start_error::StartError;
 use crate::tiers::LowerTiers;
-use crate::upstream::Upstreams;
+use crate::upstream::{Hold, Upstreams};
 
 /// Binds every listener, starts one thread for each core, and returns when all of them listen.
 /// Blocks for some milliseconds; needs no runtime.
@@ -48,10 +48,36 @@ use crate::upstream::Upstreams;
 /// # Errors
 /// When something that the settings name cannot be had: a port, a file, a certificate.
 pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
+    begin(settings, clock, None).map(|(running, _)| running)
+}
+
+/// As [`start`]; requests to the upstream `name` are [held](Upstreams::hold) from the first one on.
+///
+/// # Errors
+/// As of [`start`].
+///
+/// # Panics
+/// If there is no upstream of that name.
+pub fn start_holding(
+    settings: Settings,
+    clock: Clock,
+    name: &str,
+) -> Result<(Running, Hold), StartError> {
+    let (running, hold) = begin(settings, clock, Some(name))?;
+    Ok((running, hold.expect("it was asked for")))
+}
+
+fn begin(
+    settings: Settings,
+    clock: Clock,
+    held: Option<&str>,
+) -> Result<(Running, Option<Hold>), StartError> {
     server::allow_descriptors(&settings);
     let settings = Arc::new(settings);
     let signals = Signals::default();
     let shared = share(&settings, clock.clone(), &signals)?;
+    // Before anybody listens, so that no request overtakes it.
+    let hold = held.map(|name| shared.upstreams.hold(name));
     let listeners = Listeners::open(&settings.listen, settings.threads, &shared.metrics)?;
     let bound = listeners.bound();
     let ground = Ground {
@@ -87,7 +113,7 @@ pub fn start(settings: Settings, clock: Clock) -> Result<Running, StartError> {
         beside: Vec::new(),
     };
     warm_up::begin(&mut running)?;
-    Ok(running)
+    Ok((running, hold))
 }
 
 /// What outlives a reload. Reads the files that it needs, and opens the log.

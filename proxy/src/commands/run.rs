@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use config::upstream::Transport;
 use config::{Loaded, Overrides};
 use middleware::clock::Clock;
+use proxy::upstream::Hold;
 use proxy::{Running, admin};
 use rustix::process::Signal;
 use tracing::{error, info, warn};
@@ -73,7 +74,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         Signals::listen(listened.iter().copied())
             .map_err(|error| Failure::new(format!("Signals cannot be listened to ({error}).")))?
     };
-    let mut running = proxy::start(loaded.settings, Clock::system()).map_err(Failure::start)?;
+    let (settings, clock) = (loaded.settings, Clock::system());
+    let started = match app {
+        Some(_) => {
+            proxy::start_holding(settings, clock, APP).map(|(running, hold)| (running, Some(hold)))
+        }
+        None => proxy::start(settings, clock).map(|running| (running, None)),
+    };
+    let (mut running, hold) = started.map_err(Failure::start)?;
     running.shared().metrics.set_config_hash(hash);
     let admin = admin::open(&mut running, told).map_err(Failure::start)?;
     let banner = Banner {
@@ -84,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         file: loaded.file.as_deref(),
     };
     eprintln!("{banner}");
-    let code = runtime.block_on(supervise(running, app, signals));
+    let code = runtime.block_on(supervise(running, app, hold, signals));
     // A name that is being resolved is not worth waiting for.
     runtime.shutdown_background();
     code.map(ExitCode::from)
@@ -172,22 +180,23 @@ fn configured(args: &Args) -> Result<(Loaded, Option<App>), Failure> {
 async fn supervise(
     running: Running,
     app: Option<App>,
+    hold: Option<Hold>,
     mut signals: Signals,
 ) -> Result<u8, Failure> {
     let (settings, readiness) = (running.settings().clone(), running.readiness());
     let clock = running.shared().clock.clone();
     let begun = clock.now().mono;
     let mut child = None;
-    let mut early = None;
-    match &app {
-        None => readiness.announce_ready(),
-        Some(app) => {
-            // First, so that no request can overtake it.
-            let hold = running.shared().upstreams.hold(APP);
+    let early = match (&app, hold) {
+        (Some(app), Some(hold)) => {
             let started = child.insert(start(app)?);
-            early = Some((app, started.guard(), hold));
+            Some((app, started.guard(), hold))
         }
-    }
+        _ => {
+            readiness.announce_ready();
+            None
+        }
+    };
     let mut getting_ready = pin!(async {
         match early {
             Some((app, guard, hold)) => waiting::for_child(app, guard, hold).await,
