@@ -175,7 +175,7 @@ impl Body {
     }
 }
 
-/// The same of content in memory.
+/// `length` bytes of the content `all`, from the byte `first` on, none of them copied.
 pub(crate) fn cut(all: &[Bytes], first: u64, length: u64) -> Vec<Bytes> {
     let (mut skip, mut left) = (first, length);
     let mut pieces = Vec::new();

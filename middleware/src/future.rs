@@ -11,6 +11,17 @@ pub trait Answering: Future<Output = Result<Response>> + Send + Unpin + 'static 
     /// The answer where it lies, if it is there already.
     fn as_ready(&mut self) -> Option<&mut Result<Response>>;
 
+    /// The answer if it is there already, else the future back.
+    ///
+    /// # Errors
+    /// The future itself, when the answer is still to come.
+    fn try_ready(mut self) -> std::result::Result<Result<Response>, Self>
+    where
+        Self: Sized,
+    {
+        take_ready(&mut self).ok_or(self)
+    }
+
     /// Changes the answer where it lies: now if it is there, else when it comes.
     fn change(
         mut self,

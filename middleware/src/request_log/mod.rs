@@ -136,17 +136,6 @@ pub struct Entered<F> {
     waiting: Option<Unanswered>,
 }
 
-impl<F: Answering> Entered<F> {
-    /// The answer if it is there already, else the future back.
-    ///
-    /// # Errors
-    /// The future itself, when the answer is still to come.
-    #[expect(clippy::result_large_err, reason = "a future is given back as it was")]
-    pub fn try_ready(mut self) -> std::result::Result<Result<Response>, Self> {
-        crate::future::take_ready(&mut self.answer).ok_or(self)
-    }
-}
-
 impl<F: Answering> Answering for Entered<F> {
     fn as_ready(&mut self) -> Option<&mut Result<Response>> {
         self.answer.as_ready()

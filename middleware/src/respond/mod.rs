@@ -56,7 +56,7 @@ use tower::{Layer, Service};
 use self::document::{Failure, Pages, document, prefers_html};
 use crate::clock::Now;
 use crate::facts::{self, RequestId};
-use crate::future::{Early, take_ready};
+use crate::future::Early;
 use crate::metrics::{Event, Metrics};
 use crate::{Answering, Body, Error, ErrorKind, Outer, Request, Response, Result, Side};
 
@@ -138,17 +138,6 @@ pub struct Guarded<F> {
     answer: Early<F>,
     /// `None` where there is nothing to wait for.
     waiting: Option<(Arc<State>, Asked)>,
-}
-
-impl<F: Answering> Guarded<F> {
-    /// The answer if it is there already, else the future back.
-    ///
-    /// # Errors
-    /// The future itself, when the answer is still to come.
-    #[expect(clippy::result_large_err, reason = "a future is given back as it was")]
-    pub fn try_ready(mut self) -> std::result::Result<Result<Response>, Self> {
-        take_ready(&mut self.answer).ok_or(self)
-    }
 }
 
 impl<F: Answering> Answering for Guarded<F> {

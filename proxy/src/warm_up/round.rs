@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use middleware::clock::timer_now;
 use middleware::facts::{self, CacheOutcome, Peer, RequestFacts};
 use middleware::metrics::Event;
-use middleware::{Body, Request, Response};
+use middleware::{Answering, Body, Request, Response};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::Service;
 use tracing::{info, warn};
