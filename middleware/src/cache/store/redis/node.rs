@@ -40,7 +40,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Adds a record that is wanted; whether it is the first since [`wishes`](Self::wishes).
+    /// Adds a record that is wanted; whether it is the first since [`take_wishes`](Self::take_wishes).
     pub(super) fn wish(&self, wish: Wish) -> bool {
         let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
         wishes.push(wish);
@@ -48,7 +48,7 @@ impl Link {
     }
 
     /// Takes all that is wanted by now.
-    pub(super) fn wishes(&self) -> Vec<Wish> {
+    pub(super) fn take_wishes(&self) -> Vec<Wish> {
         let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
         mem::take(&mut *wishes)
     }

@@ -41,23 +41,13 @@ impl RedisTier {
 
     async fn read_all(self, node: Arc<Node>, link: Arc<Link>) {
         yield_now().await;
-        let mut wishes = link.wishes().into_iter();
+        let mut wishes = link.take_wishes().into_iter().peekable();
         let mut parts = Vec::new();
-        loop {
-            let part: Vec<Wish> = wishes.by_ref().take(MOST).collect();
-            if part.is_empty() {
-                break;
-            }
+        while wishes.peek().is_some() {
+            let part = wishes.by_ref().take(MOST).collect();
             parts.push(self.read_part(&node, part));
         }
-        match parts.pop() {
-            Some(part) if parts.is_empty() => part.await,
-            Some(part) => {
-                parts.push(part);
-                join_all(parts).await;
-            }
-            None => {}
-        }
+        join_all(parts).await;
     }
 
     async fn read_part(&self, node: &Arc<Node>, wishes: Vec<Wish>) {
