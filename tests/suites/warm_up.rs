@@ -469,15 +469,20 @@ async fn remembering(upstream: &Upstream, folder: &Folder) -> Proxy {
     Proxy::with(upstream, &toml).await
 }
 
+/// An app whose pages are for everybody, and say where they are.
+async fn public_pages() -> Upstream {
+    Upstream::start(async |seen: Seen| {
+        let public = reply(200).header("cache-control", "public, max-age=600");
+        public.body(seen.target)
+    })
+    .await
+}
+
 #[tokio::test]
 async fn the_hottest_of_the_last_run_come_first_in_the_next() {
     let folder = Folder::new();
     let file = folder.path().join("hottest.txt");
-    let upstream = Upstream::start(async |seen: Seen| {
-        let public = reply(200).header("cache-control", "public, max-age=600");
-        public.body(seen.target)
-    })
-    .await;
+    let upstream = public_pages().await;
     let proxy = remembering(&upstream, &folder).await;
     let host = [("host", "www.example.com")];
     for (target, times) in [
@@ -529,11 +534,7 @@ async fn the_hottest_of_the_last_run_come_first_in_the_next() {
 async fn no_credentials_are_in_the_file() {
     let folder = Folder::new();
     let file = folder.path().join("hottest.txt");
-    let upstream = Upstream::start(async |seen: Seen| {
-        let public = reply(200).header("cache-control", "public, max-age=600");
-        public.body(seen.target)
-    })
-    .await;
+    let upstream = public_pages().await;
     let toml = format!(
         "[cache]\ncookies = \"ignore\"\n[warm_up]\norigin = \"http://www.example.com\"\n\
          hottest = {{ file = {file:?}, count = 100 }}\n{FAST}"
@@ -642,11 +643,7 @@ async fn two_on_one_redis_ask_the_app_once_between_them() {
 #[tokio::test]
 async fn what_was_hot_is_read_back_from_disk_by_the_next_run() {
     let folder = Folder::new();
-    let upstream = Upstream::start(async |seen: Seen| {
-        let public = reply(200).header("cache-control", "public, max-age=600");
-        public.body(seen.target)
-    })
-    .await;
+    let upstream = public_pages().await;
     let (file, disk) = (
         folder.path().join("hottest.txt"),
         folder.path().join("kept"),

@@ -47,13 +47,8 @@ fn told(binary: &Binary) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test]
-async fn a_disk_that_takes_no_more_switches_the_tier_off_with_one_line() {
-    let (site, folder) = (Site::start().await, Folder::new());
-    let kept = folder.path().join("kept");
-    let toml = format!("{LITTLE}{}", disk(&kept));
-    let (binary, address, admin) =
-        started(&site, &folder, &toml, Binary::start_with_short_files).await;
+/// Asks for `pages` pages again and again, from when the tier is open until it has ended.
+async fn ends_by_writing(binary: &Binary, address: std::net::SocketAddr, pages: usize) {
     binary
         .line(|line| {
             line.contains("disk tier of the cache is open")
@@ -62,11 +57,21 @@ async fn a_disk_that_takes_no_more_switches_the_tier_off_with_one_line() {
         .await;
     // What is written depends on how busy the machine is.
     within("the end of the tier", async {
-        while told(&binary).is_empty() {
-            all_pages(address, 80).await;
+        while told(binary).is_empty() {
+            all_pages(address, pages).await;
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_no_more_switches_the_tier_off_with_one_line() {
+    let (site, folder) = (Site::start().await, Folder::new());
+    let kept = folder.path().join("kept");
+    let toml = format!("{LITTLE}{}", disk(&kept));
+    let (binary, address, admin) =
+        started(&site, &folder, &toml, Binary::start_with_short_files).await;
+    ends_by_writing(&binary, address, 80).await;
     all_pages(address, 80).await;
     assert_eq!(told(&binary).len(), 1, "{:?}", told(&binary));
     assert!(
@@ -227,19 +232,7 @@ async fn a_file_system_without_room_switches_the_tier_off_and_gets_its_room_back
     let Some((binary, address, admin)) = mounted(&site, &folder, &kept, mount).await else {
         return;
     };
-    binary
-        .line(|line| {
-            line.contains("disk tier of the cache is open")
-                .then_some(())
-        })
-        .await;
-    // What is written depends on how busy the machine is.
-    within("the end of the tier", async {
-        while told(&binary).is_empty() {
-            all_pages(address, 100).await;
-        }
-    })
-    .await;
+    ends_by_writing(&binary, address, 100).await;
     is_off_with(&binary, admin, "No space left on device").await;
     let answer = purge(admin, "all").await;
     let is_warned = answer.text().contains("warning");

@@ -2,11 +2,10 @@
 
 use std::sync::atomic::AtomicU64;
 
-use config::redis::{RedisAddress, RedisMode, RedisSettings};
-
 use super::*;
 use crate::cache::ledger::Below;
 use crate::cache::store::redis::servers::{Redis, until};
+use crate::cache::store::redis::tests::settings;
 use crate::cache::testing::{World, at_once, reply};
 use crate::cache::{OrderedBy, Purge, What};
 use crate::facts::Scheme;
@@ -62,24 +61,7 @@ impl Instance {
         )
         .ordered(OrderedBy::Stream);
         let metrics = Metrics::new();
-        let settings = RedisSettings {
-            mode: RedisMode::Single,
-            nodes: vec![RedisAddress::Tcp("127.0.0.1".to_owned(), redis.port)],
-            tls: None,
-            database: 0,
-            prefix: "pillion:".to_owned(),
-            epoch: 0,
-            username: None,
-            password: None,
-            sentinel_password: None,
-            key_file: None,
-            // The machine may be busy with other tests.
-            connect_timeout: Duration::from_secs(2),
-            timeout: Duration::from_secs(2),
-            queue: 1 << 20,
-            max_record: 1 << 20,
-            lease: config::lease::LeaseSettings::default(),
-        };
+        let settings = settings(&format!("url = {:?}", redis.url()));
         let handle = Handle::current();
         let redis = RedisTier::connect(&settings, &handle, &metrics).unwrap();
         let shared = world.shared.clone();

@@ -1,58 +1,26 @@
 //! Two sidecars' leases over one real Redis.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use config::redis::{RedisAddress, RedisMode, RedisSettings};
 use tokio::time::timeout;
 
 use super::*;
-use crate::cache::store::tier::ByteTier;
+use crate::cache::store::redis::servers::Redis;
+use crate::cache::store::redis::tests::settings;
+use crate::cache::store::tier::{ByteTier, Got};
 
-/// A `redis-server` of the test's own; it ends when dropped.
-struct Server {
-    child: Child,
-    folder: PathBuf,
-}
+/// A server of the test's own.
+struct Server(Redis);
 
 impl Server {
-    fn start() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("pillion-lease-{}-{number}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket"])
-            .arg(folder.join("r"))
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        Self { child, folder }
+    async fn start() -> Self {
+        Self(Redis::start().await)
     }
 
     async fn tier(&self) -> RedisTier {
-        let settings = RedisSettings {
-            mode: RedisMode::Single,
-            nodes: vec![RedisAddress::Unix(self.folder.join("r"))],
-            tls: None,
-            database: 0,
-            prefix: "pillion:".to_owned(),
-            epoch: 0,
-            username: None,
-            password: None,
-            sentinel_password: None,
-            key_file: None,
-            connect_timeout: Duration::from_secs(2),
-            // The machine may be busy with other tests.
-            timeout: Duration::from_secs(2),
-            queue: 1 << 20,
-            max_record: 1 << 20,
-            lease: LeaseSettings::default(),
-        };
+        let settings = settings(&format!("url = {:?}", self.0.url()));
         let tier = RedisTier::connect(&settings, &Handle::current(), &Metrics::new()).unwrap();
         let ping = redis::cmd("PING");
         let answers = async {
@@ -88,14 +56,6 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-        std::fs::remove_dir_all(&self.folder).ok();
-    }
-}
-
 const KEY: &[u8] = b"http://example.com/";
 /// What no wait for an event takes, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -112,6 +72,12 @@ impl Leases {
             Turn::Won(lease) => lease,
             other => panic!("not won: {other:?}"),
         }
+    }
+
+    /// What lies under the name of [`record`].
+    async fn kept(&self) -> Option<Bytes> {
+        let got: Got = self.redis().get(record().name).await.unwrap();
+        got.record
     }
 
     fn redis(&self) -> &RedisTier {
@@ -188,7 +154,7 @@ async fn joined(waits: tokio::task::JoinHandle<Turn>) -> Turn {
 
 #[tokio::test]
 async fn one_wins_and_the_other_hears_when_it_has_written() {
-    let server = Server::start();
+    let server = Server::start().await;
     // Whether there are others is not known yet: then there may be.
     let (one, other) = (server.leases(None).await, server.leases(Some(2)).await);
     let lease = one.wins(&mut one.of_key(false)).await;
@@ -212,7 +178,7 @@ async fn one_wins_and_the_other_hears_when_it_has_written() {
 
 #[tokio::test]
 async fn a_variant_is_written_before_the_index_that_points_at_it() {
-    let server = Server::start();
+    let server = Server::start().await;
     let one = server.leases(None).await;
     let lease = one.wins(&mut one.of_key(false)).await;
     let variant = Written {
@@ -231,7 +197,7 @@ async fn a_variant_is_written_before_the_index_that_points_at_it() {
 
 #[tokio::test]
 async fn what_cannot_be_shared_releases_all_at_once_and_is_remembered() {
-    let server = Server::start();
+    let server = Server::start().await;
     let (one, other) = (server.leases(None).await, server.leases(None).await);
     let lease = one.wins(&mut one.of_key(false)).await;
     let mut waits = Vec::new();
@@ -257,7 +223,7 @@ async fn what_cannot_be_shared_releases_all_at_once_and_is_remembered() {
 
 #[tokio::test]
 async fn a_lease_that_is_dropped_is_given_back() {
-    let server = Server::start();
+    let server = Server::start().await;
     let (one, other) = (server.leases(None).await, server.leases(None).await);
     let lease = one.wins(&mut one.of_key(false)).await;
     let waits = begins_to_wait(&other, false).await;
@@ -268,7 +234,7 @@ async fn a_lease_that_is_dropped_is_given_back() {
 
 #[tokio::test]
 async fn a_lease_is_renewed_while_a_fetch_takes_long() {
-    let server = Server::start();
+    let server = Server::start().await;
     // It holds for two seconds.
     let one = server.that_have_fetched(None, SHORT).await;
     let other = server.leases(None).await;
@@ -293,7 +259,7 @@ async fn a_lease_is_renewed_while_a_fetch_takes_long() {
 
 #[tokio::test]
 async fn that_of_a_sidecar_that_is_no_more_ends_by_itself_and_one_of_the_others_has_it_then() {
-    let server = Server::start();
+    let server = Server::start().await;
     let others = [server.leases(None).await, server.leases(None).await];
     let one = server.that_have_fetched(None, SHORT).await;
     let lease = one.wins(&mut one.of_key(false)).await;
@@ -315,7 +281,7 @@ async fn that_of_a_sidecar_that_is_no_more_ends_by_itself_and_one_of_the_others_
 
 #[tokio::test]
 async fn who_has_lost_the_lease_does_not_write_over_what_is_newer() {
-    let server = Server::start();
+    let server = Server::start().await;
     let one = server.that_have_fetched(None, SHORT).await;
     let other = server.leases(None).await;
     let lease = one.wins(&mut one.of_key(false)).await;
@@ -325,30 +291,14 @@ async fn who_has_lost_the_lease_does_not_write_over_what_is_newer() {
     let newer = other.wins(&mut other.of_key(false)).await;
     lease.written(vec![record()]).await;
     assert_eq!(one.total(Event::LeaseLost), 1);
-    assert!(
-        other
-            .redis()
-            .get(record().name)
-            .await
-            .unwrap()
-            .record
-            .is_none()
-    );
+    assert_eq!(other.kept().await, None);
     newer.written(vec![record()]).await;
-    assert!(
-        other
-            .redis()
-            .get(record().name)
-            .await
-            .unwrap()
-            .record
-            .is_some()
-    );
+    assert!(other.kept().await.is_some());
 }
 
 #[tokio::test]
 async fn waiting_ends_and_is_no_error() {
-    let server = Server::start();
+    let server = Server::start().await;
     let (one, other) = (server.leases(None).await, server.leases(None).await);
     let _lease = one.wins(&mut one.of_key(false)).await;
     let mut waiting = other.waiting(other.name(KEY, false), Duration::from_millis(300));
@@ -363,7 +313,7 @@ async fn waiting_ends_and_is_no_error() {
 
 #[tokio::test]
 async fn other_credentials_are_another_lease() {
-    let server = Server::start();
+    let server = Server::start().await;
     let one = server.leases(None).await;
     let _lease = one.wins(&mut one.of_key(false)).await;
     let name = one.name(b"http://example.com/ and credentials", false);
@@ -373,7 +323,7 @@ async fn other_credentials_are_another_lease() {
 
 #[tokio::test]
 async fn without_other_sidecars_or_without_redis_everybody_fetches_at_once() {
-    let server = Server::start();
+    let server = Server::start().await;
     let alone = server.leases(Some(1)).await;
     // One that has just heard of nobody may be one of many that start together.
     assert!(!alone.is_only());

@@ -27,7 +27,7 @@ pub(crate) mod servers;
 mod setup;
 mod slots;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod topology;
 mod writer;
 

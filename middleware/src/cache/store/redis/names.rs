@@ -33,32 +33,11 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-    use std::time::Duration;
-
-    use config::redis::{RedisAddress, RedisMode};
-
     use super::super::slots::slot_of;
     use super::*;
 
     fn settings() -> RedisSettings {
-        RedisSettings {
-            mode: RedisMode::Single,
-            nodes: vec![RedisAddress::Unix(PathBuf::from("/r"))],
-            tls: None,
-            database: 0,
-            prefix: "pillion:".to_owned(),
-            epoch: 3,
-            username: None,
-            password: None,
-            sentinel_password: None,
-            key_file: None,
-            connect_timeout: Duration::from_millis(200),
-            timeout: Duration::from_millis(30),
-            queue: 1 << 20,
-            max_record: 1 << 20,
-            lease: config::lease::LeaseSettings::default(),
-        }
+        super::super::tests::settings("url = \"unix:///r\"\nepoch = 3")
     }
 
     #[test]

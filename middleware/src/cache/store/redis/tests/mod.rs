@@ -30,7 +30,7 @@ fn connect(lines: &str) -> Tested {
 }
 
 /// Where `lines` name no deadlines, ones that a busy machine does not pass: whoever tests them names them.
-fn settings(lines: &str) -> RedisSettings {
+pub(crate) fn settings(lines: &str) -> RedisSettings {
     let deadlines = match lines.contains("timeout = ") {
         true => "",
         false => "timeout = \"2s\"\nconnect_timeout = \"2s\"",
