@@ -9,7 +9,7 @@ pub(crate) mod restored;
 mod weight;
 
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -87,6 +87,8 @@ pub struct StoredResponse {
     outdated: AtomicBool,
     /// Whether it has answered a request since it was stored.
     used: AtomicBool,
+    /// What of it is on disk; see [`is_on_disk`](Self::is_on_disk).
+    on_disk: AtomicU8,
 }
 
 /// What is noted about a fetch while its answer is awaited.
@@ -171,6 +173,7 @@ impl StoredResponse {
             outdated: AtomicBool::new(false),
             kept_below: AtomicU64::new(0),
             used: AtomicBool::new(false),
+            on_disk: AtomicU8::new(0),
         }
     }
 
@@ -201,6 +204,7 @@ impl StoredResponse {
             outdated: AtomicBool::new(false),
             kept_below: AtomicU64::new(0),
             used: AtomicBool::new(false),
+            on_disk: AtomicU8::new(0),
             ..*self
         }
     }

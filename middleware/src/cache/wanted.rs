@@ -11,7 +11,7 @@ use crate::cache::place::Place;
 use crate::cache::record::{Filed, Record};
 use crate::cache::shared::SharedCache;
 use crate::cache::store::tier::RecordKey;
-use crate::cache::store::tiers::{Read, Tier, Tiers};
+use crate::cache::store::tiers::{Level, Read, Tier, Tiers};
 
 /// What is looked for.
 pub(crate) struct Wanted<'a> {
@@ -40,12 +40,17 @@ impl Wanted<'_> {
         }
         let (key, hash) = (self.key, self.hash);
         match filed.answering(key, hash, self.fields, born) {
-            Ok(stored) => Ok(Kept {
-                stored: Arc::new(stored),
-                is_purged: standing != Below::Valid,
-                chosen_by: Some(tier.level.reason()),
-                is_below: true,
-            }),
+            Ok(stored) => {
+                if tier.level == Level::Disk {
+                    stored.note_on_disk();
+                }
+                Ok(Kept {
+                    stored: Arc::new(stored),
+                    is_purged: standing != Below::Valid,
+                    chosen_by: Some(tier.level.reason()),
+                    is_below: true,
+                })
+            }
             Err(reason) => {
                 tiers.unreadable(tier.level, reason);
                 Err(Read::Unreadable)

@@ -6,6 +6,10 @@
 //! once, and would fill the disk with what nobody comes back for. Long content has no privilege, since it
 //! takes the place of as many short ones as it is long.
 //!
+//! What came from there is not written again, unless a coded copy has come to it since, or its place is among
+//! those that are overwritten next. A copy that is made only when memory has given the response away is
+//! written beside it: else what comes and goes would be coded each time.
+//!
 //! Nobody waits for any of that: a record is made by a task in the background, out of a queue that is
 //! bounded in responses and in bytes. What finds no room in it is not written.
 
@@ -20,11 +24,11 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cache::errand::Errand;
 use crate::cache::key::KeyHash;
 use crate::cache::lease::{Lease, Written};
-use crate::cache::record::encode;
+use crate::cache::record::{Digest, Record, decode, encode};
 use crate::cache::shared::SharedCache;
 use crate::cache::storable::Terms;
 use crate::cache::store::tier::RecordKey;
-use crate::cache::store::tiers::{Level, Tiers};
+use crate::cache::store::tiers::{Level, Tier, Tiers};
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
 use crate::content_coding::Coding;
@@ -62,8 +66,23 @@ struct Write {
     key: Box<[u8]>,
     stored: Arc<StoredResponse>,
     ttl: Duration,
+    /// Whether only in the place of a record of the same response.
+    in_its_place: bool,
     /// Given back with it: others wait for this.
     lease: Option<Arc<Lease>>,
+}
+
+impl Write {
+    fn to_disk(key: Box<[u8]>, stored: Arc<StoredResponse>) -> Self {
+        Self {
+            to: Level::Disk,
+            key,
+            stored,
+            ttl: MOST_TTL,
+            in_its_place: false,
+            lease: None,
+        }
+    }
 }
 
 impl Writer {
@@ -97,12 +116,16 @@ impl Writer {
             return;
         }
         if stored.was_used() || self.seen.is_second(stored.key) {
+            self.write(Write::to_disk(key.into(), stored.clone()));
+        }
+    }
+
+    /// What has one coded copy more, and has left memory: if it lies on disk, the copy is to lie there too.
+    fn coded_late(&self, key: Box<[u8]>, stored: Arc<StoredResponse>) {
+        if is_writable(&stored) {
             self.write(Write {
-                to: Level::Disk,
-                key: key.into(),
-                stored: stored.clone(),
-                ttl: MOST_TTL,
-                lease: None,
+                in_its_place: true,
+                ..Write::to_disk(key, stored)
             });
         }
     }
@@ -115,13 +138,13 @@ impl Writer {
         let left = stored.left_below(now);
         let is_young = stored.age(now) <= stored.terms().lifetime / 2;
         if left >= WORTH_A_COPY && is_young && is_writable(&stored) {
-            let (to, ttl, lease) = (Level::L2, left, None);
             self.write(Write {
-                to,
+                to: Level::L2,
                 key,
                 stored,
-                ttl,
-                lease,
+                ttl: left,
+                in_its_place: false,
+                lease: None,
             });
         }
     }
@@ -143,7 +166,7 @@ impl Queue {
                 Order::Tell(told) => drop(told.send(())),
                 Order::Write(write) => {
                     let length = write.stored.length();
-                    tiers.write(&write);
+                    tiers.write(&write).await;
                     self.queued.fetch_sub(length, Ordering::Relaxed);
                 }
             }
@@ -154,10 +177,17 @@ impl Queue {
 }
 
 impl Tiers {
-    fn write(&self, write: &Write) {
+    async fn write(&self, write: &Write) {
         let Some(tier) = self.at(write.to) else {
             return;
         };
+        if write.to == Level::Disk {
+            if !self.is_news(tier, write).await {
+                return;
+            }
+            // Before it is read for that: a copy that comes in between is news again.
+            write.stored.note_on_disk();
+        }
         let mut leased = Vec::new();
         for (name, record) in records(&write.key, &write.stored) {
             // An index says nothing about one response, so it may outlive them all.
@@ -184,6 +214,22 @@ impl Tiers {
     }
 }
 
+impl Tiers {
+    /// Whether what is to be written says more than what `disk` has.
+    async fn is_news(&self, disk: &Tier, write: &Write) -> bool {
+        let stored = &write.stored;
+        let name = Digest::selected(&write.key, stored.selection()).name();
+        if !write.in_its_place {
+            return !(stored.is_on_disk() && disk.keeps(name));
+        }
+        let got = disk.get(name).await.ok().and_then(|got| got.record);
+        match got.map(|record| decode(record, self.clock().now())) {
+            Some(Ok(Record::Response(there))) => there.is_of(stored),
+            _ => false,
+        }
+    }
+}
+
 /// What is to be written for `stored`, which lies under `key`: its record, and before it an index where
 /// it is one of several. Nothing where it may lie in memory only.
 pub(crate) fn records(key: &[u8], stored: &StoredResponse) -> Vec<(RecordKey, Bytes)> {
@@ -200,12 +246,32 @@ pub(crate) fn records(key: &[u8], stored: &StoredResponse) -> Vec<(RecordKey, By
 }
 
 impl SharedCache {
+    /// The key that `stored` lies under, where what memory has no room for goes to disk.
+    pub(crate) fn key_on_disk(&self, stored: &StoredResponse) -> Option<Box<[u8]>> {
+        self.tiers()?.at(Level::Disk)?;
+        self.store().key_of(stored)
+    }
+
     /// Keeps a coded copy with the response that it is a copy of, accounts for it, and writes it down
-    /// where that pays. Nothing happens if that response is no longer stored.
-    pub fn keep_coded(&self, stored: &Arc<StoredResponse>, coding: Coding, content: Bytes) {
-        let kept = self.store().keep_coded(stored, coding, content);
-        if let (Some((key, stored)), Some(tiers)) = (kept, self.tiers()) {
-            tiers.writer().coded(key, stored, self.clock().now());
+    /// where that pays. If that response is no longer in memory, nothing happens but that the copy goes to
+    /// disk, where the response may lie under `key` (see [`key_on_disk`](Self::key_on_disk)).
+    pub(crate) fn keep_coded(
+        &self,
+        stored: &Arc<StoredResponse>,
+        key: Option<Box<[u8]>>,
+        coding: Coding,
+        content: Bytes,
+    ) {
+        let kept = self.store().keep_coded(stored, coding, content.clone());
+        let Some(tiers) = self.tiers() else {
+            return;
+        };
+        match (kept, key) {
+            (Some((key, stored)), _) => tiers.writer().coded(key, stored, self.clock().now()),
+            (None, Some(key)) if stored.add_coded(coding, content) => {
+                tiers.writer().coded_late(key, stored.clone());
+            }
+            (None, _) => {}
         }
     }
 }
@@ -228,6 +294,7 @@ impl Errand {
                 key: self.key.bytes.clone(),
                 stored: stored.clone(),
                 ttl,
+                in_its_place: false,
                 lease: self.leasing.lease().cloned(),
             });
         } else {

@@ -2,13 +2,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::record::Sealer;
-use crate::cache::store::tier::ByteTier;
 use crate::cache::store::tier::testing::TestTier;
+use crate::cache::store::tier::{ByteTier, RecordKey};
 use crate::cache::store::tiers::{Level, Read, Tier};
 use crate::cache::stored::StoredResponse;
 use crate::cache::testing::{World, at_once, reply};
 use crate::clock::Clock;
 use crate::content_coding::Coding;
+use crate::metrics::Event;
 
 fn pages(lines: &'static [(&'static str, &'static str)]) -> World {
     World::at(
@@ -104,6 +105,90 @@ async fn memory_that_is_full_gives_to_disk_what_was_asked_for_twice() {
     assert!(world.seen().len() - asked < 50);
 }
 
+/// A sidecar with little memory over `disk`, whose pages all take 16 KiB.
+fn long_pages(disk: &TestTier) -> World {
+    let world = World::new(|_, _| {
+        let content = "x".repeat(16 << 10);
+        at_once(reply(200, &[("cache-control", "max-age=600")], content))
+    });
+    world.over_all(vec![Tier::test(disk.clone(), Level::Disk)], 256 << 10)
+}
+
+/// Asks for a hundred pages, twice each, of which memory keeps a few.
+async fn go_round(world: &World) {
+    for index in 0..100 {
+        for _ in 0..2 {
+            world.get(&format!("/{index}")).await;
+        }
+    }
+    world.shared.figures();
+    world.written().await;
+}
+
+#[tokio::test]
+async fn what_came_from_disk_is_not_written_there_again() {
+    let disk = TestTier::default();
+    let world = long_pages(&disk);
+    let written = || world.shared.metrics().total(Event::DiskBytesWritten);
+    for _ in 0..5 {
+        go_round(&world).await;
+    }
+    assert!(disk.records().len() > 90, "{}", disk.records().len());
+    let (before, read) = (written(), world.reads(Level::Disk, Read::Hit));
+    go_round(&world).await;
+    let read = world.reads(Level::Disk, Read::Hit) - read;
+    assert!(read > 50, "{read} came and went");
+    assert!(
+        written() - before < 2 * (16 << 10),
+        "{}",
+        written() - before
+    );
+    // What the disk has lost meanwhile is written again.
+    for (name, ..) in disk.records() {
+        disk.remove(name);
+    }
+    let before = written();
+    go_round(&world).await;
+    go_round(&world).await;
+    assert!(written() - before > 50 * (16 << 10));
+}
+
+#[tokio::test]
+async fn a_copy_made_after_its_response_left_memory_lies_on_disk() {
+    let disk = TestTier::default();
+    let world = long_pages(&disk);
+    let first = stored(&world, "/").await;
+    let key = world.shared.key_on_disk(&first);
+    let key = key.expect("it is in memory");
+    let give_away = |stored: &StoredResponse| {
+        for (name, record) in super::records(&key, stored) {
+            disk.store(name, &record);
+        }
+        world.shared.store().remove(stored.key);
+    };
+    let late = |stored, coding, copy: &'static str| {
+        let keep = &world.shared;
+        keep.keep_coded(stored, Some(key.clone()), coding, copy.into());
+    };
+    give_away(&first);
+    late(&first, Coding::Br, "br");
+    world.written().await;
+    let found = stored(&world, "/").await;
+    assert_eq!(found.coded(Coding::Br).unwrap(), "br");
+    // But not in the place of what came later, nor of nothing.
+    world.advance(601);
+    let later = stored(&world, "/").await;
+    give_away(&later);
+    let written = || world.shared.metrics().total(Event::DiskBytesWritten);
+    let before = written();
+    late(&found, Coding::Zstd, "zstd");
+    world.written().await;
+    disk.remove(RecordKey::of(&key));
+    late(&found, Coding::Gzip, "gzip");
+    world.written().await;
+    assert_eq!(written(), before);
+}
+
 /// What answers a request, as it is stored.
 async fn stored(world: &World, uri: &str) -> Arc<StoredResponse> {
     let mut answer = world.send("GET", uri, &[]).await.unwrap();
@@ -112,7 +197,7 @@ async fn stored(world: &World, uri: &str) -> Arc<StoredResponse> {
 }
 
 fn copied(world: &World, stored: &Arc<StoredResponse>, coding: Coding, copy: &'static str) {
-    world.shared.keep_coded(stored, coding, copy.into());
+    world.shared.keep_coded(stored, None, coding, copy.into());
 }
 
 #[tokio::test]

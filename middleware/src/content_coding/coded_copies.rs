@@ -63,6 +63,7 @@ pub(crate) fn make(
         coding,
         cache: cache.clone(),
     };
+    let key = cache.key_on_disk(stored);
     let metrics = metrics.clone();
     let task = cache.tasks().spawn_blocking(move || {
         let Turn { stored, cache, .. } = &turn;
@@ -75,7 +76,7 @@ pub(crate) fn make(
         metrics.count(Event::copied(coding));
         metrics.add(bytes_in, stored.length());
         metrics.add(bytes_out, copy.len() as u64);
-        cache.keep_coded(stored, coding, copy);
+        cache.keep_coded(stored, key, coding, copy);
     });
     // Nobody waits for it but shutdown, by the tracker.
     drop(task);

@@ -68,6 +68,12 @@ impl Filed {
         &self.response.tags
     }
 
+    /// Whether it was made of `stored`, or of what that was made of.
+    pub(crate) fn is_of(&self, stored: &StoredResponse) -> bool {
+        self.response.received.wall == stored.received().wall
+            && stored.place() == Some(Place::of_number(self.place))
+    }
+
     /// The stored response for a request with these fields, whose cache key is `key` (and the hash of
     /// that `hash`); `born` is the latest purge that it was compared with here.
     ///

@@ -316,6 +316,14 @@ impl MemoryStore {
         kept
     }
 
+    /// The key that `stored` lies under, if it does.
+    pub(crate) fn key_of(&self, stored: &StoredResponse) -> Option<Box<[u8]>> {
+        let entry = self.entries.get(&stored.key)?;
+        let mut responses = entry.responses().iter();
+        let is_there = responses.any(|one| std::ptr::eq(&**one, stored));
+        is_there.then(|| entry.key.clone())
+    }
+
     /// Removes one response; `false` if it is not stored any more.
     pub(crate) fn remove_one(&self, gone: &Arc<StoredResponse>) -> bool {
         let mut was_there = false;

@@ -140,7 +140,8 @@ impl Tier {
         matches!(self.bytes, Bytewise::Redis(_))
     }
 
-    async fn get(&self, name: RecordKey) -> Result<Got, Failed> {
+    /// What lies under `name`, for whoever does not judge it by purges; nothing is counted.
+    pub(crate) async fn get(&self, name: RecordKey) -> Result<Got, Failed> {
         match &self.bytes {
             Bytewise::Disk(tier) => match tier.state() {
                 DiskState::On => Ok(Got {
@@ -152,6 +153,16 @@ impl Tier {
             Bytewise::Redis(tier) => tier.get(name).await,
             #[cfg(test)]
             Bytewise::Test(tier) => tier.get(name).await,
+        }
+    }
+
+    /// Whether something lies under `name` and stays there for a good while yet, as far as that is known.
+    pub(crate) fn keeps(&self, name: RecordKey) -> bool {
+        match &self.bytes {
+            Bytewise::Disk(tier) => tier.keeps(name.0),
+            Bytewise::Redis(_) => false,
+            #[cfg(test)]
+            Bytewise::Test(tier) => tier.has(name),
         }
     }
 
@@ -195,6 +206,10 @@ impl Tiers {
         }));
         background.spawn(queue.carry_out(tiers.clone()));
         tiers
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     /// See [`Inner::heard`]; of effect once.

@@ -41,6 +41,26 @@ impl StoredResponse {
         slot.is_some_and(|slot| slot.set(content).is_ok())
     }
 
+    /// Whether a record that says all that this one does was read from disk, or given to it. The disk may
+    /// have lost it since.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.on_disk.load(Ordering::Relaxed) == self.told()
+    }
+
+    /// Notes that its record, as it is now, is on disk.
+    pub(crate) fn note_on_disk(&self) {
+        self.on_disk.store(self.told(), Ordering::Relaxed);
+    }
+
+    /// A bit for each thing about it that changes and that its record tells, and one that is always set.
+    fn told(&self) -> u8 {
+        let copies = Coding::ALL
+            .iter()
+            .filter(|coding| self.coded(**coding).is_some());
+        let copies = copies.fold(0, |told, coding| told | 4 << *coding as u8);
+        1 | u8::from(self.is_outdated()) << 1 | copies
+    }
+
     /// Whether both are of the same content, so that a coded copy of one is a copy of the other.
     pub(crate) fn shares_copies(&self, other: &Self) -> bool {
         let has_copies = |stored: &Self| stored.coded.get().map(Arc::as_ptr);

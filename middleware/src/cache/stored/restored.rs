@@ -1,6 +1,6 @@
 //! A stored response as it comes back from a lower tier.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -89,6 +89,7 @@ impl Restored {
             outdated: AtomicBool::new(self.is_outdated),
             kept_below: AtomicU64::new(0),
             used: AtomicBool::new(false),
+            on_disk: AtomicU8::new(0),
         }
     }
 }

@@ -173,9 +173,12 @@ async fn a_purged_response_is_not_brought_back_by_its_coded_copy() {
     let world = World::new(fresh);
     let stored = world.get("/").await.facts.stored.unwrap();
     purge(&world, "/", Purge::Hard);
-    world
-        .shared
-        .keep_coded(&stored, crate::content_coding::Coding::Br, "coded".into());
+    world.shared.keep_coded(
+        &stored,
+        None,
+        crate::content_coding::Coding::Br,
+        "coded".into(),
+    );
     assert!(stored.coded(crate::content_coding::Coding::Br).is_none());
     assert!(!world.get("/").await.is_hit());
 }
@@ -186,12 +189,15 @@ async fn coded_copies_are_kept_and_weighed() {
     let stored = world.get("/").await.facts.stored.unwrap();
     let before = world.shared.figures().bytes;
     let copy = bytes::Bytes::from(vec![0; 10_000]);
+    world.shared.keep_coded(
+        &stored,
+        None,
+        crate::content_coding::Coding::Zstd,
+        copy.clone(),
+    );
     world
         .shared
-        .keep_coded(&stored, crate::content_coding::Coding::Zstd, copy.clone());
-    world
-        .shared
-        .keep_coded(&stored, crate::content_coding::Coding::Zstd, copy);
+        .keep_coded(&stored, None, crate::content_coding::Coding::Zstd, copy);
     let after = world.shared.figures().bytes;
     // What the allocator hands out for it, and the places of all three.
     assert!(

@@ -81,9 +81,12 @@ async fn coded_copies_survive_a_304_unless_the_tag_changes() {
             )),
         });
         let stored = world.get("/").await.facts.stored.unwrap();
-        world
-            .shared
-            .keep_coded(&stored, crate::content_coding::Coding::Br, "coded".into());
+        world.shared.keep_coded(
+            &stored,
+            None,
+            crate::content_coding::Coding::Br,
+            "coded".into(),
+        );
         world.advance(20);
         let stored = world.get("/").await.facts.stored.unwrap();
         assert_eq!(

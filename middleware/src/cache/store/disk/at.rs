@@ -47,6 +47,28 @@ impl DiskFile {
         Ok(())
     }
 
+    /// As [`read`](Self::read), if that is a copy in memory: whether it was. Nothing is said of errors,
+    /// for whoever reads again hears of them.
+    #[cfg(target_os = "linux")]
+    pub(super) fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> bool {
+        use rustix::io::{ReadWriteFlags, preadv2};
+        #[cfg(test)]
+        if failing::check(&self.path, failing::Call::Read).is_err() {
+            return false;
+        }
+        let length = buffer.len();
+        let buffers = &mut [io::IoSliceMut::new(buffer)];
+        // preadv2(2): less than was asked for, or EAGAIN, where some of it is still to come from the disk.
+        let read = preadv2(&self.file, buffers, offset, ReadWriteFlags::NOWAIT);
+        read.is_ok_and(|read| read == length)
+    }
+
+    /// Nobody tells here whether a read would wait.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn read_at_once(&self, _: &mut [u8], _: u64) -> bool {
+        false
+    }
+
     /// Writes all of `bytes` at `offset`.
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::frame::{self, Key, Row};
@@ -15,6 +15,10 @@ pub(super) struct Index {
     shards: [Mutex<HashMap<Key, Place>>; SHARDS],
     records: AtomicU64,
     bytes: AtomicU64,
+    /// The page of what was written last.
+    latest: AtomicU32,
+    /// Pages that are written before the first one is written again.
+    round: AtomicU32,
 }
 
 /// Where a record is.
@@ -32,7 +36,27 @@ impl Index {
             shards: std::array::from_fn(|_| Mutex::default()),
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            latest: AtomicU32::new(0),
+            round: AtomicU32::new(0),
         }
+    }
+
+    /// Says how many pages are written before the first one is written again.
+    pub(super) fn goes_round_in(&self, pages: u64) {
+        let pages = u32::try_from(pages).unwrap_or(u32::MAX);
+        self.round.store(pages, Ordering::Relaxed);
+    }
+
+    /// Whether less than half of a round has been written since what lies at `place`.
+    pub(super) fn is_young(&self, place: Place) -> bool {
+        let round = u64::from(self.round.load(Ordering::Relaxed));
+        let latest = u64::from(self.latest.load(Ordering::Relaxed));
+        let page = u64::from(place.page);
+        let since = match latest >= page {
+            true => latest - page,
+            false => latest + round - page,
+        };
+        since < round / 2
     }
 
     pub(super) fn find(&self, key: Key) -> Option<Place> {
@@ -40,6 +64,7 @@ impl Index {
     }
 
     pub(super) fn insert(&self, key: Key, place: Place) {
+        self.latest.store(place.page, Ordering::Relaxed);
         self.bytes.fetch_add(place.room(), Ordering::Relaxed);
         match self.shard(key).insert(key, place) {
             Some(before) => _ = self.bytes.fetch_sub(before.room(), Ordering::Relaxed),
@@ -120,3 +145,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A power of two.
 const SHARDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_young_for_half_of_a_round() {
+        let index = Index::new();
+        index.goes_round_in(100);
+        let place = |page| Place { page, length: 1 };
+        let youth = |latest, page| {
+            index.insert(1, place(latest));
+            index.is_young(place(page))
+        };
+        assert!(youth(10, 10) && youth(59, 10));
+        assert!(!youth(60, 10) && !youth(99, 10));
+        // Over the end of the file, and round again.
+        assert!(youth(5, 60) && youth(5, 99));
+        assert!(!youth(5, 55) && !youth(5, 6));
+    }
+}

@@ -138,6 +138,7 @@ fn files(shared: &Shared, folder: &Folder) -> io::Result<(Ring, Journal, Read)> 
         file.sync()?;
         folder.sync()?;
     }
+    shared.index.goes_round_in(geometry.pages());
     let ring = Ring::open(file, geometry, |row| shared.index.follow(row))?;
     Ok((ring, journal, read))
 }

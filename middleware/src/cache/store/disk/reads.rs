@@ -1,4 +1,4 @@
-//! Reading records: on threads of its own, for a disk makes whoever reads wait.
+//! Reading records that are on the disk alone: on threads of its own, for a disk makes whoever reads wait.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

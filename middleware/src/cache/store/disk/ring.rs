@@ -31,6 +31,11 @@ impl Geometry {
         }
     }
 
+    /// Pages of all segments.
+    pub(super) fn pages(&self) -> u64 {
+        self.segments * self.segment / PAGE
+    }
+
     /// Where the segment of this turn begins.
     fn begins(&self, turn: u64) -> u64 {
         PAGE + turn % self.segments * self.segment
