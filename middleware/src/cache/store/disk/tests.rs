@@ -143,6 +143,40 @@ async fn what_was_put_is_found_at_once_later_and_after_a_restart() {
     }
 }
 
+/// Whether the system tells, for files of `directory`, that a read would have to wait.
+#[cfg(target_os = "linux")]
+fn tells_waits(directory: &Path) -> bool {
+    let path = directory.join("probe");
+    fs::write(&path, "x").unwrap();
+    let file = fs::File::open(&path).unwrap();
+    let mut byte = [0];
+    let buffers = &mut [io::IoSliceMut::new(&mut byte)];
+    let nowait = rustix::io::ReadWriteFlags::NOWAIT;
+    rustix::io::preadv2(&file, buffers, 0, nowait) != Err(rustix::io::Errno::OPNOTSUPP)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_the_system_has_in_memory_is_there_at_once() {
+    use futures_util::FutureExt;
+
+    let directory = Directory::new();
+    let disk = open(directory.path(), SIZE).await;
+    for (number, length) in [(1, 60_000), (2, 70_000)] {
+        let put = disk
+            .tier
+            .put_patiently(name(number), record(number, length));
+        assert!(put.await);
+    }
+    disk.tier.flush().await;
+    if tells_waits(directory.path()) {
+        let short = disk.tier.get(name(1)).now_or_never();
+        assert!(short.flatten() == Some(record(1, 60_000)));
+    }
+    assert!(disk.tier.get(name(2)).await == Some(record(2, 70_000)));
+    disk.tier.close().await;
+}
+
 #[tokio::test]
 async fn all_files_together_never_have_more_than_its_size_and_the_latest_stay() {
     let directory = Directory::new();
