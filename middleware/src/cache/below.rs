@@ -304,7 +304,10 @@ impl<S: Inner + Clone> Cache<S> {
                 true => Outcome::Stored(stored.clone()),
                 false => Outcome::Found(stored.clone(), detail),
             };
-            drop(errand.offer(flight, stored, now, outcome));
+            let outcome = errand.offered(stored, now, outcome);
+            if let Some(flight) = flight {
+                flight.end(outcome);
+            }
         }
         let (outcome, detail, done) = match stale {
             None => (CacheOutcome::Hit, detail, Done::Hit),
