@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod explain;
+mod gathered;
 pub mod logging;
 pub mod pipeline;
 pub mod routing;

@@ -11,6 +11,7 @@ use crate::facts::{Peer, RequestFacts};
 use crate::fields::accept_encoding::Accepts;
 use crate::fields::list::{self, Quotes};
 use crate::fields::media_type::MediaType;
+use crate::fields::remembered::Remembered;
 use crate::fields::stream::{is_live_type, is_unbuffered};
 
 /// What of a request the rules look at; taken before it goes down.
@@ -174,7 +175,7 @@ impl Reading {
     }
 
     fn content_type(&mut self, value: &[u8]) {
-        let (is_stream, kind) = remembered(value);
+        let (is_stream, kind) = TYPES.with_borrow_mut(|types| types.meaning(value, of_type));
         self.is_stream |= is_stream;
         self.kind = kind;
     }
@@ -223,28 +224,9 @@ fn of_type(value: &[u8]) -> (bool, Kind) {
     (is_live_type(value), kind)
 }
 
-/// [`of_type`], remembered: an app has a handful of types.
-fn remembered(value: &[u8]) -> (bool, Kind) {
-    if value.len() > LONGEST {
-        return of_type(value);
-    }
-    LAST.with_borrow_mut(|last| match &mut last[value.len() % PLACES] {
-        Some((text, meaning)) if **text == *value => *meaning,
-        place => place.insert((value.into(), of_type(value))).1,
-    })
-}
-
-/// A type as it was written, and what it means.
-type Known = (Box<[u8]>, (bool, Kind));
-
 thread_local! {
-    static LAST: RefCell<[Option<Known>; PLACES]> = const { RefCell::new([const { None }; PLACES]) };
+    static TYPES: RefCell<Remembered<(bool, Kind)>> = const { RefCell::new(Remembered::new()) };
 }
-
-/// Types that a core remembers.
-const PLACES: usize = 16;
-/// In bytes.
-const LONGEST: usize = 100;
 
 #[cfg(test)]
 mod tests {

@@ -12,10 +12,13 @@
 //! assert!(!accepts.zstd.is_taken() && !accepts.takes_identity());
 //! ```
 
+use std::cell::RefCell;
+
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue};
 
 use crate::fields::list::{self, Quotes};
+use crate::fields::remembered::Remembered;
 
 /// What a client takes, as far as it concerns the codings that we know.
 ///
@@ -46,7 +49,8 @@ impl Accepts {
 
     /// The same of a field with one line.
     pub fn of_line(line: &HeaderValue) -> Self {
-        Self::of_members(list::split(line.as_bytes(), Quotes::Escaping))
+        let read = |line: &[u8]| Self::of_members(list::split(line, Quotes::Escaping));
+        LINES.with_borrow_mut(|lines| lines.meaning(line.as_bytes(), read))
     }
 
     fn of_members<'a>(members: impl Iterator<Item = &'a [u8]>) -> Self {
@@ -65,6 +69,10 @@ impl Accepts {
     pub fn takes_identity(self) -> bool {
         self.identity.is_none_or(Weight::is_taken)
     }
+}
+
+thread_local! {
+    static LINES: RefCell<Remembered<Accepts>> = const { RefCell::new(Remembered::new()) };
 }
 
 impl Weight {

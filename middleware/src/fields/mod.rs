@@ -15,6 +15,7 @@ pub mod media_type;
 pub mod no_vary_search;
 pub(crate) mod own;
 pub mod range;
+pub(crate) mod remembered;
 pub mod stream;
 pub mod surrogate_control;
 pub mod tags;

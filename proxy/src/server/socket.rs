@@ -11,6 +11,7 @@ use middleware::facts::Peer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use crate::gathered;
 use crate::server::listen::StdListener;
 
 /// A listening socket of this runtime.
@@ -136,7 +137,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+        either!(self, stream => gathered::poll_write(Pin::new(stream), cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {

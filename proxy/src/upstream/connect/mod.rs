@@ -19,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use crate::gathered;
+
 pub use tcp::loopback;
 
 use tcp::Tcp;
@@ -265,7 +267,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        on_stream!(self, stream => Pin::new(stream).poll_write_vectored(cx, pieces))
+        on_stream!(self, stream => gathered::poll_write(Pin::new(stream), cx, pieces))
     }
 
     fn is_write_vectored(&self) -> bool {
