@@ -1,7 +1,7 @@
 //! The tier in memory: stored responses by key, bounded by the bytes that they really hold.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -12,6 +12,7 @@ use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash};
 use crate::cache::reason::Reason;
 use crate::cache::store::pass_through::PassThrough;
+use crate::cache::store::writing::Writing;
 use crate::cache::stored::{COUNTS, StoredResponse, block};
 use crate::cache::tags::NameHash;
 use crate::cache::write_down::Writer;
@@ -90,9 +91,8 @@ pub(crate) struct MemoryStore {
     /// Where what leaves is counted, by cause; written by moka's listener.
     metrics: Metrics,
     anchors: AtomicU64,
-    /// Taken by whoever changes what lies under a key, so that nobody does in between. Moka's own way to
-    /// do so makes a lock for each change, in a map of such locks.
-    writing: Box<[Mutex<()>]>,
+    /// Taken by whoever changes what lies under a key.
+    writing: Writing,
     /// Where what leaves for want of room may go; empty where there is no such place.
     below: Arc<OnceLock<Writer>>,
 }
@@ -127,17 +127,9 @@ impl MemoryStore {
             entries,
             metrics: metrics.clone(),
             anchors: AtomicU64::new(0),
-            writing: (0..WRITING).map(|_| Mutex::default()).collect(),
+            writing: Writing::new(),
             below,
         }
-    }
-
-    /// Keeps all others from changing what lies under `key`.
-    fn writing(&self, key: KeyHash) -> MutexGuard<'_, ()> {
-        let index = usize::try_from(key >> 64 & (WRITING as u128 - 1)).unwrap_or_default();
-        let lock = self.writing.get(index);
-        let lock = lock.expect("the index is below the number of locks");
-        lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has what leaves for want of room told to `writer`. Of effect once.
@@ -236,7 +228,7 @@ impl MemoryStore {
         most: usize,
     ) -> bool {
         let anchor = anchor.map(|anchor| self.anchored(anchor));
-        let _writing = self.writing(key.hash);
+        let _writing = self.writing.at(key.hash);
         // That this counts as a use is part of what is admitted for its frequency.
         let old = self.entries.get(&key.hash);
         let old =
@@ -273,7 +265,7 @@ impl MemoryStore {
         let anchor = match self.entries.get(&key.hash).filter(|entry| is_ours(entry)) {
             Some(anchor) => anchor,
             None => {
-                let _writing = self.writing(key.hash);
+                let _writing = self.writing.at(key.hash);
                 let id = self.anchors.fetch_add(1, Ordering::Relaxed);
                 let made = || {
                     let content = Content::Anchor(id);
@@ -310,7 +302,7 @@ impl MemoryStore {
         content: Bytes,
     ) -> Option<(Box<[u8]>, Arc<StoredResponse>)> {
         let mut kept = None;
-        let _writing = self.writing(of.key);
+        let _writing = self.writing.at(of.key);
         self.entries.entry(of.key).and_compute_with(|old| {
             let Some(old) = old.map(moka::Entry::into_value) else {
                 return Op::Nop;
@@ -339,7 +331,7 @@ impl MemoryStore {
     /// Removes one response; `false` if it is not stored any more.
     pub(crate) fn remove_one(&self, gone: &Arc<StoredResponse>) -> bool {
         let mut was_there = false;
-        let _writing = self.writing(gone.key);
+        let _writing = self.writing.at(gone.key);
         self.entries.entry(gone.key).and_compute_with(|old| {
             let Some(old) = old.map(moka::Entry::into_value) else {
                 return Op::Nop;
@@ -363,7 +355,7 @@ impl MemoryStore {
 
     /// Removes what is stored under `key`: how many responses that were, as far as it is known.
     pub(crate) fn remove(&self, key: KeyHash) -> usize {
-        let _writing = self.writing(key);
+        let _writing = self.writing.at(key);
         match self.entries.remove(&key) {
             None => 0,
             Some(entry) => entry.responses().len().max(1),
@@ -381,7 +373,7 @@ impl MemoryStore {
     /// Marks what is stored under `key`, and was born before `purged`, as stale.
     pub(crate) fn mark_stale(&self, key: KeyHash, purged: Sequence) -> usize {
         let mut marked = 0;
-        let _writing = self.writing(key);
+        let _writing = self.writing.at(key);
         self.entries.entry(key).and_compute_with(|old| match old {
             None => Op::Nop,
             Some(old) => {
@@ -495,8 +487,6 @@ fn count_removed(metrics: &Metrics, cause: RemovalCause) {
 /// What moka itself holds for an entry: bucket, key, counters and places in its two queues;
 /// measured as resident memory against accounted bytes.
 const NODE: usize = 320;
-/// Locks that writers are spread over; a power of two.
-const WRITING: usize = 64;
 
 #[cfg(test)]
 #[path = "memory_tests.rs"]
