@@ -69,14 +69,13 @@ impl Errand {
             if tier.level == Level::L2 {
                 self.leasing.read = Some(read.as_ref().err().copied().unwrap_or(Read::Hit));
             }
-            let Ok(kept) = read else {
+            let Ok((kept, now)) = read else {
                 continue;
             };
             if !self.is_news(&kept.stored) {
                 tiers.note(tier.level, Read::Known);
                 continue;
             }
-            let now = self.shared.clock().now();
             let Papers { asked, fields, .. } = &mut **self;
             let found = kept.stored.found(kept.is_purged, asked, fields, now);
             let stale = match decide(&self.asked, found, &self.settings, &self.rules) {
@@ -85,7 +84,7 @@ impl Errand {
                 Decision::Validate(fwd, reason) | Decision::Forward(fwd, reason) => {
                     tiers.note(tier.level, Read::Validated);
                     (self.fwd, self.reason) = (fwd, reason);
-                    self.adopt(kept);
+                    self.adopt(kept, now);
                     continue;
                 }
                 Decision::GatewayTimeout => {
@@ -93,7 +92,7 @@ impl Errand {
                     continue;
                 }
             };
-            let Some(kept) = self.promoted(kept) else {
+            let Some(kept) = self.promoted(kept, now) else {
                 tiers.note(tier.level, Read::Purged);
                 continue;
             };
@@ -110,7 +109,7 @@ impl Errand {
     }
 
     /// What `tier` has for this request, as far as it was not purged.
-    async fn read(&self, tiers: &Tiers, tier: &Tier) -> Result<Kept, Read> {
+    async fn read(&self, tiers: &Tiers, tier: &Tier) -> Result<(Kept, Now), Read> {
         let wanted = Wanted {
             shared: &self.shared,
             key: &self.key.bytes,
@@ -131,10 +130,10 @@ impl Errand {
 
     /// Makes `kept` what the upstream is asked about. What no purge has marked goes into memory; what one
     /// has does not, since memory would take it for younger than the purge.
-    fn adopt(&mut self, kept: Kept) {
+    fn adopt(&mut self, kept: Kept, now: Now) {
         let kept = match kept.is_purged {
             true => Some(kept),
-            false => self.promoted(kept),
+            false => self.promoted(kept, now),
         };
         if kept.is_some() {
             self.stored = kept;
@@ -143,7 +142,7 @@ impl Errand {
     }
 
     /// Puts what was found into memory, where its place is. `None` if it was purged meanwhile.
-    fn promoted(&mut self, kept: Kept) -> Option<Kept> {
+    fn promoted(&mut self, kept: Kept, now: Now) -> Option<Kept> {
         if kept.is_purged {
             return Some(kept);
         }
@@ -162,7 +161,7 @@ impl Errand {
         store.put(key, anchor, stored, replaced, self.settings.variants);
         self.settle_put(stored).ok()?;
         if kept.chosen_by == Some(Reason::L2) {
-            self.note_below(stored, self.shared.clock().now());
+            self.note_below(stored, now);
         }
         Some(Kept {
             is_below: false,
@@ -197,7 +196,8 @@ impl<S: Inner + Clone> Cache<S> {
                     errand.has_found();
                     return this.answer_below(request, errand, found, Some(flight));
                 }
-                match errand.turn().await {
+                // Boxed, as all that few requests come to: what most carry along is short then.
+                match Box::pin(errand.turn()).await {
                     Next::Look => {}
                     Next::Fetch => {
                         if begun.elapsed() > PROMPT {
@@ -304,7 +304,10 @@ impl<S: Inner + Clone> Cache<S> {
                 true => Outcome::Stored(stored.clone()),
                 false => Outcome::Found(stored.clone(), detail),
             };
-            drop(errand.offer(flight, stored, now, outcome));
+            let outcome = errand.offered(stored, now, outcome);
+            if let Some(flight) = flight {
+                flight.end(outcome);
+            }
         }
         let (outcome, detail, done) = match stale {
             None => (CacheOutcome::Hit, detail, Done::Hit),
@@ -312,6 +315,8 @@ impl<S: Inner + Clone> Cache<S> {
         };
         if stale.is_some_and(|(_, validate)| validate) {
             let why = (Fwd::Stale, Reason::Stale);
+            self.key.clear();
+            self.key.extend_from_slice(&errand.key.bytes);
             self.validate_in_background(&request, errand.key.hash, &kept, now, why);
         }
         let (status, done) = match stale {

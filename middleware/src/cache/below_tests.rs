@@ -75,6 +75,22 @@ async fn all_who_wait_for_a_tier_are_answered_by_one_read() {
 }
 
 #[tokio::test]
+async fn what_few_requests_need_is_not_carried_along_by_all() {
+    let tier = TestTier::default();
+    let world = numbered().over(&tier, Level::L2);
+    let wanted = crate::cache::wanted::Wanted {
+        shared: &world.shared,
+        key: b"a",
+        hash: 1,
+        fields: &http::HeaderMap::new(),
+    };
+    let tiers = world.shared.tiers().unwrap();
+    let read = wanted.read(tiers, tiers.at(Level::L2).unwrap());
+    // The longest way, through a cluster that moves, takes some ten times that.
+    assert!(size_of_val(&read) <= 1 << 10, "{}", size_of_val(&read));
+}
+
+#[tokio::test]
 async fn a_leader_whose_client_leaves_is_succeeded() {
     let tier = TestTier::default();
     let world = numbered().over(&tier, Level::L2);

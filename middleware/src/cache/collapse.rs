@@ -69,30 +69,52 @@ pub(crate) struct Flights {
 }
 
 /// Bounded by the requests in flight.
-type Shard = HashMap<KeyHash, InFlight, PassThrough>;
+#[derive(Debug, Default)]
+struct Shard {
+    flights: HashMap<KeyHash, InFlight, PassThrough>,
+    /// Of the next one that begins here.
+    next: u64,
+}
 
 #[derive(Debug)]
 struct InFlight {
     key: Box<[u8]>,
-    outcome: watch::Receiver<Outcome>,
+    /// Tells it from those that had its key before, and will.
+    number: u64,
+    told: Told,
+}
+
+/// What was told last, and who hears it. Most flights are followed by nobody, so the channel is made
+/// for the first who does.
+#[derive(Debug)]
+enum Told {
+    Nobody(Outcome),
+    All(watch::Sender<Outcome>),
 }
 
 /// The lead of one flight. Dropping it ends the flight; if nothing was told by then, followers try again.
 #[derive(Debug)]
 pub(crate) struct Flight {
+    place: FlightPlace,
+    has_ended: bool,
+}
+
+/// Where a flight is, as long as it lasts.
+#[derive(Clone, Debug)]
+struct FlightPlace {
     flights: Arc<Flights>,
     key: KeyHash,
-    outcome: watch::Sender<Outcome>,
+    number: u64,
 }
 
 /// Those who wait for a flight, seen from where the flight itself is not at hand.
 #[derive(Debug)]
-pub(crate) struct Followers(watch::Sender<Outcome>);
+pub(crate) struct Followers(FlightPlace);
 
 impl Followers {
-    /// Whether anybody waits. The map of flights holds one receiver itself.
+    /// Whether anybody waits.
     pub(crate) fn are_there(&self) -> bool {
-        self.0.receiver_count() > 1
+        self.0.has_followers()
     }
 }
 
@@ -107,21 +129,28 @@ impl Flights {
 
     /// Leads or follows the flight of `key`.
     pub(crate) fn join(self: &Arc<Self>, key: &CacheKey) -> Joined {
-        match self.shard(key.hash).entry(key.hash) {
-            Entry::Occupied(flight) if flight.get().key == key.bytes => {
-                Joined::Follow(flight.get().outcome.clone())
+        let mut shard = self.shard(key.hash);
+        let Shard { flights, next } = &mut *shard;
+        match flights.entry(key.hash) {
+            Entry::Occupied(mut flight) if flight.get().key == key.bytes => {
+                Joined::Follow(flight.get_mut().told.hear())
             }
             Entry::Occupied(_) => Joined::Alone,
             Entry::Vacant(place) => {
-                let (sender, outcome) = watch::channel(Outcome::Pending);
+                let number = *next;
+                *next += 1;
                 place.insert(InFlight {
                     key: key.bytes.clone(),
-                    outcome,
+                    number,
+                    told: Told::Nobody(Outcome::Pending),
                 });
                 Joined::Lead(Flight {
-                    flights: self.clone(),
-                    key: key.hash,
-                    outcome: sender,
+                    place: FlightPlace {
+                        flights: self.clone(),
+                        key: key.hash,
+                        number,
+                    },
+                    has_ended: false,
                 })
             }
         }
@@ -129,9 +158,9 @@ impl Flights {
 
     /// Follows the flight of `key`, if there is one.
     pub(crate) fn follow(&self, key: &CacheKey) -> Option<watch::Receiver<Outcome>> {
-        let shard = self.shard(key.hash);
-        let flight = shard.get(&key.hash)?;
-        (flight.key == key.bytes).then(|| flight.outcome.clone())
+        let mut shard = self.shard(key.hash);
+        let flight = shard.flights.get_mut(&key.hash)?;
+        (flight.key == key.bytes).then(|| flight.told.hear())
     }
 
     /// Whether answers for `key` turned out not to be shareable lately.
@@ -161,7 +190,8 @@ impl Flights {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
+        let count = |shard| lock(shard).flights.len();
+        self.shards.iter().map(count).sum()
     }
 
     fn shard(&self, key: KeyHash) -> MutexGuard<'_, Shard> {
@@ -187,28 +217,92 @@ impl Flights {
     }
 }
 
+impl Told {
+    /// For one more who follows.
+    fn hear(&mut self) -> watch::Receiver<Outcome> {
+        match self {
+            Self::All(sender) => sender.subscribe(),
+            Self::Nobody(told) => {
+                let told = std::mem::replace(told, Outcome::Pending);
+                let (sender, receiver) = watch::channel(told);
+                *self = Self::All(sender);
+                receiver
+            }
+        }
+    }
+}
+
+impl FlightPlace {
+    fn has_followers(&self) -> bool {
+        let shard = self.flights.shard(self.key);
+        let flight = shard.flights.get(&self.key);
+        let flight = flight.filter(|flight| flight.number == self.number);
+        flight.is_some_and(|flight| match &flight.told {
+            Told::Nobody(_) => false,
+            Told::All(sender) => sender.receiver_count() > 0,
+        })
+    }
+}
+
 impl Flight {
     /// Tells all followers, and those who join until the flight is dropped.
     pub(crate) fn tell(&self, outcome: Outcome) {
-        self.outcome.send_replace(outcome);
+        let FlightPlace { flights, key, .. } = &self.place;
+        let mut shard = flights.shard(*key);
+        let Some(flight) = shard.flights.get_mut(key) else {
+            return;
+        };
+        match &mut flight.told {
+            Told::Nobody(told) => {
+                let before = std::mem::replace(told, outcome);
+                drop(shard);
+                drop(before);
+            }
+            Told::All(sender) => {
+                let sender = sender.clone();
+                drop(shard);
+                sender.send_replace(outcome);
+            }
+        }
+    }
+
+    /// Tells all followers the last that there is to tell.
+    pub(crate) fn end(mut self, outcome: Outcome) {
+        if let Some(sender) = self.leave() {
+            sender.send_replace(outcome);
+        }
     }
 
     /// Whether anybody waits.
     pub(crate) fn has_followers(&self) -> bool {
-        self.outcome.receiver_count() > 1
+        self.place.has_followers()
     }
 
     /// Those who wait.
     pub(crate) fn followers(&self) -> Followers {
-        Followers(self.outcome.clone())
+        Followers(self.place.clone())
+    }
+
+    /// Takes it out of the map, so that whoever tries again does not find it: those who have followed.
+    fn leave(&mut self) -> Option<watch::Sender<Outcome>> {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return None;
+        }
+        let FlightPlace { flights, key, .. } = &self.place;
+        let flight = flights.shard(*key).flights.remove(key)?;
+        match flight.told {
+            Told::Nobody(_) => None,
+            Told::All(sender) => Some(sender),
+        }
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        // Out of the map first, so that whoever tries again does not find this flight.
-        self.flights.shard(self.key).remove(&self.key);
-        self.outcome.send_if_modified(|outcome| {
+        let Some(sender) = self.leave() else {
+            return;
+        };
+        sender.send_if_modified(|outcome| {
             let is_untold = matches!(outcome, Outcome::Pending);
             if is_untold {
                 *outcome = Outcome::Again;
@@ -259,6 +353,51 @@ mod tests {
         drop(flight);
         assert!(matches!(*outcome.borrow(), Outcome::Alone));
         assert_eq!(flights.count(), 0);
+    }
+
+    #[test]
+    fn the_end_is_told_to_all_who_follow_and_to_nobody_after() {
+        let flights = Arc::new(Flights::new(Clock::system().now()));
+        let lead = || match flights.join(&key("a", 1)) {
+            Joined::Lead(flight) => flight,
+            _ => panic!("nobody leads"),
+        };
+        lead().end(Outcome::Alone);
+        assert_eq!(flights.count(), 0);
+        let flight = lead();
+        // What was told before anybody heard it is told whoever comes.
+        flight.tell(Outcome::Alone);
+        let (early, late) = (flights.follow(&key("a", 1)), flights.follow(&key("a", 1)));
+        let (mut early, late) = (early.unwrap(), late.unwrap());
+        assert!(matches!(*early.borrow_and_update(), Outcome::Alone));
+        flight.tell(Outcome::Pending);
+        flight.end(Outcome::Failed(Failure::Error(ErrorKind::DnsError)));
+        assert!(matches!(*early.borrow_and_update(), Outcome::Failed(_)));
+        assert!(matches!(*late.borrow(), Outcome::Failed(_)));
+        assert_eq!(flights.count(), 0);
+        assert!(flights.follow(&key("a", 1)).is_none());
+    }
+
+    #[test]
+    fn followers_are_those_of_one_flight_and_not_of_the_next() {
+        let flights = Arc::new(Flights::new(Clock::system().now()));
+        let lead = || match flights.join(&key("a", 1)) {
+            Joined::Lead(flight) => flight,
+            _ => panic!("nobody leads"),
+        };
+        let first = lead();
+        let followers = first.followers();
+        assert!(!followers.are_there());
+        let waiting = flights.follow(&key("a", 1)).unwrap();
+        assert!(followers.are_there() && first.has_followers());
+        drop(waiting);
+        assert!(!followers.are_there(), "who has gone waits no more");
+        let again = flights.follow(&key("a", 1)).unwrap();
+        drop(first);
+        assert!(matches!(*again.borrow(), Outcome::Again));
+        let second = lead();
+        let _waiting = flights.follow(&key("a", 1)).unwrap();
+        assert!(second.has_followers() && !followers.are_there());
     }
 
     #[test]

@@ -58,14 +58,13 @@ impl SharedCache {
                 Level::Disk => "on disk",
                 Level::L2 => "in Redis",
             };
-            let Ok(kept) = wanted.read(tiers, tier).await else {
+            let Ok((kept, now)) = wanted.read(tiers, tier).await else {
                 steps.push(Step::said(
                     Part::Cache,
                     format!("Nothing that could be used lies {place}."),
                 ));
                 continue;
             };
-            let now = self.clock().now();
             let found = kept.stored.found(kept.is_purged, &mut asked, fields, now);
             let decision = decide(&asked, found, settings, rules);
             let answers = matches!(decision, Decision::Serve | Decision::ServeStale { .. });

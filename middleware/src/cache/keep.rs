@@ -149,6 +149,19 @@ impl Errand {
         now: Now,
         outcome: impl FnOnce() -> Outcome,
     ) -> Option<Flight> {
+        let outcome = self.offered(stored, now, outcome);
+        let is_shareable = !matches!(outcome, Outcome::Alone);
+        tell(flight.as_ref(), || outcome);
+        flight.filter(|_| is_shareable)
+    }
+
+    /// What others are told of what is stored: `outcome`, or that each is alone.
+    pub(crate) fn offered(
+        &self,
+        stored: &StoredResponse,
+        now: Now,
+        outcome: impl FnOnce() -> Outcome,
+    ) -> Outcome {
         let found = Found::Stored(stored.candidate(now, false));
         let decision = decide(&Asked::default(), found, &self.settings, &self.rules);
         let is_shareable = matches!(decision, Decision::Serve | Decision::ServeStale { .. });
@@ -160,13 +173,10 @@ impl Errand {
                 self.release_all();
             }
         }
-        let outcome = if is_shareable {
-            outcome()
-        } else {
-            Outcome::Alone
-        };
-        tell(flight.as_ref(), || outcome);
-        flight.filter(|_| is_shareable)
+        match is_shareable {
+            true => outcome(),
+            false => Outcome::Alone,
+        }
     }
 
     /// Stores `head` with `content`.

@@ -198,14 +198,27 @@ impl CacheLayer {
 }
 
 /// See [`CacheLayer`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Cache<S> {
     inner: S,
-    layer: CacheLayer,
+    /// Behind one reference count, since every request that waits takes a clone along.
+    layer: Arc<CacheLayer>,
     /// Where keys are written, so that a hit allocates none.
     key: Vec<u8>,
     /// Of the hits that are written down.
     pace: Pace,
+}
+
+impl<S: Clone> Clone for Cache<S> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            layer: self.layer.clone(),
+            // A place to write in; what stands there is the request's that wrote it last.
+            key: Vec::new(),
+            pace: self.pace,
+        }
+    }
 }
 
 impl<S> Layer<S> for CacheLayer {
@@ -214,7 +227,7 @@ impl<S> Layer<S> for CacheLayer {
     fn layer(&self, inner: S) -> Cache<S> {
         Cache {
             inner,
-            layer: self.clone(),
+            layer: Arc::new(self.clone()),
             key: Vec::new(),
             pace: Pace::default(),
         }
@@ -329,18 +342,18 @@ impl<S: Inner + Clone> Cache<S> {
             ghost,
             in_flight: _,
             settles_vary: _,
-        } = self.layer.clone();
-        asked.is_overriding = overrides(request.headers(), &rules);
+        } = &*self.layer;
+        asked.is_overriding = overrides(request.headers(), rules);
         Errand::from(Papers {
             key: CacheKey {
                 hash,
                 bytes: self.key.as_slice().into(),
             },
-            purged_by: shared.purged_by(&rules, request, hash),
+            purged_by: shared.purged_by(rules, request, hash),
             fields: request.headers().clone(),
-            shared,
-            settings,
-            rules,
+            shared: shared.clone(),
+            settings: settings.clone(),
+            rules: rules.clone(),
             asked,
             requested,
             asked_again: None,
@@ -359,7 +372,7 @@ impl<S: Inner + Clone> Cache<S> {
             too_many_tags: HeaderMap::new(),
             permit: None,
             leasing: Leasing::default(),
-            ghost: ghost.map(|ghost| Following::of(&ghost, request)),
+            ghost: ghost.as_ref().map(|ghost| Following::of(ghost, request)),
             tags: Ok(Tags::default()),
             apart: Apart::default(),
         })

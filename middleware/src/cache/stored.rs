@@ -33,6 +33,7 @@ use crate::cache::vary::Selection;
 use crate::clock::{Moment, Now};
 use crate::content_coding::reading::Reading;
 
+pub(crate) use fields::Told;
 pub use fields::{Fields, Line, Lines};
 pub(crate) use own::is_placeholder;
 use own::own_fields;

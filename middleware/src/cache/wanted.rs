@@ -8,10 +8,10 @@ use crate::cache::errand::Kept;
 use crate::cache::key::KeyHash;
 use crate::cache::ledger::Below;
 use crate::cache::place::Place;
-use crate::cache::record::{Filed, Record};
+use crate::cache::record::{Digest, Filed, Record};
 use crate::cache::shared::SharedCache;
-use crate::cache::store::tier::RecordKey;
 use crate::cache::store::tiers::{Level, Read, Tier, Tiers};
+use crate::clock::Now;
 
 /// What is looked for.
 pub(crate) struct Wanted<'a> {
@@ -24,9 +24,11 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// What `tier` has for this request, as far as it was not purged; else why it has nothing.
-    pub(crate) async fn read(&self, tiers: &Tiers, tier: &Tier) -> Result<Kept, Read> {
-        let filed = self.read_filed(tiers, tier).await?;
+    /// What `tier` has for this request, as far as it was not purged, and when it was there; else why it
+    /// has nothing.
+    pub(crate) async fn read(&self, tiers: &Tiers, tier: &Tier) -> Result<(Kept, Now), Read> {
+        let plain = Digest::plain(self.key);
+        let (filed, now) = self.read_filed(tiers, tier, plain).await?;
         let shared = self.shared;
         // Before the comparison: memory compares with whatever is purged after this, so that nothing
         // comes between.
@@ -39,17 +41,18 @@ impl Wanted<'_> {
             return Err(Read::Purged);
         }
         let (key, hash) = (self.key, self.hash);
-        match filed.answering(key, hash, self.fields, born) {
+        match filed.answering(key, plain, hash, self.fields, born) {
             Ok(stored) => {
                 if tier.level == Level::Disk {
                     stored.note_on_disk();
                 }
-                Ok(Kept {
+                let kept = Kept {
                     stored: Arc::new(stored),
                     is_purged: standing != Below::Valid,
                     chosen_by: Some(tier.level.reason()),
                     is_below: true,
-                })
+                };
+                Ok((kept, now))
             }
             Err(reason) => {
                 tiers.unreadable(tier.level, reason);
@@ -59,20 +62,29 @@ impl Wanted<'_> {
     }
 
     /// The record for this request: what lies under its key, or what the index there points at.
-    async fn read_filed(&self, tiers: &Tiers, tier: &Tier) -> Result<Filed, Read> {
+    async fn read_filed(
+        &self,
+        tiers: &Tiers,
+        tier: &Tier,
+        plain: Digest,
+    ) -> Result<(Box<Filed>, Now), Read> {
         let key = self.key;
-        let (record, mut latest) = tiers.read(tier, RecordKey::of(key)).await?;
+        let got = tiers.read(tier, plain.name()).await?;
+        let (record, mut latest, mut now) = (got.record, got.latest, got.now);
         let filed = match record {
             Record::Response(filed) => Some(filed),
             Record::Index(index) => match index.name(key, self.fields) {
                 // There is something, and not this.
-                Ok(name) => match tiers.read(tier, name).await.map_err(Read::of_variant)? {
-                    (Record::Response(filed), at) => {
-                        latest = latest.max(at);
-                        Some(filed)
+                // Boxed, as all that few requests come to: what most carry along is short then.
+                Ok(name) => {
+                    let got = Box::pin(tiers.read(tier, name)).await;
+                    let got = got.map_err(Read::of_variant)?;
+                    (latest, now) = (latest.max(got.latest), got.now);
+                    match got.record {
+                        Record::Response(filed) => Some(filed),
+                        Record::Index(_) => None,
                     }
-                    (Record::Index(_), _) => None,
-                },
+                }
                 Err(_) => None,
             },
         };
@@ -82,13 +94,20 @@ impl Wanted<'_> {
         };
         // Whoever wrote it may have heard of purges that have not come here yet.
         let has_heard = match latest {
-            Some(latest) => self.shared.has_heard_of(Place::of_number(latest)).await,
+            Some(latest) => {
+                let latest = Place::of_number(latest);
+                self.shared.place() >= latest || {
+                    let has_heard = Box::pin(self.shared.has_heard_of(latest)).await;
+                    now = self.shared.clock().now();
+                    has_heard
+                }
+            }
             None => !tier.tells_latest(),
         };
         if !has_heard {
             tiers.note(tier.level, Read::Behind);
             return Err(Read::Behind);
         }
-        Ok(filed)
+        Ok((filed, now))
     }
 }

@@ -142,13 +142,19 @@ impl Asked {
 impl Reading {
     /// What `fields` say.
     pub fn of(fields: &HeaderMap) -> Self {
+        let lines = fields.iter();
+        Self::of_lines(lines.map(|(name, value)| (name.as_str(), value.as_bytes())))
+    }
+
+    /// What these lines say, each with its name in lower case.
+    pub(crate) fn of_lines<'a>(lines: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
         let mut read = Self::default();
-        for (name, value) in fields {
-            match name.as_str() {
-                "content-type" => read.content_type(value.as_bytes()),
-                "cache-control" => read.cache_control(value.as_bytes()),
-                "vary" => read.vary(value.as_bytes()),
-                "content-encoding" => read.content_encoding(value.as_bytes()),
+        for (name, value) in lines {
+            match name {
+                "content-type" => read.content_type(value),
+                "cache-control" => read.cache_control(value),
+                "vary" => read.vary(value),
+                "content-encoding" => read.content_encoding(value),
                 "content-range" => read.is_part = true,
                 "set-cookie" => read.is_private = true,
                 "accept-ranges" => read.accepts_ranges = true,

@@ -1,6 +1,6 @@
 //! Which responses are live streams: never buffered, stored or shared.
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
 /// Whether `fields` name a response whose content is sent as it happens: event streams, pushed
 /// parts, lines of JSON, gRPC, or whatever says so itself by `X-Accel-Buffering: no`.
@@ -11,7 +11,7 @@ pub fn is_live_stream(fields: &HeaderMap) -> bool {
     for (name, value) in fields {
         match name.as_str() {
             "x-accel-buffering" => {
-                unbuffered.get_or_insert_with(|| is_unbuffered(value));
+                unbuffered.get_or_insert_with(|| is_unbuffered(value.as_bytes()));
             }
             "content-type" => {
                 live.get_or_insert_with(|| is_live_type(value.as_bytes()));
@@ -23,8 +23,8 @@ pub fn is_live_stream(fields: &HeaderMap) -> bool {
 }
 
 /// What `X-Accel-Buffering` says.
-pub(crate) fn is_unbuffered(value: &HeaderValue) -> bool {
-    value.as_bytes().eq_ignore_ascii_case(b"no")
+pub(crate) fn is_unbuffered(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"no")
 }
 
 /// What `Content-Type` says.
@@ -62,6 +62,8 @@ const LIVE_TYPES: [&[u8]; 6] = [
 #[cfg(test)]
 mod tests {
     use http::HeaderName;
+
+    use http::HeaderValue;
 
     use super::*;
 

@@ -10,7 +10,7 @@ use crate::cache::decide::{Asked, Found};
 use crate::cache::invalidate::Sequence;
 use crate::cache::place::Place;
 use crate::cache::record::head::{self, Kind};
-use crate::cache::record::{Record, decode, encode};
+use crate::cache::record::{Digest, Record, decode, encode};
 use crate::cache::replay::replay_for;
 use crate::cache::stored::StoredResponse;
 use crate::cache::vary::Selection;
@@ -37,7 +37,7 @@ pub fn answers(head: &[u8], contents: &[u8], now: Now) -> Option<[Response; 2]> 
     let Ok(Record::Response(again)) = decode(written.record.clone(), now) else {
         unreachable!("what was written can be read");
     };
-    let again = again.answering(&key, hash, &request, born);
+    let again = again.answering(&key, Digest::plain(&key), hash, &request, born);
     let again = Arc::new(again.expect("for whom it was written"));
     let twice = encode(&again, &key, place).expect("what was read can be written");
     assert_eq!(written.record, twice.record);

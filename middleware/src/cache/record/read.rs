@@ -17,7 +17,7 @@ use crate::cache::record::head::{self, Field, Head, IndexHead, Kind};
 use crate::cache::record::name::Digest;
 use crate::cache::store::tier::RecordKey;
 use crate::cache::stored::restored::Restored;
-use crate::cache::stored::{SEGMENT, StoredResponse};
+use crate::cache::stored::{Fields, SEGMENT, StoredResponse, Told};
 use crate::cache::tags::{NameHash, Tags};
 use crate::cache::vary::{MOST_NAMES, Selection};
 use crate::clock::Now;
@@ -25,10 +25,10 @@ use crate::fields::range::Span;
 use crate::fields::tags::Source;
 
 /// What a record is.
-#[expect(clippy::large_enum_variant, reason = "taken apart where it is read")]
 #[derive(Debug)]
 pub(crate) enum Record {
-    Response(Filed),
+    /// In a box, since it goes through many hands before it is known to be for anybody.
+    Response(Box<Filed>),
     Index(Index),
 }
 
@@ -74,20 +74,25 @@ impl Filed {
             && stored.place() == Some(Place::of_number(self.place))
     }
 
-    /// The stored response for a request with these fields, whose cache key is `key` (and the hash of
-    /// that `hash`); `born` is the latest purge that it was compared with here.
+    /// The stored response for a request with these fields, whose cache key is `key` (its digest
+    /// `plain`, its hash `hash`); `born` is the latest purge that it was compared with here.
     ///
     /// # Errors
     /// If it is of another key, or for requests that say other things.
     pub(crate) fn answering(
         self,
         key: &[u8],
+        plain: Digest,
         hash: KeyHash,
         request: &HeaderMap,
         born: Sequence,
     ) -> Result<StoredResponse, Unreadable> {
         let selection = Selection::of(self.names, request);
-        if Digest::selected(key, &selection) != self.digest {
+        let digest = match selection.is_any() {
+            true => plain,
+            false => Digest::selected(key, &selection),
+        };
+        if digest != self.digest {
             return Err(Unreadable::OtherKey);
         }
         let place = Place::of_number(self.place);
@@ -124,7 +129,7 @@ fn index(record: &Bytes, end: usize, now: Now) -> Result<Index, Unreadable> {
     })
 }
 
-fn filed(record: &Bytes, end: usize, now: Now) -> Result<Filed, Unreadable> {
+fn filed(record: &Bytes, end: usize, now: Now) -> Result<Box<Filed>, Unreadable> {
     let head: Head<'_> = head::read(record, end)?;
     let received = received(head.received, now)?;
     let (body, coded) = contents(record, end, &head)?;
@@ -144,19 +149,19 @@ fn filed(record: &Bytes, end: usize, now: Now) -> Result<Filed, Unreadable> {
             terms: head.terms.read()?,
             received,
             tags: tags(&head.tags)?,
-            apart: Apart::of(fields(&head.apart)?),
+            apart: Apart::of(map(&head.apart)?),
             is_authorized: head.is_authorized,
             is_outdated: head.is_outdated,
             took: head::seconds(head.took),
         })
     })();
     let response = response.filter(Restored::is_sound);
-    Ok(Filed {
+    Ok(Box::new(Filed {
         place: head.place,
         digest: Digest(head.digest),
         names: names(&head.names).ok_or(Unreadable::Content)?,
         response: response.ok_or(Unreadable::Content)?,
-    })
+    }))
 }
 
 /// When a record was received by whoever wrote it, on both clocks of ours.
@@ -175,11 +180,12 @@ fn received(nanos: u64, now: Now) -> Result<Now, Unreadable> {
 type Contents = (Segments, [Option<Bytes>; 3]);
 
 fn contents(record: &Bytes, end: usize, head: &Head<'_>) -> Result<Contents, Unreadable> {
-    let mut rest = record.slice(end..);
+    let after = record.get(end..).unwrap_or_default();
     // A little content would keep a large head alive that nobody needs.
-    if rest.len() / WORTH_SHARING < end {
-        rest = Bytes::copy_from_slice(&rest);
-    }
+    let mut rest = match after.len() / WORTH_SHARING < end {
+        true => Bytes::copy_from_slice(after),
+        false => record.slice_ref(after),
+    };
     let mut take = |length: u64| {
         let length = usize::try_from(length).ok();
         let length = length.filter(|length| *length <= rest.len());
@@ -202,10 +208,26 @@ fn contents(record: &Bytes, end: usize, head: &Head<'_>) -> Result<Contents, Unr
     Ok((Segments::from(body), coded))
 }
 
-/// These fields, their values in one piece of memory of its own.
-fn fields(lines: &[Field<'_>]) -> Option<HeaderMap> {
+/// These fields, as a stored response has them.
+fn fields(lines: &[Field<'_>]) -> Option<Fields> {
     if lines.len() > MOST_FIELDS {
         return None;
+    }
+    let told = lines.iter().map(|line| Told {
+        name: line.name,
+        value: line.value.0,
+        is_sensitive: line.is_sensitive,
+    });
+    Fields::of_lines(lines.len(), told)
+}
+
+/// These fields, their values in one piece of memory of its own.
+fn map(lines: &[Field<'_>]) -> Option<HeaderMap> {
+    if lines.len() > MOST_FIELDS {
+        return None;
+    }
+    if lines.is_empty() {
+        return Some(HeaderMap::new());
     }
     let mut values = BytesMut::with_capacity(lines.iter().map(|line| line.value.0.len()).sum());
     lines

@@ -165,13 +165,13 @@ impl Sample {
 
 fn read(record: Bytes, now: Now) -> Result<Filed, Unreadable> {
     match decode(record, now)? {
-        Record::Response(filed) => Ok(filed),
+        Record::Response(filed) => Ok(*filed),
         Record::Index(_) => panic!("an index"),
     }
 }
 
 fn back(record: Bytes, request: &HeaderMap, now: Now) -> Result<StoredResponse, Unreadable> {
-    read(record, now)?.answering(&key(), 1, request, Sequence::new(3))
+    read(record, now)?.answering(&key(), Digest::plain(&key()), 1, request, Sequence::new(3))
 }
 
 /// All of an answer that a client can see.
@@ -614,7 +614,9 @@ fn it_answers_its_own_key_and_selection_alone() {
     *other_key.last_mut().unwrap() ^= 1;
     let answering = |key: &[u8], request: &HeaderMap| {
         let filed = read(encoded.record.clone(), now).unwrap();
-        filed.answering(key, 1, request, Sequence::new(3)).err()
+        filed
+            .answering(key, Digest::plain(key), 1, request, Sequence::new(3))
+            .err()
     };
     assert_eq!(answering(&key(), &own), None);
     assert_eq!(answering(&key(), &map(&[("accept-language", "DE ")])), None);
@@ -673,7 +675,13 @@ fn no_record_holds_what_a_client_said() {
     let filed = read(encoded.record, now).unwrap();
     assert_eq!(
         filed
-            .answering(&key, 1, &sample.request(), Sequence::new(3))
+            .answering(
+                &key,
+                Digest::plain(&key),
+                1,
+                &sample.request(),
+                Sequence::new(3)
+            )
             .err(),
         None
     );

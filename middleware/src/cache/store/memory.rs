@@ -12,6 +12,7 @@ use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash};
 use crate::cache::reason::Reason;
 use crate::cache::store::pass_through::PassThrough;
+use crate::cache::store::writing::Writing;
 use crate::cache::stored::{COUNTS, StoredResponse, block};
 use crate::cache::tags::NameHash;
 use crate::cache::write_down::Writer;
@@ -90,6 +91,8 @@ pub(crate) struct MemoryStore {
     /// Where what leaves is counted, by cause; written by moka's listener.
     metrics: Metrics,
     anchors: AtomicU64,
+    /// Taken by whoever changes what lies under a key.
+    writing: Writing,
     /// Where what leaves for want of room may go; empty where there is no such place.
     below: Arc<OnceLock<Writer>>,
 }
@@ -124,6 +127,7 @@ impl MemoryStore {
             entries,
             metrics: metrics.clone(),
             anchors: AtomicU64::new(0),
+            writing: Writing::new(),
             below,
         }
     }
@@ -224,37 +228,35 @@ impl MemoryStore {
         most: usize,
     ) -> bool {
         let anchor = anchor.map(|anchor| self.anchored(anchor));
-        let mut is_put = true;
+        let _writing = self.writing.at(key.hash);
+        // That this counts as a use is part of what is admitted for its frequency.
+        let old = self.entries.get(&key.hash);
+        let old =
+            old.filter(|old| old.key == key.bytes && old.anchor.as_deref() == anchor.as_ref());
+        if !may(old.as_ref().map_or(&[], |old| old.responses())) {
+            return false;
+        }
         let is_replaced = |old: &Arc<StoredResponse>| {
             old.selection() == stored.selection()
                 || replaced.is_some_and(|replaced| Arc::ptr_eq(old, replaced))
         };
-        self.entries.entry(key.hash).and_compute_with(|old| {
-            let old = old.map(moka::Entry::into_value);
-            let old =
-                old.filter(|old| old.key == key.bytes && old.anchor.as_deref() == anchor.as_ref());
-            if !may(old.as_ref().map_or(&[], |old| old.responses())) {
-                is_put = false;
-                return Op::Nop;
+        let (content, purged) = match &old {
+            None => (Content::Response(stored.clone()), Sequence::default()),
+            Some(old) => {
+                let kept = old.responses().iter();
+                let count = kept.clone().filter(|old| is_replaced(old)).count();
+                self.metrics.add(Event::EvictedReplaced, count as u64);
+                let responses = std::iter::once(stored)
+                    .chain(kept.filter(|old| !is_replaced(old)))
+                    .take(most.max(1))
+                    .cloned();
+                (Content::of(responses.collect()), old.purged)
             }
-            let kept = old.iter().flat_map(|old| old.responses().iter());
-            let count = kept.clone().filter(|old| is_replaced(old)).count();
-            self.metrics.add(Event::EvictedReplaced, count as u64);
-            let responses = std::iter::once(stored)
-                .chain(kept.filter(|old| !is_replaced(old)))
-                .take(most.max(1))
-                .cloned();
-            let purged = old
-                .as_ref()
-                .map_or_else(Sequence::default, |old| old.purged);
-            Op::Put(Arc::new(Entry::new(
-                key.bytes.clone(),
-                Content::of(responses.collect()),
-                anchor.map(Box::new),
-                purged,
-            )))
-        });
-        is_put
+        };
+        let anchor = anchor.map(Box::new);
+        let entry = Entry::new(key.bytes.clone(), content, anchor, purged);
+        self.entries.insert(key.hash, Arc::new(entry));
+        true
     }
 
     /// A link to the anchor `key`, which is made if it is not there.
@@ -263,6 +265,7 @@ impl MemoryStore {
         let anchor = match self.entries.get(&key.hash).filter(|entry| is_ours(entry)) {
             Some(anchor) => anchor,
             None => {
+                let _writing = self.writing.at(key.hash);
                 let id = self.anchors.fetch_add(1, Ordering::Relaxed);
                 let made = || {
                     let content = Content::Anchor(id);
@@ -299,6 +302,7 @@ impl MemoryStore {
         content: Bytes,
     ) -> Option<(Box<[u8]>, Arc<StoredResponse>)> {
         let mut kept = None;
+        let _writing = self.writing.at(of.key);
         self.entries.entry(of.key).and_compute_with(|old| {
             let Some(old) = old.map(moka::Entry::into_value) else {
                 return Op::Nop;
@@ -327,6 +331,7 @@ impl MemoryStore {
     /// Removes one response; `false` if it is not stored any more.
     pub(crate) fn remove_one(&self, gone: &Arc<StoredResponse>) -> bool {
         let mut was_there = false;
+        let _writing = self.writing.at(gone.key);
         self.entries.entry(gone.key).and_compute_with(|old| {
             let Some(old) = old.map(moka::Entry::into_value) else {
                 return Op::Nop;
@@ -350,6 +355,7 @@ impl MemoryStore {
 
     /// Removes what is stored under `key`: how many responses that were, as far as it is known.
     pub(crate) fn remove(&self, key: KeyHash) -> usize {
+        let _writing = self.writing.at(key);
         match self.entries.remove(&key) {
             None => 0,
             Some(entry) => entry.responses().len().max(1),
@@ -367,6 +373,7 @@ impl MemoryStore {
     /// Marks what is stored under `key`, and was born before `purged`, as stale.
     pub(crate) fn mark_stale(&self, key: KeyHash, purged: Sequence) -> usize {
         let mut marked = 0;
+        let _writing = self.writing.at(key);
         self.entries.entry(key).and_compute_with(|old| match old {
             None => Op::Nop,
             Some(old) => {

@@ -6,3 +6,4 @@ pub(crate) mod pass_through;
 pub(crate) mod redis;
 pub(crate) mod tier;
 pub(crate) mod tiers;
+mod writing;

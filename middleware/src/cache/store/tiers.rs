@@ -25,7 +25,7 @@ use crate::cache::store::redis::{RedisTier, SetupError};
 use crate::cache::store::tier::testing::TestTier;
 use crate::cache::store::tier::{ByteTier, Failed, Got, RecordKey};
 use crate::cache::write_down::Writer;
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::metrics::{Event, Metrics};
 
 /// Which tier.
@@ -54,6 +54,16 @@ pub(crate) struct Tier {
     bytes: Bytewise,
     /// Seals what lies where others may write.
     sealer: Option<Sealer>,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(crate) struct GotRecord {
+    pub(crate) record: Record,
+    /// The latest purge that the tier knew then.
+    pub(crate) latest: Option<u64>,
+    /// When that was.
+    pub(crate) now: Now,
 }
 
 /// All tiers below memory that are configured; a handle.
@@ -239,17 +249,14 @@ impl Tiers {
         &self.0.writer
     }
 
-    /// What lies in `tier` under `name`, if that can be read, and the latest purge that the tier knows.
-    pub(crate) async fn read(
-        &self,
-        tier: &Tier,
-        name: RecordKey,
-    ) -> Result<(Record, Option<u64>), Read> {
+    /// What lies in `tier` under `name`, if that can be read.
+    pub(crate) async fn read(&self, tier: &Tier, name: RecordKey) -> Result<GotRecord, Read> {
         let Inner { clock, metrics, .. } = &*self.0;
         let level = tier.level;
         let began = clock.mono();
         let got = tier.get(name).await;
-        metrics.tier_read(level, clock.mono().saturating_duration_since(began));
+        let now = clock.now();
+        metrics.tier_read(level, now.mono.saturating_duration_since(began));
         let (bytes, latest) = match got {
             Ok(Got {
                 record: Some(bytes),
@@ -270,8 +277,12 @@ impl Tiers {
             Some(sealer) => sealer.open(name, bytes),
             None => Ok(bytes),
         };
-        match record.and_then(|record| decode(record, clock.now())) {
-            Ok(record) => Ok((record, latest)),
+        match record.and_then(|record| decode(record, now)) {
+            Ok(record) => Ok(GotRecord {
+                record,
+                latest,
+                now,
+            }),
             Err(reason) => {
                 self.unreadable(level, reason);
                 Err(Read::Unreadable)

@@ -5,12 +5,14 @@
 //! is made of it anew.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::header::{AGE, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::cache::stored::own::PLACEHOLDER;
+use crate::content_coding::reading::Reading;
 use crate::facts::X_REQUEST_ID;
 use crate::fields::cache_status::CACHE_STATUS;
 
@@ -33,6 +35,15 @@ pub struct Line<'a> {
     pub is_sensitive: bool,
 }
 
+/// What a line of a field is to say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told<'a> {
+    /// In lower case.
+    pub(crate) name: &'a str,
+    pub(crate) value: &'a [u8],
+    pub(crate) is_sensitive: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Name<'a> {
     Known(&'static HeaderName),
@@ -42,37 +53,37 @@ enum Name<'a> {
 impl Fields {
     /// The lines of `map`.
     pub fn of(map: &HeaderMap) -> Self {
-        let place = |name: &HeaderName, value: &HeaderValue| {
-            let is_it = |(own, place): &(HeaderName, &str)| name == own && value == place;
-            let is_place = !value.is_sensitive();
-            let place = PLACES.iter().position(is_it).filter(|_| is_place)?;
-            Some(FIRST_PLACE + u8::try_from(place).unwrap_or_default())
-        };
-        let is_told = |(name, value): &(&HeaderName, &HeaderValue)| place(name, value).is_none();
-        let told = || map.iter().filter(is_told);
-        let values: usize = told().map(|(_, value)| value.len()).sum();
-        let mut table = Vec::with_capacity(8 + 4 * map.len());
-        push(&mut table, map.len());
-        push(&mut table, values);
+        let mut packing = Packing::of(map.len());
         for (name, value) in map {
-            if let Some(place) = place(name, value) {
-                table.push(place);
-                continue;
-            }
-            let code = code(name.as_str());
-            let sensitive = if value.is_sensitive() { SENSITIVE } else { 0 };
-            table.push(code.unwrap_or(SPELLED) | sensitive);
-            push(&mut table, value.len());
-            if code.is_none() {
-                push(&mut table, name.as_str().len());
-                table.extend_from_slice(name.as_str().as_bytes());
-            }
+            packing.line(Told {
+                name: name.as_str(),
+                value: value.as_bytes(),
+                is_sensitive: value.is_sensitive(),
+            });
         }
-        // To the byte: what is left over would be held as long as the response is.
-        let mut all = Vec::with_capacity(table.len() + values);
-        all.extend_from_slice(&table);
-        told().for_each(|(_, value)| all.extend_from_slice(value.as_bytes()));
-        Self(all.into())
+        packing.packed()
+    }
+
+    /// These lines, of which there are `count`; `None` if one of them is none that a map could have.
+    pub(crate) fn of_lines<'a>(
+        count: usize,
+        mut lines: impl Iterator<Item = Told<'a>>,
+    ) -> Option<Self> {
+        let mut packing = Packing::of(count);
+        let is_packed = lines.all(|line| {
+            let code = packing.line(line);
+            let is_name = || {
+                let name = HeaderName::from_bytes(line.name.as_bytes());
+                name.is_ok_and(|name| name.as_str() == line.name)
+            };
+            (code.is_some() || is_name()) && is_value(line.value)
+        });
+        is_packed.then(|| packing.packed())
+    }
+
+    /// What they mean for coding.
+    pub(crate) fn reading(&self) -> Reading {
+        Reading::of_lines(self.lines().map(|line| (line.name(), line.value)))
     }
 
     /// The lines as a map, whose values have memory of their own.
@@ -145,6 +156,56 @@ impl Fields {
     /// Bytes of memory behind it.
     pub(crate) fn size(&self) -> usize {
         self.0.len()
+    }
+}
+
+/// Lines on their way into one piece of memory.
+struct Packing {
+    count: usize,
+    table: Vec<u8>,
+    values: Vec<u8>,
+}
+
+impl Packing {
+    /// Of `count` lines.
+    fn of(count: usize) -> Self {
+        Self {
+            count,
+            table: Vec::with_capacity(4 * count),
+            values: Vec::with_capacity(VALUES),
+        }
+    }
+
+    /// Adds a line; the code of its name, if that has one.
+    fn line(&mut self, line: Told<'_>) -> Option<u8> {
+        let Told {
+            name,
+            value,
+            is_sensitive,
+        } = line;
+        let code = code(name);
+        let place = code.and_then(|code| place(code, value));
+        if let Some(place) = place.filter(|_| !is_sensitive) {
+            self.table.push(place);
+            return code;
+        }
+        let sensitive = if is_sensitive { SENSITIVE } else { 0 };
+        self.table.push(code.unwrap_or(SPELLED) | sensitive);
+        push(&mut self.table, value.len());
+        if code.is_none() {
+            push(&mut self.table, name.len());
+            self.table.extend_from_slice(name.as_bytes());
+        }
+        self.values.extend_from_slice(value);
+        code
+    }
+
+    fn packed(self) -> Fields {
+        let mut numbers = Vec::with_capacity(8);
+        push(&mut numbers, self.count);
+        push(&mut numbers, self.values.len());
+        // To the byte: what is left over would be held as long as the response is.
+        Fields([numbers, self.table, self.values].concat().into())
     }
 }
 
@@ -244,8 +305,21 @@ fn pull(from: &mut &[u8]) -> usize {
 
 /// The code of a known name: its place, from one on.
 fn code(name: &str) -> Option<u8> {
-    let place = KNOWN.iter().position(|known| known.as_str() == name)?;
+    let place = NAMES.iter().position(|known| *known == name)?;
     u8::try_from(place + 1).ok()
+}
+
+/// The code of the place for one of our own fields, whose name has the code `name`, if a line is nothing
+/// else. Their names come first among those that are known, in the same order.
+fn place(name: u8, value: &[u8]) -> Option<u8> {
+    let (_, place) = PLACES.get(usize::from(name.checked_sub(1)?))?;
+    (value == place.as_bytes()).then_some(FIRST_PLACE + name - 1)
+}
+
+/// Whether a field can say `value` (RFC 9110 §5.5), by the rule that the HTTP library has.
+fn is_value(value: &[u8]) -> bool {
+    let is_told = |byte: &u8| *byte >= 0x20 && *byte != 0x7f || *byte == b'\t';
+    value.iter().all(is_told)
 }
 
 /// Of a line whose name is spelled out.
@@ -253,6 +327,8 @@ const SPELLED: u8 = 0;
 /// Added to the code of a line whose value is not to be shown.
 const SENSITIVE: u8 = 0x80;
 
+/// Room for values at first; they are copied together at the end.
+const VALUES: usize = 512;
 /// Code of the first of [`PLACES`]; beyond those of names, and none of them with [`SENSITIVE`].
 const FIRST_PLACE: u8 = 0x70;
 /// What a stored response begins with (see `own`).
@@ -262,6 +338,9 @@ static PLACES: [(HeaderName, &str); 4] = [
     (VIA, ""),
     (CACHE_STATUS, PLACEHOLDER),
 ];
+
+/// [`KNOWN`] as they are written: to ask each for that takes as long as to compare them.
+static NAMES: LazyLock<[&str; 62]> = LazyLock::new(|| KNOWN.each_ref().map(HeaderName::as_str));
 
 /// The names that responses have most often, the most frequent first; fewer than 127.
 static KNOWN: [HeaderName; 62] = [
@@ -359,6 +438,8 @@ mod tests {
     fn every_known_name_has_a_code_of_its_own() {
         assert!(KNOWN.len() < usize::from(FIRST_PLACE));
         assert!(PLACES.len() < usize::from(SENSITIVE - FIRST_PLACE));
+        let places = PLACES.iter().map(|(name, _)| name);
+        assert!(places.eq(KNOWN.iter().take(PLACES.len())));
         for (place, name) in KNOWN.iter().enumerate() {
             assert_eq!(code(name.as_str()), u8::try_from(place + 1).ok(), "{name}");
         }
@@ -377,6 +458,38 @@ mod tests {
         said.insert(AGE, HeaderValue::from_static("77"));
         said.insert(VIA, HeaderValue::from_static("1.1 a"));
         assert!(is_same(&Fields::of(&said).map(), &said));
+    }
+
+    #[test]
+    fn lines_are_those_that_a_map_can_have() {
+        let packed = |name: &str, value: &[u8]| {
+            let line = Told {
+                name,
+                value,
+                is_sensitive: false,
+            };
+            Fields::of_lines(1, std::iter::once(line))
+        };
+        for byte in 0..=u8::MAX {
+            let value = [b'a', byte];
+            let is_value = HeaderValue::from_bytes(&value).is_ok();
+            assert_eq!(packed("etag", &value).is_some(), is_value, "{byte}");
+            let name = [b'a', byte];
+            if let Ok(name) = std::str::from_utf8(&name) {
+                let comes_back = packed(name, b"1").map(|fields| fields.map());
+                let is_name = HeaderName::from_bytes(name.as_bytes());
+                let is_name = is_name.is_ok_and(|own| own.as_str() == name);
+                assert_eq!(comes_back.is_some(), is_name, "{byte}");
+                assert!(
+                    comes_back.is_none_or(|map| map.contains_key(name)),
+                    "{byte}"
+                );
+            }
+        }
+        assert_eq!(packed("", b""), None);
+        assert_eq!(packed("Etag", b""), None);
+        let told = packed("x-a", b"1").unwrap();
+        assert!(is_same(&told.map(), &map(&[("x-a", b"1", false)])));
     }
 
     #[test]

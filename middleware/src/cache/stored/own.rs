@@ -2,10 +2,7 @@
 
 use std::time::SystemTime;
 
-use http::header::{
-    AGE, CONNECTION, DATE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE, VIA,
-};
+use http::header::{AGE, DATE, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::facts::X_REQUEST_ID;
@@ -28,7 +25,7 @@ pub(super) fn own_fields(
         let is_place = *name == AGE
             || *name == VIA && value.is_empty()
             || *name == CACHE_STATUS && is_placeholder(value);
-        !(is_place || UNSTORED.contains(name) || is_named(name))
+        !(is_place || is_unstored(name.as_str()) || is_named(name))
     };
     let kept = || fields.iter().filter(is_kept);
     let has = |wanted: HeaderName| kept().any(|(name, _)| *name == wanted);
@@ -59,23 +56,27 @@ pub(crate) fn is_placeholder(value: &HeaderValue) -> bool {
 
 /// See [`is_placeholder`]; `Cache-Status` without a parameter says nothing.
 pub(super) const PLACEHOLDER: &str = "pillion";
-/// Fields of one connection or one exchange, which no stored response has (RFC 9111 §3.1): replayed,
-/// they would tell of queries and traces that are long over.
-pub(super) const UNSTORED: [HeaderName; 16] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("server-timing"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-    HeaderName::from_static("traceresponse"),
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("x-amzn-trace-id"),
-];
+
+/// Whether a field, by its name in lower case, is of one connection or one exchange: no stored response
+/// has these (RFC 9111 §3.1), for replayed, they would tell of queries and traces that are long over.
+pub(super) fn is_unstored(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "server-timing"
+            | "traceparent"
+            | "tracestate"
+            | "traceresponse"
+            | "x-request-id"
+            | "x-amzn-trace-id"
+    )
+}

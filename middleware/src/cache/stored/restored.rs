@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_LENGTH, SET_COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
 
 use crate::body::Segments;
 use crate::cache::apart::Apart;
@@ -15,21 +14,20 @@ use crate::cache::parts::Parts;
 use crate::cache::place::Place;
 use crate::cache::storable::Terms;
 use crate::cache::stored::copies::CodedCopies;
-use crate::cache::stored::own::UNSTORED;
+use crate::cache::stored::own::is_unstored;
 use crate::cache::stored::packed::Packed;
 use crate::cache::stored::rare::Rare;
 use crate::cache::stored::{Fields, StoredResponse, number_of};
 use crate::cache::tags::Tags;
 use crate::cache::vary::Selection;
 use crate::clock::{Moment, Now};
-use crate::content_coding::reading::Reading;
-use crate::facts::X_REQUEST_ID;
+use crate::fields::decimal::Decimal;
 
 /// All of it that does not depend on where and for whom it is stored.
 #[derive(Debug)]
 pub(crate) struct Restored {
     pub(crate) status: StatusCode,
-    pub(crate) fields: HeaderMap,
+    pub(crate) fields: Fields,
     pub(crate) body: Segments,
     pub(crate) parts: Option<Arc<Parts>>,
     /// By [`Coding`](crate::content_coding::Coding).
@@ -68,8 +66,8 @@ impl Restored {
         };
         StoredResponse {
             status: self.status,
-            reading: Reading::of(&self.fields),
-            fields: Fields::of(&self.fields),
+            reading: self.fields.reading(),
+            fields: self.fields,
             body: self.body,
             coded: match self.coded.iter().any(Option::is_some) {
                 true => OnceLock::from(Arc::new(CodedCopies::of(self.coded))),
@@ -98,7 +96,7 @@ impl StoredResponse {
     /// See [`is_sound`].
     pub(crate) fn is_sound(&self) -> bool {
         let parts = self.parts().map(|parts| &**parts);
-        is_sound(self.status, &self.fields.map(), &self.body, parts)
+        is_sound(self.status, &self.fields, &self.body, parts)
     }
 
     /// Whether the upstream has told of other content since.
@@ -110,17 +108,25 @@ impl StoredResponse {
 /// Whether a response can be replayed as it is: a final status, no field of a connection or for one client, as much
 /// content as its fields and parts say. What is not so would let whoever wrote it say things to clients
 /// that no upstream can.
-fn is_sound(status: StatusCode, fields: &HeaderMap, body: &[Bytes], parts: Option<&Parts>) -> bool {
+fn is_sound(status: StatusCode, fields: &Fields, body: &[Bytes], parts: Option<&Parts>) -> bool {
     let length: u64 = body.iter().map(|segment| segment.len() as u64).sum();
-    let is_foreign = |name: &HeaderName| {
-        (UNSTORED.contains(name) && *name != X_REQUEST_ID) || *name == SET_COOKIE
-    };
+    let said = Decimal::of(length);
+    let (mut has_age, mut is_foreign, mut has_length, mut agrees) = (false, false, false, true);
+    for line in fields.lines() {
+        match line.name() {
+            "age" => has_age = true,
+            "content-length" => {
+                has_length = true;
+                agrees &= line.value == said.bytes();
+            }
+            "x-request-id" => {}
+            name => is_foreign |= name == "set-cookie" || is_unstored(name),
+        }
+    }
     let has_content = !matches!(status.as_u16(), 100..=199 | 204 | 205 | 304);
-    let said = HeaderValue::from(length);
-    let says = |value: &HeaderValue| *value == said;
     let agrees = match parts {
-        Some(parts) => parts.length() == length && !fields.contains_key(CONTENT_LENGTH),
-        None => fields.get_all(CONTENT_LENGTH).iter().all(says),
+        Some(parts) => parts.length() == length && !has_length,
+        None => agrees,
     };
     let is_partial = status == StatusCode::PARTIAL_CONTENT;
     !status.is_informational()
@@ -128,6 +134,6 @@ fn is_sound(status: StatusCode, fields: &HeaderMap, body: &[Bytes], parts: Optio
         && (has_content || length == 0)
         && is_partial == parts.is_some()
         && agrees
-        && fields.contains_key(AGE)
-        && !fields.keys().any(is_foreign)
+        && has_age
+        && !is_foreign
 }

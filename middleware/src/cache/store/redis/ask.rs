@@ -42,7 +42,11 @@ impl Ask<'_> {
 impl RedisTier {
     /// The server that has `key`. Just after the start it may have to be found first.
     pub(super) async fn node(&self, key: &[u8]) -> Result<Arc<Node>, Failure> {
-        self.find().await;
+        let known = self.0.topology.borrow().node(key);
+        if let Some(node) = known {
+            return Ok(node);
+        }
+        Box::pin(self.find()).await;
         let node = self.0.topology.borrow().node(key);
         node.ok_or_else(Failure::away)
     }

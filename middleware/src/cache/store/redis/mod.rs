@@ -272,12 +272,13 @@ impl RedisTier {
 
     async fn got(&self, key: RecordKey) -> Result<Got, Failure> {
         let begun = timer_now();
-        let name = self.0.names.record(&key.to_string());
+        let name = self.0.names.record_of(key);
         let result = match self.0.mode {
             RedisMode::Cluster => {
                 // A deadline over all of it: connection, redirection and answer.
                 let whole = self.0.settings.connect_timeout + self.0.settings.timeout;
-                let result = timeout_at(begun + whole, self.read_alone(name)).await;
+                let both = Box::pin(self.read_alone(name));
+                let result = timeout_at(begun + whole, both).await;
                 result.unwrap_or_else(|_| Err(Failure::late()))
             }
             RedisMode::Single | RedisMode::Sentinel(_) => self.read_together(name).await,
@@ -311,12 +312,12 @@ impl ByteTier for RedisTier {
         if self.refuses(record.len()) {
             return;
         }
-        let key = self.0.names.record(&key.to_string());
+        let key = self.0.names.record_of(key);
         self.0.queue.push(Write::Put { key, record, ttl });
     }
 
     fn remove(&self, key: RecordKey) {
-        let key = self.0.names.record(&key.to_string());
+        let key = self.0.names.record_of(key);
         self.0.queue.push(Write::Remove { key });
     }
 }

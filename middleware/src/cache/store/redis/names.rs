@@ -2,6 +2,8 @@
 
 use config::redis::RedisSettings;
 
+use crate::cache::store::tier::RecordKey;
+
 /// The names of one cache's keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
@@ -25,6 +27,18 @@ impl Names {
         format!("{}{{{name}}}", self.records)
     }
 
+    /// Of the record that every tier knows by `key`.
+    pub(crate) fn record_of(&self, key: RecordKey) -> String {
+        let mut name = String::with_capacity(self.records.len() + 2 * key.0.len() + 2);
+        name.push_str(&self.records);
+        name.push('{');
+        let digits = key.0.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+        let digit = |digit: u8| char::from_digit(digit.into(), 16);
+        name.extend(digits.filter_map(digit));
+        name.push('}');
+        name
+    }
+
     /// Of something that all instances have in common. All such keys are in one slot of a cluster.
     pub(crate) fn shared(&self, name: &str) -> String {
         format!("{{{}}}{name}", self.prefix)
@@ -44,6 +58,8 @@ mod tests {
     fn what_belongs_together_is_in_one_slot() {
         let names = Names::new(&settings(), 1);
         assert_eq!(names.record("00ff"), "pillion:r:3.1:{00ff}");
+        let key = RecordKey([0x0f; 16]);
+        assert_eq!(names.record_of(key), names.record(&key.to_string()));
         assert_eq!(names.shared("bus"), "{pillion:}bus");
         let slot = |key: String| slot_of(key.as_bytes());
         let record = names.record("00ff");

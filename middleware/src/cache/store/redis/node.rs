@@ -66,6 +66,11 @@ enum LinkState {
     Lost(u64),
 }
 
+thread_local! {
+    /// Asking for it anew takes a handle of the thread each time.
+    static ME: ThreadId = thread::current().id();
+}
+
 impl Node {
     pub(super) fn new(address: RedisAddress) -> Self {
         Self {
@@ -146,7 +151,7 @@ impl Node {
 
     /// What this thread has of it.
     pub(super) fn link(&self) -> Arc<Link> {
-        let me = thread::current().id();
+        let me = ME.with(|me| *me);
         let mine = |links: &[(ThreadId, Arc<Link>)]| {
             let found = links.iter().find(|(thread, _)| *thread == me);
             found.map(|(_, link)| link.clone())
