@@ -201,7 +201,8 @@ impl Coder {
         content: Arc<[Bytes]>,
     ) -> ResponseFuture {
         let Some(seat) = self.tools.cache.copies().seat_for_whole() else {
-            return respond(answer.head, Body::segments(content));
+            // Turn by turn on this core then: of many who ask at once, none is left without.
+            return self.code_as_it_comes(coding, answer, Body::segments(content));
         };
         let coder = self.clone();
         ResponseFuture::boxed(async move {

@@ -407,6 +407,26 @@ async fn short_content_is_coded_at_once_and_long_content_elsewhere() {
 }
 
 #[tokio::test]
+async fn long_content_is_coded_here_turn_by_turn_where_no_other_thread_is_free() {
+    let house = House::new();
+    let copies = house.cache.copies();
+    let taken: Vec<_> = std::iter::from_fn(|| copies.seat_for_whole()).collect();
+    assert!(!taken.is_empty());
+    for coding in EVERY {
+        let mut layer = house.over(|_| response(&[], text(100_000)));
+        let got = layer.call(accepting(coding.name())).now_or_never();
+        let got = got.expect("nobody waits for a thread").unwrap();
+        assert_eq!(coding_of(&got), Some(coding));
+        assert!(!got.headers().contains_key(CONTENT_LENGTH));
+        assert!(content_of(got).await.unwrap() == text(100_000));
+    }
+    let all: Vec<_> = std::iter::from_fn(|| copies.seat_for_stream()).collect();
+    let mut layer = house.over(|_| response(&[], text(100_000)));
+    let got = layer.call(accepting("br")).await.unwrap();
+    assert_eq!(coding_of(&got), None, "{} are at work", all.len());
+}
+
+#[tokio::test]
 async fn content_that_gets_no_smaller_goes_as_it_is() {
     let mut state = 1_u64;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
