@@ -151,7 +151,14 @@ fn of_zeros(left: &[f64], right: &[f64]) -> (f64, f64) {
     let centre = centre(right).above(centre(left));
     let (difference, within) = (centre.value, centre.within());
     if base > 0.0 {
-        (difference / base, within / base)
+        let is_beyond = difference.abs() > within;
+        // Nothing at all is infinitely less than something, whatever the noise: so that has to be, too.
+        let noise = if is_beyond {
+            within / base
+        } else {
+            f64::INFINITY
+        };
+        (difference / base, noise)
     } else if difference.abs() > within {
         (f64::INFINITY * difference.signum(), 0.0)
     } else {

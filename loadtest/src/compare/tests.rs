@@ -103,6 +103,21 @@ fn failures_decide_even_if_they_are_fast() {
 }
 
 #[test]
+fn nothing_at_all_is_less_only_if_that_is_beyond_the_noise() {
+    let judged = |left: &[f64]| {
+        let (change, noise) = of_zeros(left, &[0.0; 12]);
+        assert!(change <= 0.0, "{change}");
+        verdict(Better::Lower, change, noise, 0.05)
+    };
+    // A clock that ticks too seldom for what it measures.
+    let mut now_and_then = [0.0; 12];
+    now_and_then[..7].fill(1.0);
+    assert_eq!(judged(&now_and_then), Verdict::Same);
+    assert_eq!(judged(&[1.0; 12]), Verdict::Better);
+    assert_eq!(judged(&[0.0; 12]), Verdict::Same);
+}
+
+#[test]
 fn one_round_tells_nothing() {
     let judged = pairs(&[round(1.0)], &[round(3.0)], 0.05);
     assert_eq!(overall(&judged, false), Verdict::Same);
