@@ -36,6 +36,21 @@ pub(crate) struct Storing {
     pub(crate) apart: Apart,
 }
 
+impl Storing {
+    /// By these terms, for all requests with its key, with nothing said beside.
+    pub(crate) fn plain(terms: Terms) -> Self {
+        Self {
+            terms,
+            selection: Selection::default(),
+            without: Vec::new(),
+            is_cookie_stripped: false,
+            tags: Tags::default(),
+            search: None,
+            apart: Apart::default(),
+        }
+    }
+}
+
 /// What decides about reuse, read once from the response's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {

@@ -33,7 +33,7 @@ use crate::cache::vary::Selection;
 use crate::clock::{Moment, Now};
 use crate::content_coding::reading::Reading;
 
-pub(crate) use fields::Told;
+pub(crate) use fields::Unpacked;
 pub use fields::{Fields, Line, Lines};
 pub(crate) use own::is_placeholder;
 use own::own_fields;
@@ -118,15 +118,6 @@ impl StoredResponse {
             stale_while_revalidate: None,
             stale_if_error: None,
         };
-        let storing = Storing {
-            terms,
-            selection: Selection::default(),
-            without: Vec::new(),
-            is_cookie_stripped: false,
-            tags: Tags::default(),
-            search: None,
-            apart: Apart::default(),
-        };
         let origin = Origin {
             key: 0,
             born: Sequence::default(),
@@ -135,7 +126,7 @@ impl StoredResponse {
             received: now,
             is_authorized: false,
         };
-        Self::head(status, &fields, storing, origin).with_body(vec![content])
+        Self::head(status, &fields, Storing::plain(terms), origin).with_body(vec![content])
     }
 
     /// The head of a response whose content is still to come.

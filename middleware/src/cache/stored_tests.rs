@@ -97,18 +97,6 @@ fn weight_counts_every_byte_of_fields_and_content() {
     assert!(small > size_of::<StoredResponse>());
 }
 
-fn storing(terms: Terms) -> Storing {
-    Storing {
-        terms,
-        selection: Selection::default(),
-        without: Vec::new(),
-        is_cookie_stripped: false,
-        tags: Tags::default(),
-        search: None,
-        apart: Apart::default(),
-    }
-}
-
 fn origin(place: Option<Place>) -> Origin {
     Origin {
         key: 0,
@@ -124,7 +112,12 @@ fn origin(place: Option<Place>) -> Origin {
 fn what_the_short_forms_have_no_room_for_is_kept_as_it_is() {
     let head = |terms, place| {
         let fields = HeaderMap::new();
-        StoredResponse::head(StatusCode::OK, &fields, storing(terms), origin(place))
+        StoredResponse::head(
+            StatusCode::OK,
+            &fields,
+            Storing::plain(terms),
+            origin(place),
+        )
     };
     let plain = stored(&[], "").terms();
     let (ages, most) = (Duration::from_secs(1 << 40), u64::from(u32::MAX));
@@ -170,7 +163,7 @@ fn copies_that_are_made_later_are_of_what_a_validation_made_too() {
     let confirmed = |tag| {
         let mut fields = HeaderMap::new();
         fields.insert(ETAG, HeaderValue::from_static(tag));
-        old.freshened(&fields, storing(old.terms()), origin(None))
+        old.freshened(&fields, Storing::plain(old.terms()), origin(None))
     };
     let (same, other) = (confirmed("\"a\""), confirmed("\"b\""));
     assert!(old.shares_copies(&same) && same.shares_copies(&old));

@@ -12,7 +12,6 @@ use crate::cache::key::{KeyHasher, KeyRules, Target};
 use crate::cache::storable::{Storing, Terms};
 use crate::cache::stored::Origin;
 use crate::cache::tags::Tags;
-use crate::cache::vary::Selection;
 use crate::clock::Clock;
 use crate::facts::Scheme;
 
@@ -36,24 +35,20 @@ fn stored(versions: &Versions, tags: &[&str], key: &[u8], born: Sequence) -> Sto
     }
     let place = key::place(key).unwrap();
     let settings = config::tags::TagSettings::default();
+    let terms = Terms {
+        lifetime: Duration::from_secs(60),
+        source: Source::MaxAge,
+        initial_age: Duration::ZERO,
+        no_cache: false,
+        must_revalidate: false,
+        s_maxage: false,
+        immutable: false,
+        stale_while_revalidate: None,
+        stale_if_error: None,
+    };
     let storing = Storing {
-        terms: Terms {
-            lifetime: Duration::from_secs(60),
-            source: Source::MaxAge,
-            initial_age: Duration::ZERO,
-            no_cache: false,
-            must_revalidate: false,
-            s_maxage: false,
-            immutable: false,
-            stale_while_revalidate: None,
-            stale_if_error: None,
-        },
-        selection: Selection::default(),
-        without: Vec::new(),
-        is_cookie_stripped: false,
         tags: Tags::read(&fields, None, place, versions.hasher(), &settings).unwrap(),
-        apart: crate::cache::apart::Apart::default(),
-        search: None,
+        ..Storing::plain(terms)
     };
     let origin = Origin {
         place: None,

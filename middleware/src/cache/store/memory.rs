@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use http::HeaderMap;
 use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
 
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash};
@@ -266,24 +265,14 @@ impl MemoryStore {
             Some(anchor) => anchor,
             None => {
                 let _writing = self.writing.at(key.hash);
-                let id = self.anchors.fetch_add(1, Ordering::Relaxed);
-                let made = || {
-                    let content = Content::Anchor(id);
-                    Arc::new(Entry::new(
-                        key.bytes.clone(),
-                        content,
-                        None,
-                        Sequence::default(),
-                    ))
-                };
-                self.entries
-                    .entry(key.hash)
-                    .and_compute_with(|old| match old {
-                        Some(old) if is_ours(old.value()) => Op::Nop,
-                        _ => Op::Put(made()),
-                    })
-                    .into_entry()
-                    .map_or_else(made, moka::Entry::into_value)
+                let there = self.entries.get(&key.hash);
+                there.filter(|entry| is_ours(entry)).unwrap_or_else(|| {
+                    let id = self.anchors.fetch_add(1, Ordering::Relaxed);
+                    let (content, purged) = (Content::Anchor(id), Sequence::default());
+                    let made = Arc::new(Entry::new(key.bytes.clone(), content, None, purged));
+                    self.entries.insert(key.hash, made.clone());
+                    made
+                })
             }
         };
         let id = match anchor.content {
@@ -301,23 +290,16 @@ impl MemoryStore {
         coding: Coding,
         content: Bytes,
     ) -> Option<(Box<[u8]>, Arc<StoredResponse>)> {
-        let mut kept = None;
         let _writing = self.writing.at(of.key);
-        self.entries.entry(of.key).and_compute_with(|old| {
-            let Some(old) = old.map(moka::Entry::into_value) else {
-                return Op::Nop;
-            };
-            let mut stored = old.responses().iter();
-            let stored = stored.find(|stored| stored.shares_copies(of));
-            match stored {
-                Some(stored) if of.add_coded(coding, content) => {
-                    kept = Some((old.key.clone(), stored.clone()));
-                    Op::Put(Arc::new(old.again(old.content.clone(), old.purged)))
-                }
-                _ => Op::Nop,
-            }
-        });
-        kept
+        let old = self.entries.get(&of.key)?;
+        let mut responses = old.responses().iter();
+        let stored = responses.find(|stored| stored.shares_copies(of))?.clone();
+        if !of.add_coded(coding, content) {
+            return None;
+        }
+        let entry = old.again(old.content.clone(), old.purged);
+        self.entries.insert(of.key, Arc::new(entry));
+        Some((old.key.clone(), stored))
     }
 
     /// The key that `stored` lies under, if it does.
@@ -330,26 +312,22 @@ impl MemoryStore {
 
     /// Removes one response; `false` if it is not stored any more.
     pub(crate) fn remove_one(&self, gone: &Arc<StoredResponse>) -> bool {
-        let mut was_there = false;
         let _writing = self.writing.at(gone.key);
-        self.entries.entry(gone.key).and_compute_with(|old| {
-            let Some(old) = old.map(moka::Entry::into_value) else {
-                return Op::Nop;
-            };
-            let responses = old.responses().iter();
-            let left: Vec<_> = responses
-                .filter(|stored| !Arc::ptr_eq(stored, gone))
-                .cloned()
-                .collect();
-            was_there = left.len() < old.responses().len();
-            if !was_there {
-                Op::Nop
-            } else if left.is_empty() {
-                Op::Remove
-            } else {
-                Op::Put(Arc::new(old.again(Content::of(left), old.purged)))
-            }
-        });
+        let Some(old) = self.entries.get(&gone.key) else {
+            return false;
+        };
+        let responses = old.responses().iter();
+        let left: Vec<_> = responses
+            .filter(|stored| !Arc::ptr_eq(stored, gone))
+            .cloned()
+            .collect();
+        let was_there = left.len() < old.responses().len();
+        if was_there && left.is_empty() {
+            self.entries.invalidate(&gone.key);
+        } else if was_there {
+            let entry = old.again(Content::of(left), old.purged);
+            self.entries.insert(gone.key, Arc::new(entry));
+        }
         was_there
     }
 
@@ -372,17 +350,13 @@ impl MemoryStore {
 
     /// Marks what is stored under `key`, and was born before `purged`, as stale.
     pub(crate) fn mark_stale(&self, key: KeyHash, purged: Sequence) -> usize {
-        let mut marked = 0;
         let _writing = self.writing.at(key);
-        self.entries.entry(key).and_compute_with(|old| match old {
-            None => Op::Nop,
-            Some(old) => {
-                let old = old.into_value();
-                marked = old.responses().len().max(1);
-                Op::Put(Arc::new(old.again(old.content.clone(), purged)))
-            }
-        });
-        marked
+        let Some(old) = self.entries.get(&key) else {
+            return 0;
+        };
+        let entry = old.again(old.content.clone(), purged);
+        self.entries.insert(key, Arc::new(entry));
+        old.responses().len().max(1)
     }
 
     /// Removes everything and gives the memory back.

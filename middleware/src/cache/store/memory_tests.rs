@@ -1,6 +1,9 @@
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::*;
+use crate::cache::storable::Storing;
+use crate::cache::stored::Origin;
+use crate::cache::vary::Selection;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -95,6 +98,55 @@ fn removing_one_leaves_its_siblings() {
     ));
     store.remove_one(&one);
     assert!(matches!(store.lookup(1, b"a", &nothing), Lookup::Nothing));
+}
+
+/// What answers requests whose `X-A` is `value`, under the key 1.
+fn variant(value: usize) -> Arc<StoredResponse> {
+    let mut request = HeaderMap::new();
+    request.insert("x-a", value.into());
+    let now = Clock::system().now();
+    let plain = StoredResponse::fixed(StatusCode::OK, HeaderMap::new(), Bytes::new(), now);
+    let storing = Storing {
+        selection: Selection::of(vec![HeaderName::from_static("x-a")], &request),
+        ..Storing::plain(plain.terms())
+    };
+    let origin = Origin {
+        key: 1,
+        born: Sequence::default(),
+        place: None,
+        took: 0.0,
+        received: now,
+        is_authorized: false,
+    };
+    let head = StoredResponse::head(StatusCode::OK, &HeaderMap::new(), storing, origin);
+    Arc::new(head)
+}
+
+#[test]
+fn of_what_is_stored_at_once_under_one_key_nothing_is_lost() {
+    const THREADS: usize = 4;
+    for round in 0..300 {
+        let store = MemoryStore::new(1 << 20, &Metrics::new());
+        let together = std::sync::Barrier::new(THREADS);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (store, together) = (&store, &together);
+                scope.spawn(move || {
+                    let stored = variant(thread);
+                    together.wait();
+                    store.put(&key(1, "a"), None, &stored, None, THREADS);
+                    // What changes the entry otherwise takes nothing from it either.
+                    store.mark_stale(1, Sequence::default());
+                    store.keep_coded(&stored, Coding::Br, Bytes::new());
+                });
+            }
+        });
+        let Lookup::OtherVariant(all) = store.lookup(1, b"a", &HeaderMap::new()) else {
+            panic!("none of them is for a request without the field");
+        };
+        assert_eq!(all.len(), THREADS, "{round}");
+        assert!(all.iter().all(|stored| stored.coded(Coding::Br).is_some()));
+    }
 }
 
 /// Run alone: `cargo test -p middleware --lib -- --ignored --exact --nocapture
