@@ -212,9 +212,7 @@ impl Tiers {
             None => {}
         }
     }
-}
 
-impl Tiers {
     /// Whether what is to be written says more than what `disk` has.
     async fn is_news(&self, disk: &Tier, write: &Write) -> bool {
         let stored = &write.stored;

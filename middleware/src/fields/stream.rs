@@ -61,9 +61,7 @@ const LIVE_TYPES: [&[u8]; 6] = [
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
-
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 

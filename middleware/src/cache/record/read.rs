@@ -17,7 +17,7 @@ use crate::cache::record::head::{self, Field, Head, IndexHead, Kind};
 use crate::cache::record::name::Digest;
 use crate::cache::store::tier::RecordKey;
 use crate::cache::stored::restored::Restored;
-use crate::cache::stored::{Fields, SEGMENT, StoredResponse, Told};
+use crate::cache::stored::{Fields, SEGMENT, StoredResponse, Unpacked};
 use crate::cache::tags::{NameHash, Tags};
 use crate::cache::vary::{MOST_NAMES, Selection};
 use crate::clock::Now;
@@ -213,7 +213,7 @@ fn fields(lines: &[Field<'_>]) -> Option<Fields> {
     if lines.len() > MOST_FIELDS {
         return None;
     }
-    let told = lines.iter().map(|line| Told {
+    let told = lines.iter().map(|line| Unpacked {
         name: line.name,
         value: line.value.0,
         is_sensitive: line.is_sensitive,

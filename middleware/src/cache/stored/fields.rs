@@ -35,9 +35,9 @@ pub struct Line<'a> {
     pub is_sensitive: bool,
 }
 
-/// What a line of a field is to say.
+/// A line on its way into one of [`Fields`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Told<'a> {
+pub(crate) struct Unpacked<'a> {
     /// In lower case.
     pub(crate) name: &'a str,
     pub(crate) value: &'a [u8],
@@ -55,7 +55,7 @@ impl Fields {
     pub fn of(map: &HeaderMap) -> Self {
         let mut packing = Packing::of(map.len());
         for (name, value) in map {
-            packing.line(Told {
+            packing.line(Unpacked {
                 name: name.as_str(),
                 value: value.as_bytes(),
                 is_sensitive: value.is_sensitive(),
@@ -67,7 +67,7 @@ impl Fields {
     /// These lines, of which there are `count`; `None` if one of them is none that a map could have.
     pub(crate) fn of_lines<'a>(
         count: usize,
-        mut lines: impl Iterator<Item = Told<'a>>,
+        mut lines: impl Iterator<Item = Unpacked<'a>>,
     ) -> Option<Self> {
         let mut packing = Packing::of(count);
         let is_packed = lines.all(|line| {
@@ -177,8 +177,8 @@ impl Packing {
     }
 
     /// Adds a line; the code of its name, if that has one.
-    fn line(&mut self, line: Told<'_>) -> Option<u8> {
-        let Told {
+    fn line(&mut self, line: Unpacked<'_>) -> Option<u8> {
+        let Unpacked {
             name,
             value,
             is_sensitive,
@@ -463,7 +463,7 @@ mod tests {
     #[test]
     fn lines_are_those_that_a_map_can_have() {
         let packed = |name: &str, value: &[u8]| {
-            let line = Told {
+            let line = Unpacked {
                 name,
                 value,
                 is_sensitive: false,

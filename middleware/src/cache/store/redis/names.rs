@@ -3,6 +3,7 @@
 use config::redis::RedisSettings;
 
 use crate::cache::store::tier::RecordKey;
+use crate::facts::{halves, hex};
 
 /// The names of one cache's keys.
 #[derive(Clone, Debug)]
@@ -24,19 +25,15 @@ impl Names {
 
     /// Of the record called `name`. What has this name and a suffix is in the same slot of a cluster.
     pub(crate) fn record(&self, name: &str) -> String {
-        format!("{}{{{name}}}", self.records)
+        [&self.records, "{", name, "}"].concat()
     }
 
     /// Of the record that every tier knows by `key`.
     pub(crate) fn record_of(&self, key: RecordKey) -> String {
-        let mut name = String::with_capacity(self.records.len() + 2 * key.0.len() + 2);
-        name.push_str(&self.records);
-        name.push('{');
-        let digits = key.0.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-        let digit = |digit: u8| char::from_digit(digit.into(), 16);
-        name.extend(digits.filter_map(digit));
-        name.push('}');
-        name
+        let (high, low) = halves(u128::from_be_bytes(key.0));
+        let digits = [hex(high), hex(low)];
+        let digits = str::from_utf8(digits.as_flattened());
+        self.record(digits.expect("digits are text"))
     }
 
     /// Of something that all instances have in common. All such keys are in one slot of a cluster.
