@@ -24,7 +24,7 @@ use super::pool::{Connection, Lease};
 /// When the upstream sent more fields than we take.
 pub(super) fn check_head(
     head: &mut http::response::Parts,
-    incoming: &Incoming,
+    content: &SizeHint,
     lease: &mut Lease,
 ) -> Result<()> {
     if head.headers.len() > lease.lane.state.settings.fields_count {
@@ -38,7 +38,7 @@ pub(super) fn check_head(
     }
     let has_no_content = head.status == StatusCode::NO_CONTENT;
     if has.several_lengths || (has.length && (has.transfer_encoding || has_no_content)) {
-        one_length(head, has.transfer_encoding, incoming);
+        one_length(head, has.transfer_encoding, content);
     }
     found.strip(&mut head.headers);
     Ok(())
@@ -97,7 +97,7 @@ fn announced(field: &str) -> Option<Duration> {
 
 /// Leaves one length, and only one that is true: whoever reads the answer next must not disagree
 /// with us about its end (RFC 9112 §6.3).
-fn one_length(head: &mut http::response::Parts, is_coded: bool, incoming: &Incoming) {
+fn one_length(head: &mut http::response::Parts, is_coded: bool, content: &SizeHint) {
     let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else {
         return;
@@ -108,7 +108,7 @@ fn one_length(head: &mut http::response::Parts, is_coded: bool, incoming: &Incom
         head.headers.remove(CONTENT_LENGTH);
     } else if repeated {
         // hyper has seen to it that they agree.
-        let length = match incoming.size_hint().exact() {
+        let length = match content.exact() {
             Some(length) if length > 0 => Some(HeaderValue::from(length)),
             _ => first_of(first),
         };

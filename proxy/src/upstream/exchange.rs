@@ -1,28 +1,28 @@
 //! One request and its answer: connection, deadlines, safe retries.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Context;
 use std::time::Instant;
 
+use bytes::Bytes;
 use config::forwarding::ForwardedHost;
 use http::header::HOST;
+use http::response::Parts;
 use http::{Extensions, Request, StatusCode, Version};
+use http_body::{Body as _, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use middleware::facts::{self, RequestFacts, UpstreamTiming};
 use middleware::forwarding::write_outgoing;
 use middleware::{Body, Error, ErrorKind, Response, ResponseFuture, Result, Side};
-use pin_project_lite::pin_project;
 
 use super::Lane;
 use super::answer;
 use super::balance::Tried;
 use super::connect::Wanted;
-use super::failure;
 use super::outgoing;
-use super::pool::{Connection, Lease, Need};
+use super::pool::{Lease, Need};
 use super::retry::{self, Kept};
+use super::sent::Sent;
 use super::upload::{Outgoing, Watch};
 
 /// What is done with an answer of 101.
@@ -52,23 +52,23 @@ async fn held(lane: Arc<Lane>, request: middleware::Request, way: Way) -> Result
 /// What a request came with beside what is sent: [`RequestFacts`], which [`write_outgoing`] writes of.
 /// Nothing below looks at it, so it is not sent along; the map is the answer's, since to make one takes
 /// five allocations.
-struct Told(Extensions);
+pub(super) struct Told(Extensions);
 
 /// One request on its way, whichever connection it takes.
-struct Exchange {
+pub(super) struct Exchange {
     way: Way,
     started: Instant,
     told: Told,
-    timing: UpstreamTiming,
+    pub(super) timing: UpstreamTiming,
 }
 
 /// What is sent.
-struct Message {
-    request: Request<Outgoing>,
+pub(super) struct Message {
+    pub(super) request: Request<Outgoing>,
     /// Whether it has what we write into it.
-    is_written: bool,
+    pub(super) is_written: bool,
     /// Its content, where that is streamed.
-    upload: Option<Watch>,
+    pub(super) upload: Option<Watch>,
 }
 
 impl Lane {
@@ -149,7 +149,7 @@ impl Lane {
 impl Exchange {
     /// Sends it on a connection that has to be opened or waited for; to endpoint `first`, if one was
     /// chosen already.
-    async fn connect(
+    pub(super) async fn connect(
         mut self,
         lane: Arc<Lane>,
         message: Message,
@@ -187,10 +187,11 @@ impl Exchange {
     fn send(self, mut message: Message, mut lease: Lease) -> ResponseFuture {
         lease.upload = message.upload.take();
         let is_repeatable = lease.reused && retry::may_repeat(&message.request);
+        let is_plain = self.way == Way::Plain && lease.is_at_rest();
         // hyper gives back what it did not send; HTTP/2 also knows requests sent but refused.
         // Kept before our own fields are written, since their values are not shared yet: the
         // first copy of each would allocate.
-        let kept = if lease.is_http2() || is_repeatable {
+        let kept = if lease.is_http2() || is_repeatable && !is_plain {
             Kept::of(&message.request, message.is_written, lease.spare())
         } else {
             None
@@ -208,24 +209,38 @@ impl Exchange {
         } else {
             lease.lane.state.clock.mono()
         };
-        let connection = lease.connection.as_mut();
-        match connection.expect("a lease has its connection until it ends") {
-            Connection::Http1(http1) => {
-                let client = self.told.facts().and_then(|facts| facts.interim.as_ref());
-                let interims = lease.lane.interims.as_ref();
-                outgoing::listen(&mut message.request, &mut http1.ear, interims, client);
-                let answer = http1.sender.try_send_request(message.request);
-                HeadWait::boxed(answer, self, lease, kept, is_repeatable, at)
-            }
-            Connection::Http2(stream) => {
-                let answer = stream.sender.try_send_request(message.request);
-                HeadWait::boxed(answer, self, lease, kept, is_repeatable, at)
-            }
+        let sent = Sent {
+            exchange: self,
+            lease,
+            kept,
+            is_repeatable,
+            at,
+            was_sent: false,
+        };
+        match is_plain {
+            true => sent.plainly(message.request),
+            false => sent.by_hyper(message.request),
         }
     }
 
+    /// The answer, when it came whole.
+    pub(super) fn finish_plainly(
+        mut self,
+        mut head: Parts,
+        content: Bytes,
+        mut lease: Lease,
+    ) -> Result<Response> {
+        let now = lease.lane.state.clock.mono();
+        self.timing.first_byte = now.saturating_duration_since(self.started);
+        let length = SizeHint::with_exact(content.len() as u64);
+        answer::check_head(&mut head, &length, &mut lease)?;
+        lease.give_back(now);
+        let response = Response::from_parts(head, Body::from(content));
+        Ok(self.told.finished(response, self.timing))
+    }
+
     /// The answer, with its body as far as it is here.
-    fn finish(
+    pub(super) fn finish(
         mut self,
         answer: http::Response<Incoming>,
         mut lease: Lease,
@@ -246,12 +261,18 @@ impl Exchange {
                 return Err(lease.lane.counted(error));
             }
             _ => {
-                answer::check_head(&mut head, &incoming, &mut lease)?;
+                answer::check_head(&mut head, &incoming.size_hint(), &mut lease)?;
                 answer::body(incoming, &head.headers, lease, now, cx)?
             }
         };
         let response = Response::from_parts(head, body);
         Ok(self.told.finished(response, self.timing))
+    }
+}
+
+impl Exchange {
+    pub(super) fn facts(&self) -> Option<&RequestFacts> {
+        self.told.facts()
     }
 }
 
@@ -267,147 +288,6 @@ impl Told {
         }
         facts::of_response(&mut response).upstream = Some(timing);
         response
-    }
-}
-
-/// A request that was sent, until its answer's head is here.
-struct Sent {
-    exchange: Exchange,
-    lease: Lease,
-    /// To send it again.
-    kept: Option<Box<Kept>>,
-    /// Whether it may go out twice after it may have been seen.
-    is_repeatable: bool,
-    /// When its head was sent.
-    at: Instant,
-}
-
-impl Sent {
-    /// Ready once the head is late: `first_byte` after the request's last byte.
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let state = &self.lease.lane.state;
-        loop {
-            let moved = moved(&self.lease, self.at);
-            let due = moved + state.settings.first_byte;
-            ready!(self.lease.deadline.poll(cx, &state.clock, due));
-            if moved == self::moved(&self.lease, self.at) {
-                let silent = || Error::upstream(ErrorKind::ConnectionReadTimeout);
-                let upload = self.lease.upload.as_ref();
-                return Poll::Ready(upload.map_or_else(silent, Watch::lateness));
-            }
-        }
-    }
-
-    /// What follows from a request that got no answer: the next attempt, or the error.
-    fn broken(mut self, mut broken: TrySendError<Request<Outgoing>>) -> ResponseFuture {
-        let unsent = broken.take_message();
-        let upload = self.lease.upload.take();
-        let lane = self.lease.lane.clone();
-        // An upload that the client broke off ends the exchange as well, and is no fault here.
-        if let Some(error) = upload.as_ref().and_then(Watch::failure) {
-            return ResponseFuture::ready(Err(lane.counted(error)));
-        }
-        let (error, seen) = failure::of_head(broken.into_error(), self.lease.has_heard());
-        // Closed now, not after the next attempt.
-        drop(self.lease);
-        let timing = &mut self.exchange.timing;
-        let again = match unsent {
-            Some(request) => Some((request, true)),
-            None => self.kept.map(|kept| kept.into_request()),
-        };
-        match again {
-            Some((request, is_written))
-                if retry::goes_again(seen, self.is_repeatable, timing.retries) =>
-            {
-                timing.retries += 1;
-                lane.state.metrics.retried();
-                let message = Message {
-                    request,
-                    is_written,
-                    upload,
-                };
-                ResponseFuture::boxed(self.exchange.connect(lane, message, None))
-            }
-            _ => ResponseFuture::ready(Err(lane.counted(error))),
-        }
-    }
-}
-
-/// When the request was sent, or its content last moved: an upload may take its time.
-fn moved(lease: &Lease, sent: Instant) -> Instant {
-    lease.upload.as_ref().map_or(sent, Watch::moved)
-}
-
-pin_project! {
-    /// Waits for an answer's head. By hand, since an async block would keep places for all that it
-    /// takes twice.
-    struct HeadWait<A> {
-        #[pin]
-        answer: A,
-        // `None` once it is over.
-        sent: Option<Sent>,
-        // The next attempt.
-        again: Option<ResponseFuture>,
-    }
-}
-
-impl<A> HeadWait<A>
-where
-    A: Future<Output = Result<http::Response<Incoming>, TrySendError<Request<Outgoing>>>>
-        + Send
-        + 'static,
-{
-    /// Made where it is boxed, since each place that it passes is a move of all it keeps.
-    fn boxed(
-        answer: A,
-        exchange: Exchange,
-        lease: Lease,
-        kept: Option<Box<Kept>>,
-        is_repeatable: bool,
-        at: Instant,
-    ) -> ResponseFuture {
-        ResponseFuture::boxed(Self {
-            answer,
-            sent: Some(Sent {
-                exchange,
-                lease,
-                kept,
-                is_repeatable,
-                at,
-            }),
-            again: None,
-        })
-    }
-}
-
-impl<A> Future for HeadWait<A>
-where
-    A: Future<Output = Result<http::Response<Incoming>, TrySendError<Request<Outgoing>>>>,
-{
-    type Output = Result<Response>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Some(again) = this.again {
-            return Pin::new(again).poll(cx);
-        }
-        let sent = this.sent.as_mut();
-        let sent = sent.expect("a future is not polled after it is done");
-        let Poll::Ready(answered) = this.answer.poll(cx) else {
-            let late = ready!(sent.poll_late(cx));
-            let late = sent.lease.lane.counted(late);
-            // Its connection is closed with it.
-            *this.sent = None;
-            return Poll::Ready(Err(late));
-        };
-        let mut sent = this.sent.take().expect("it was there a moment ago");
-        match answered {
-            Ok(answer) => {
-                sent.lease.heard_head(sent.kept.take());
-                Poll::Ready(sent.exchange.finish(answer, sent.lease, cx))
-            }
-            Err(broken) => Pin::new(this.again.insert(sent.broken(broken))).poll(cx),
-        }
     }
 }
 

@@ -17,8 +17,7 @@ use super::connect::{Connected, Stream as Bytes, Wanted};
 use super::endpoint::{Slot, Spoken};
 use super::multiplex::{Http2, Load};
 use super::pool::{Connection, Http1};
-
-type Io = TokioIo<Bytes>;
+use super::wire::Wire;
 
 impl Lane {
     /// Opens a connection to endpoint `at`.
@@ -59,7 +58,11 @@ impl Lane {
             // Only where more are wanted: hyper keeps its own number on the stack, any other on the heap.
             builder.max_headers(fields);
         }
-        let io = Io::new(connected.stream);
+        // Of TLS it cannot be told whether what came is for us.
+        let is_tls = connected.stream.is_tls();
+        let (wire, hypers_end) = Wire::of(connected.stream);
+        let wire = (!is_tls).then_some(wire);
+        let io = TokioIo::new(hypers_end);
         let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
         // Upgrades must be possible on each, since any may be taken for one.
         let connection = connection.with_upgrades();
@@ -73,7 +76,14 @@ impl Lane {
             }
         });
         let heard = connected.heard;
-        Ok(Http1::new(sender, heard, bell, task.abort_handle(), self))
+        Ok(Http1::new(
+            sender,
+            wire,
+            heard,
+            bell,
+            task.abort_handle(),
+            self,
+        ))
     }
 
     async fn http2(&self, stream: Bytes, slot: Slot) -> Result<Http2> {
@@ -85,7 +95,7 @@ impl Lane {
             // A dead peer would otherwise be noticed by each request's own deadline only.
             .keep_alive_interval(PING_AFTER)
             .keep_alive_timeout(PING_LIMIT)
-            .handshake(Io::new(stream))
+            .handshake(TokioIo::new(stream))
             .await
             .map_err(failed)?;
         let load = Arc::new(Load::new());

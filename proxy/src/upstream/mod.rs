@@ -17,10 +17,13 @@ mod gate;
 mod handshake;
 mod multiplex;
 mod outgoing;
+mod plain;
 mod pool;
 mod retry;
+mod sent;
 mod sweep;
 mod upload;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -7,10 +7,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::Request;
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -24,8 +25,10 @@ use super::deadline::Deadline;
 use super::endpoint::{Endpoint, Shard, Slot};
 use super::multiplex::{Room, Stream, share};
 use super::outgoing::Ear;
+use super::plain::{self, Before, Came};
 use super::retry::Kept;
 use super::upload::{Outgoing, Watch};
+use super::wire::Wire;
 
 /// An unused HTTP/1.1 connection.
 pub(super) struct Idle {
@@ -60,10 +63,16 @@ pub(super) enum Connection {
 /// One HTTP/1.1 connection.
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<Outgoing>,
+    /// Where plain requests go, past the sender; `None` where none can.
+    wire: Option<Wire>,
+    /// Requests for which that is not tried, since an answer was not plain.
+    not_plain: u8,
     /// Set when bytes arrive.
     pub(super) heard: Arc<AtomicBool>,
     /// Gives the task that drives it its turns.
     bell: Arc<Bell>,
+    /// The bell's own.
+    waker: Waker,
     driver: Driver,
     /// Whose pool it belongs to: the core that drives it.
     home: usize,
@@ -294,6 +303,7 @@ impl Idle {
 impl Http1 {
     pub(super) fn new(
         sender: http1::SendRequest<Outgoing>,
+        wire: Option<Wire>,
         heard: Arc<AtomicBool>,
         bell: Arc<Bell>,
         task: AbortHandle,
@@ -301,7 +311,10 @@ impl Http1 {
     ) -> Self {
         Self {
             sender,
+            wire,
+            not_plain: 0,
             heard,
+            waker: Waker::from(bell.clone()),
             bell,
             driver: Driver { task, busy: true },
             home: lane.core,
@@ -311,6 +324,36 @@ impl Http1 {
         }
     }
 
+    /// Whether hyper has nothing to do on it, and the next answer may be plain.
+    fn is_at_rest(&mut self) -> bool {
+        if self.wire.is_none() || self.not_plain > 0 {
+            self.not_plain = self.not_plain.saturating_sub(1);
+            return false;
+        }
+        self.sender.is_ready()
+    }
+
+    /// Sends `request` beneath hyper, if it is plain.
+    pub(super) fn sends_plainly(&self, request: &Request<Outgoing>) -> bool {
+        self.wire
+            .as_ref()
+            .is_some_and(|wire| plain::send(request, wire))
+    }
+
+    /// Reads the answer to it. Then hyper has the connection again; an answer that is not plain is its to read.
+    pub(super) fn poll_plainly(&mut self, before: &mut Before, cx: &mut Context<'_>) -> Poll<Came> {
+        let wire = self.wire.as_ref().expect("the request was sent there");
+        let came = ready!(plain::poll_answer(wire, before, cx));
+        match &came {
+            Came::Answer(..) => wire.rest(&self.waker),
+            Came::Odd(bytes) => {
+                wire.hand_over(bytes.clone());
+                self.not_plain = NOT_PLAIN;
+            }
+        }
+        Poll::Ready(came)
+    }
+
     /// Leaves the connection to whoever it was upgraded for.
     pub(super) fn let_go(mut self) {
         self.driver.busy = false;
@@ -318,6 +361,16 @@ impl Http1 {
 }
 
 impl Lease {
+    /// Whether hyper has nothing to do on its connection, which served before and is driven on this core.
+    pub(super) fn is_at_rest(&mut self) -> bool {
+        match &mut self.connection {
+            Some(Connection::Http1(http1)) => {
+                self.reused && http1.home == self.lane.core && http1.is_at_rest()
+            }
+            Some(Connection::Http2(_)) | None => false,
+        }
+    }
+
     /// Whether HTTP/2 is spoken on it.
     pub(super) fn is_http2(&self) -> bool {
         matches!(self.connection, Some(Connection::Http2(_)))
@@ -432,5 +485,8 @@ impl Lane {
     }
 }
 
+/// Requests on a connection for which an answer is not expected to be plain, after one that was not: most apps
+/// answer in one way.
+const NOT_PLAIN: u8 = 63;
 /// How long a connection may take to become ready after an answer is complete.
 const SETTLING: Duration = Duration::from_secs(1);

@@ -19,6 +19,7 @@ mod broken;
 mod deadlines;
 mod http2;
 mod limits;
+mod plain;
 mod requests;
 mod reuse;
 mod transports;

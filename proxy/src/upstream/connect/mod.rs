@@ -215,6 +215,31 @@ macro_rules! on_stream {
     };
 }
 
+impl Stream {
+    #[cfg(test)]
+    pub(super) fn of_tcp(stream: TcpStream) -> Self {
+        Self {
+            kind: Kind::Tcp(stream),
+            heard: Arc::default(),
+            ends_head: false,
+        }
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self.kind, Kind::Tls(_))
+    }
+
+    /// Ready once something has come, an end among it, that nobody has read; then `cx` is woken. Also where that cannot
+    /// be told: with TLS, what came need not be for us.
+    pub(super) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.kind {
+            Kind::Tcp(stream) => stream.poll_read_ready(cx).map(drop),
+            Kind::Unix(stream) => stream.poll_read_ready(cx).map(drop),
+            Kind::Tls(_) => Poll::Ready(()),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
