@@ -12,6 +12,7 @@
 mod ask;
 mod breaker;
 mod connect;
+mod driver;
 mod failure;
 mod keeper;
 mod names;
