@@ -18,6 +18,7 @@ use super::failure::{Failure, FailureKind};
 use super::node::{Link, Node};
 use super::{RedisTier, content, place};
 use crate::cache::store::tier::Got;
+use crate::clock::timer_now;
 
 /// A record that somebody waits for.
 #[derive(Debug)]
@@ -111,19 +112,25 @@ impl RedisTier {
         }
         command.arg(&self.0.latest);
         let deadline = self.0.settings.timeout;
+        let begun = timer_now();
         let answers = self.ask_node(&node, Ask::One(&command), deadline).await;
         let answers = answers.and_then(|answers| told_apart(answers, wishes.len()));
+        let took = begun.elapsed();
+        let tell = |wish: Wish, got| {
+            self.count_get(&got, took);
+            // Who gave up meanwhile misses nothing.
+            wish.answer.send(got).ok();
+        };
         match answers {
             Ok((records, latest)) => {
                 for (wish, record) in wishes.into_iter().zip(records) {
                     let got = content(record).map(|record| Got { record, latest });
-                    // Who gave up meanwhile misses nothing.
-                    wish.answer.send(got).ok();
+                    tell(wish, got);
                 }
             }
             Err(failure) => {
                 for wish in wishes {
-                    wish.answer.send(Err(failure.clone())).ok();
+                    tell(wish, Err(failure.clone()));
                 }
             }
         }
