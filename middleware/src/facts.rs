@@ -14,6 +14,7 @@ use http::{Extensions, HeaderName, HeaderValue, StatusCode};
 use crate::cache::stored::StoredResponse;
 use crate::clock::Now;
 use crate::metrics::Event;
+use crate::repeat::Repeat;
 use crate::{ErrorKind, Request, Response};
 
 /// Downward: written by the listener, completed by the forwarding layer.
@@ -36,6 +37,9 @@ pub struct RequestFacts {
     pub via: Option<HeaderValue>,
     /// Where interim responses go; `None` where the client cannot be sent any.
     pub interim: Option<InterimSink>,
+    /// Whether the connection would say the answer again to the same bytes, and wants to know what it
+    /// stands by; taken back by layers whose part in it depends on more than those.
+    pub repeats: bool,
 }
 
 impl RequestFacts {
@@ -50,6 +54,7 @@ impl RequestFacts {
             trace: None,
             via: None,
             interim: None,
+            repeats: false,
         }
     }
 }
@@ -152,15 +157,27 @@ impl RequestId {
     pub fn value(&self) -> Option<HeaderValue> {
         match self {
             Self::Kept(id) => HeaderValue::from_str(id).ok(),
-            Self::Made([high, low]) => {
-                let halves = [high >> 32, high & LOW, low >> 32, low & LOW];
-                let digits = halves.map(eight_digits);
-                // Of a known length the check becomes 32 checks, one after the other, which take
-                // twice as long as the loop.
-                HeaderValue::from_bytes(black_box(digits.as_flattened())).ok()
-            }
+            // Of a known length the check becomes 32 checks, one after the other, which take
+            // twice as long as the loop.
+            Self::Made(halves) => HeaderValue::from_bytes(black_box(&digits(*halves)[..])).ok(),
         }
     }
+
+    /// As it is displayed; `None` if it was kept.
+    pub fn digits(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::Made(halves) => Some(digits(*halves)),
+            Self::Kept(_) => None,
+        }
+    }
+}
+
+fn digits([high, low]: [u64; 2]) -> [u8; 32] {
+    let mut digits = [0; 32];
+    let (first, second) = digits.split_at_mut(16);
+    first.copy_from_slice(&hex(high));
+    second.copy_from_slice(&hex(low));
+    digits
 }
 
 /// The hexadecimal digits of `number`. By hand: the formatting machinery costs more than all else that
@@ -228,6 +245,9 @@ pub struct ResponseFacts {
     pub told: Option<Told>,
     /// What features that only observe would have done.
     pub observed: Observed,
+    /// What it takes to say the answer again, where that was asked for and may be; taken away by layers
+    /// whose part in it is not the same each time.
+    pub repeat: Option<Arc<Repeat>>,
 }
 
 /// What features with `mode = "observe"` would have done with an answer, for log and metrics: nothing

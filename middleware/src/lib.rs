@@ -22,6 +22,7 @@ pub mod future;
 pub mod limits;
 pub mod metrics;
 pub mod pattern;
+pub mod repeat;
 pub mod request_log;
 pub mod respond;
 

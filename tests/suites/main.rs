@@ -26,6 +26,7 @@ mod observe;
 mod on_outage;
 mod pains;
 mod purge;
+mod repeats;
 mod request_log;
 mod respond;
 mod routing;

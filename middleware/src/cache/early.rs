@@ -43,10 +43,27 @@ impl StoredResponse {
     /// Whether it is worth drawing lots; nearly always not, so it costs a comparison.
     fn is_near_end(&self, candidate: Candidate, weight: f64) -> bool {
         let left = candidate.left();
-        left.as_secs_f64() < f64::from(self.took) * weight * SPAN
+        left.as_secs_f64() < self.span_of_lots(weight)
             && left < candidate.terms.lifetime / PART
             // Fresh for as long as it said, and no sooner asked about (RFC 8246 §2).
             && !candidate.terms.immutable
+    }
+
+    /// Seconds before the end from which on lots are worth drawing.
+    fn span_of_lots(&self, weight: f64) -> f64 {
+        f64::from(self.took) * weight * SPAN
+    }
+
+    /// Time for which it is fresh and no lot is drawn; `None` if there is none.
+    pub(crate) fn left_before_lots(&self, candidate: Candidate, weight: f64) -> Option<Duration> {
+        let left = candidate.left();
+        let lots = match candidate.terms.immutable {
+            true => Duration::ZERO,
+            false => Duration::try_from_secs_f64(self.span_of_lots(weight))
+                .unwrap_or(Duration::MAX)
+                .min(candidate.terms.lifetime / PART),
+        };
+        left.checked_sub(lots).filter(|left| !left.is_zero())
     }
 }
 

@@ -49,10 +49,40 @@ proptest! {
     }
 
     #[test]
+    fn what_is_left_before_lots_is_what_no_lot_is_drawn_in(
+        age in 0_u64..100_000, lifetime in 1_u64..100_000, took in 0.0_f32..10.0, weight in 0.1_f64..10.0,
+        immutable in any::<bool>(),
+    ) {
+        let now = Clock::standing().now();
+        let mut stored = StoredResponse::fixed(StatusCode::OK, http::HeaderMap::new(), bytes::Bytes::new(), now);
+        stored.took = took;
+        let mut candidate = stored.candidate(now, false);
+        candidate.terms.lifetime = Duration::from_millis(lifetime);
+        candidate.terms.immutable = immutable;
+        candidate.age = Duration::from_millis(age);
+        match stored.left_before_lots(candidate, weight) {
+            None => prop_assert!(!candidate.is_fresh() || stored.is_near_end(older(candidate, 1), weight)),
+            Some(left) => {
+                let left = u64::try_from(left.as_nanos()).unwrap();
+                prop_assert!(!stored.is_near_end(older(candidate, left - 1), weight));
+                prop_assert!(older(candidate, left - 1).is_fresh());
+                let after = older(candidate, left + 1);
+                prop_assert!(!after.is_fresh() || stored.is_near_end(after, weight));
+            }
+        }
+    }
+
+    #[test]
     fn what_is_not_drawn_for_would_hardly_have_won(took in 0.001_f32..100.0, weight in 0.1_f64..10.0) {
         let left = Duration::from_secs_f64(f64::from(took) * weight * SPAN);
         prop_assert!(!is_due(left, took, weight, 1.0 / 20_000.0));
     }
+}
+
+/// By `nanos` nanoseconds.
+fn older(mut candidate: Candidate, nanos: u64) -> Candidate {
+    candidate.age += Duration::from_nanos(nanos);
+    candidate
 }
 
 #[test]

@@ -87,6 +87,7 @@ pub mod reason;
 pub mod record;
 mod recorder;
 pub mod rejudge;
+mod repeat;
 mod replay;
 mod search;
 mod shared;
@@ -286,8 +287,19 @@ impl<S: Inner + Clone> Cache<S> {
                 kept.stored.note_use();
                 self.write_hit(&request, hash, &kept, Done::Hit, now);
                 let early = self.refresh_early(&request, hash, &kept, candidate, &asked);
+                let repeat = match early {
+                    None => self.repeat(&request, hash, &kept, candidate, &asked),
+                    Some(_) => None,
+                };
                 let status = hit(candidate, CacheOutcome::Hit, early.or(kept.chosen_by));
-                answer(kept, candidate, &asked, status, &mut request, settles_vary)
+                let mut answer =
+                    answer(kept, candidate, &asked, status, &mut request, settles_vary);
+                if repeat.is_some()
+                    && let Some(Ok(response)) = answer.as_ready()
+                {
+                    facts::of_response(response).repeat = repeat;
+                }
+                answer
             }
             (Decision::ServeStale { validate, reason }, Some(kept), Found::Stored(candidate)) => {
                 kept.stored.note_use();

@@ -13,6 +13,7 @@ use crate::cache::journal::{
 };
 use crate::cache::key::{KeyHash, Target};
 use crate::cache::reason::Reason;
+use crate::cache::stored::StoredResponse;
 use crate::cache::verdicts::Verdict;
 use crate::cache::{Cache, CacheLayer};
 use crate::clock::{Clock, Now};
@@ -103,14 +104,22 @@ impl<S> Cache<S> {
         let Some(recorder) = &self.layer.recorder else {
             return;
         };
-        // What credentials were needed for is not fetched without them.
-        if let Some(hottest) = &recorder.hottest
-            && !kept.stored.is_authorized
-        {
-            hottest.note(key, &self.key);
-        }
+        self.layer.note_hottest(key, &self.key, &kept.stored);
         if self.pace.is_due(now.mono) {
             recorder.answered(request, key, Some(kept), false, done);
+        }
+    }
+}
+
+impl CacheLayer {
+    /// Counts an answer from `stored`, which lies under `key`, where hits are counted.
+    pub(crate) fn note_hottest(&self, hash: KeyHash, key: &[u8], stored: &StoredResponse) {
+        let recorder = self.recorder.as_ref();
+        // What credentials were needed for is not fetched without them.
+        if let Some(hottest) = recorder.and_then(|recorder| recorder.hottest.as_ref())
+            && !stored.is_authorized
+        {
+            hottest.note(hash, key);
         }
     }
 }

@@ -370,7 +370,7 @@ impl StoredResponse {
             terms,
             age: self.age_by(&terms, now),
             is_purged,
-            is_outdated: self.outdated.load(Ordering::Relaxed),
+            is_outdated: self.is_outdated(),
         }
     }
 

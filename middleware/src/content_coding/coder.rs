@@ -22,7 +22,7 @@ use crate::content_coding::negotiate::{self, Choice, Content, Decision, Uncoded}
 use crate::content_coding::reading::{Asked, Reading};
 use crate::content_coding::recoded::Recoded;
 use crate::content_coding::{Coding, decode, guard, head, not_modified};
-use crate::facts::{CacheOutcome, CacheStatus, ResponseFacts};
+use crate::facts::{self, CacheOutcome, CacheStatus, ResponseFacts};
 use crate::fields::entity_tag;
 use crate::metrics::{Event, Metrics};
 use crate::{Body, Error, ErrorKind, Response, ResponseFuture, Side};
@@ -89,7 +89,7 @@ impl Coder {
         }
         match decision {
             Decision::Leave(reason) => {
-                self.leave(reason);
+                self.leave(reason, response);
                 None
             }
             Decision::Decode(coding) => {
@@ -108,6 +108,9 @@ impl Coder {
                 if jitter {
                     let padding = padding(&head, &body);
                     head.headers.insert(guard::X_PAD, padding);
+                    // Each answer gets another length.
+                    let facts = head.extensions.get_or_insert_default::<ResponseFacts>();
+                    facts.repeat = None;
                 }
                 let read = content.read;
                 Some(self.code(best, asked, Answer { head, read, body }))
@@ -115,8 +118,10 @@ impl Coder {
         }
     }
 
-    fn leave(&self, reason: Uncoded) {
+    fn leave(&self, reason: Uncoded, response: &mut Response) {
         if let Uncoded::Breach(_) = reason {
+            // Each answer counts.
+            facts::of_response(response).repeat = None;
             self.tools.metrics.count(Event::BreachGuarded);
         }
         tracing::trace!(?reason, "Content goes uncoded.");

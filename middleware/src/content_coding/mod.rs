@@ -67,7 +67,7 @@ pub enum Coding {
 
 impl Coding {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 3] = [Self::Br, Self::Zstd, Self::Gzip];
+    pub const ALL: [Self; 3] = [Self::Br, Self::Zstd, Self::Gzip];
 
     /// As it is written in fields and in the marker of a tag.
     pub fn name(self) -> &'static str {

@@ -291,6 +291,8 @@ impl ForwardingLayer {
             facts.id = RequestId::Kept(id);
         }
         facts.trace = parent;
+        // Whether such fields are believed depends on the peer.
+        facts.repeats &= !found.claims;
         facts.via = Some(Entries::of(&self.entries.upward, version));
         was_told.then(|| Told {
             client: facts.client,

@@ -121,6 +121,8 @@ families! {
         "What came of asking for the right to fetch for all sidecars: fetched (won), answered with what another fetched (found), told not to wait (passed), waited for nothing (timeout), went without (skipped: no other sidecar; away: no Redis; failed), overtaken before writing (lost).";
     COLLAPSED: Counter "pillion_collapsed_total" []
         "Requests answered by another request's forwarding.";
+    REPEATED: Counter "pillion_repeated_total" []
+        "Hits that were answered as a request of the same bytes was less than a second before, without a way through HTTP.";
     WARM_UP: Counter "pillion_warm_up_requests_total" ["result"]
         "Requests made to warm the cache up; fresh ones cost the app nothing.";
     WARM_UP_WAITING: Gauge "pillion_warm_up_waiting" []
@@ -368,6 +370,8 @@ closed_set! {
     PurgeGap => BUS_HEARD "what" = "gap";
     /// A request was answered by another request's forwarding.
     Collapsed => COLLAPSED;
+    /// An answer was said again as it was written.
+    Repeated => REPEATED;
     /// A warm-up's answer was stored, or what was stored was confirmed.
     WarmedStored => WARM_UP "result" = "stored";
     /// A warm-up asked for what was stored already, or fetched by somebody else just then.

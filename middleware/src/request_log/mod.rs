@@ -32,6 +32,7 @@
 //! # });
 //! ```
 
+mod again;
 mod line;
 mod record;
 #[cfg(test)]
@@ -50,10 +51,11 @@ use tower::{Layer, Service};
 
 pub use self::writer::AccessLog;
 
+use self::again::Again;
 use self::record::{Asked, Record};
 use self::watched::Watched;
 use crate::clock::Clock;
-use crate::facts::{Observed, ResponseFacts, X_REQUEST_ID};
+use crate::facts::{self, Observed, ResponseFacts, X_REQUEST_ID};
 use crate::fields::own::own_place;
 use crate::metrics::{CoreMetrics, Finished, InFlight};
 use crate::{Answering, Body, Error, ErrorKind, Outer, Request, Response, Result};
@@ -213,6 +215,10 @@ impl Books {
         };
         // The hit's way: counted where it lies, moved only if there is a line to write.
         let (status, facts) = (response.status(), facts_of(response));
+        if facts.repeat.is_some() {
+            self.tell_how_to_enter(&asked, response, bytes);
+        }
+        let facts = facts_of(response);
         self.metrics
             .record(&finished(&asked, status, facts, after, after, bytes));
         if self.log.is_wanted(status, Ending::Complete, &asked.id) {
@@ -225,6 +231,16 @@ impl Books {
                 error,
                 is_aborted: false,
             });
+        }
+    }
+
+    #[cold]
+    fn tell_how_to_enter(self: &Arc<Self>, asked: &Asked, response: &mut Response, bytes: u64) {
+        let status = response.status();
+        let again = Again::of(self, asked, status, facts_of(response), bytes);
+        let repeat = facts::of_response(response).repeat.as_mut();
+        if let (Some(again), Some(repeat)) = (again, repeat.and_then(Arc::get_mut)) {
+            repeat.is_entered_by(Box::new(again));
         }
     }
 
@@ -290,6 +306,7 @@ fn facts_of(response: &Response) -> &ResponseFacts {
         error: None,
         told: None,
         observed: Observed::NONE,
+        repeat: None,
     };
     response.extensions().get().unwrap_or(&NONE)
 }
@@ -304,15 +321,16 @@ struct Head {
 }
 
 impl Head {
-    /// Takes the facts off `response`, but for the error, which the connection asks for.
+    /// Takes the facts off `response`, but for what the connection asks for.
     fn take(response: &mut Response, after: Duration) -> Self {
         let mut facts = ResponseFacts::default();
         if let Some(told) = response.extensions_mut().get_mut::<ResponseFacts>() {
             std::mem::swap(&mut facts, told);
             told.error = facts.error;
+            // A record may wait in the writer's queue; it must not hold content that a purge lets go of.
+            told.stored = facts.stored.take();
+            told.repeat = facts.repeat.take();
         }
-        // A record may wait in the writer's queue; it must not hold content that a purge lets go of.
-        facts.stored = None;
         Self {
             status: response.status(),
             facts,

@@ -1,5 +1,5 @@
 //! A client's connection as HTTP reads and writes it: marks its [`Watch`], forgives a half-close,
-//! and lingers before it closes on a client that is still sending.
+//! answers what it has answered before in the same words (see the module `repeats`), and lingers before it closes on a client that is still sending.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::server::repeats::repeater::Repeater;
 use crate::server::socket::{Rewound, Socket};
 use crate::server::watch::{Order, Watch};
 
@@ -31,6 +32,10 @@ pub(crate) struct ClientIo {
     watch: Arc<Watch>,
     /// What is left of interim responses that are being written.
     interim: Bytes,
+    /// Answers what it has answered before.
+    repeater: Option<Repeater>,
+    /// What is left of such an answer; mostly nothing.
+    owed: Option<Owed>,
     /// Bytes thrown away since we closed our direction; `None` before.
     lingered: Option<usize>,
     _place: Place,
@@ -72,11 +77,18 @@ impl Drop for Place {
 }
 
 impl ClientIo {
-    pub(crate) fn new(transport: Rewound<Transport>, watch: Arc<Watch>, place: Place) -> Self {
+    pub(crate) fn new(
+        transport: Rewound<Transport>,
+        watch: Arc<Watch>,
+        place: Place,
+        repeater: Option<Repeater>,
+    ) -> Self {
         Self {
             transport,
             watch,
             interim: Bytes::new(),
+            repeater,
+            owed: None,
             lingered: None,
             _place: place,
         }
@@ -110,6 +122,18 @@ impl ClientIo {
         }
     }
 
+    /// Writes what is begun of all that HTTP does not know of.
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_owed(cx))?;
+        self.poll_interim(cx)
+    }
+
+    fn note_written(&mut self, pieces: &[IoSlice<'_>]) {
+        if let Some(repeater) = &mut self.repeater {
+            repeater.note_written(pieces);
+        }
+    }
+
     /// Writes what is begun of interim responses.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.interim.is_empty() {
@@ -122,6 +146,58 @@ impl ClientIo {
         Poll::Ready(Ok(()))
     }
 
+    /// Answers what was read, `bytes`, if it was answered before in the same words; false if HTTP has to.
+    fn repeat(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<bool> {
+        let Some(repeater) = &mut self.repeater else {
+            return Ok(false);
+        };
+        let mut transport = Pin::new(&mut self.transport);
+        let said = repeater.hear(bytes, |head, content| {
+            let pieces = [IoSlice::new(head), IoSlice::new(content)];
+            let written = match transport.as_mut().poll_write_vectored(cx, &pieces) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => 0,
+            };
+            let is_out =
+                written == head.len() + content.len() && transport.poll_flush(cx)?.is_ready();
+            io::Result::Ok((!is_out).then(|| Owed::of(head, content, written)))
+        });
+        let Some((owed, entry)) = said else {
+            return Ok(false);
+        };
+        repeater.enter(entry);
+        self.owed = owed?;
+        match self.owed {
+            None => self.watch.note_repeated(),
+            Some(_) => {
+                self.watch.begin(false);
+                self.watch.note_blocked();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes what is left of an answer that was repeated.
+    fn poll_owed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(piece) = self.owed.as_ref().and_then(Owed::next) {
+            let written = Pin::new(&mut self.transport).poll_write(cx, piece);
+            match ready!(self.mark_written(written))? {
+                0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+                written => {
+                    if let Some(owed) = &mut self.owed {
+                        owed.advance(written);
+                    }
+                }
+            }
+        }
+        if self.owed.is_some() {
+            ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
+            self.owed = None;
+            self.watch.finish(false, true);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn mark_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(_)) => self.watch.note_written(),
@@ -129,6 +205,37 @@ impl ClientIo {
             Poll::Ready(Err(_)) => {}
         }
         written
+    }
+}
+
+/// An answer that found no room, or the rest of it.
+#[derive(Debug)]
+struct Owed {
+    head: Bytes,
+    content: Bytes,
+}
+
+impl Owed {
+    fn of(head: &[u8], content: &Bytes, written: usize) -> Self {
+        let mut owed = Self {
+            head: Bytes::copy_from_slice(head),
+            content: content.clone(),
+        };
+        owed.advance(written);
+        owed
+    }
+
+    fn next(&self) -> Option<&[u8]> {
+        [&self.head, &self.content]
+            .into_iter()
+            .find(|piece| !piece.is_empty())
+            .map(|piece| &**piece)
+    }
+
+    fn advance(&mut self, written: usize) {
+        let of_head = written.min(self.head.len());
+        self.head.advance(of_head);
+        self.content.advance(written - of_head);
     }
 }
 
@@ -147,15 +254,26 @@ impl AsyncRead for ClientIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.obey(cx)?;
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.transport).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.watch.note_read();
-        } else if buf.remaining() > 0 && !self.watch.is_handed_over() && self.watch.hold_end() {
-            // HTTP asks again when the answer is written; the warden bounds the wait until then.
-            return Poll::Pending;
+        loop {
+            // Nothing is read before what was read is answered.
+            ready!(self.poll_owed(cx))?;
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.transport).poll_read(cx, buf))?;
+            let read = buf.filled().get(before..).unwrap_or_default();
+            if read.is_empty() {
+                let is_end = buf.remaining() > 0 && !self.watch.is_handed_over();
+                if is_end && self.watch.hold_end() {
+                    // HTTP asks again when the answer is written; the warden bounds the wait until then.
+                    return Poll::Pending;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            if !self.repeat(cx, read)? {
+                self.watch.note_read();
+                return Poll::Ready(Ok(()));
+            }
+            buf.set_filled(before);
         }
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -166,7 +284,8 @@ impl AsyncWrite for ClientIo {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.obey(cx)?;
-        ready!(self.poll_interim(cx))?;
+        ready!(self.poll_own(cx))?;
+        self.note_written(&[IoSlice::new(buf)]);
         let written = Pin::new(&mut self.transport).poll_write(cx, buf);
         self.mark_written(written)
     }
@@ -177,7 +296,8 @@ impl AsyncWrite for ClientIo {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.obey(cx)?;
-        ready!(self.poll_interim(cx))?;
+        ready!(self.poll_own(cx))?;
+        self.note_written(bufs);
         let written = Pin::new(&mut self.transport).poll_write_vectored(cx, bufs);
         self.mark_written(written)
     }
@@ -188,7 +308,10 @@ impl AsyncWrite for ClientIo {
 
     /// Called when HTTP has written all it has, so interim responses may be (see the module `interim`).
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_interim(cx))?;
+        ready!(self.poll_own(cx))?;
+        if let Some(repeater) = &mut self.repeater {
+            repeater.note_flushed();
+        }
         if self.watch.interims().any() {
             self.interim = self.watch.interims().next();
             // The answer may have been held for them; HTTP does not look again by itself.
@@ -202,6 +325,7 @@ impl AsyncWrite for ClientIo {
     /// answer and closes, for a bounded time (the warden's) and amount.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingered.is_none() {
+            ready!(self.poll_owed(cx))?;
             ready!(Pin::new(&mut self.transport).poll_shutdown(cx))?;
             if !self.watch.should_linger() {
                 return Poll::Ready(Ok(()));

@@ -24,6 +24,7 @@ use tracing::debug;
 
 use crate::server::client_io::{ClientIo, Place, Transport};
 use crate::server::proxy_protocol::{self, Source};
+use crate::server::repeats::repeater::Repeater;
 use crate::server::service::{Front, Service};
 use crate::server::socket::{Rewound, Socket, canonical};
 use crate::server::watch::{Order, Watch};
@@ -121,7 +122,16 @@ pub(crate) async fn serve<S: Outer>(
             Scheme::Http
         },
     };
-    let io = ClientIo::new(opened.transport, watch.clone(), place);
+    let repeater = match opened.version {
+        Version::Http1 => Some(Repeater::new(
+            manner.front.repeats.clone(),
+            watch.clone(),
+            service.scheme,
+            service.peer,
+        )),
+        Version::Http2 => None,
+    };
+    let io = ClientIo::new(opened.transport, watch.clone(), place, repeater);
     let ended = speak(opened.version, io, service, &manner.protocols, watch).await;
     match ended {
         None => debug!(?peer, "A connection was cut."),

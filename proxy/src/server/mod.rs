@@ -12,6 +12,7 @@ mod descriptors;
 mod interim;
 pub mod listen;
 pub mod proxy_protocol;
+mod repeats;
 mod service;
 pub mod socket;
 mod stalls;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE};
-use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version};
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use middleware::clock::Clock;
@@ -15,6 +15,8 @@ use middleware::facts::{self, InterimSink, Peer, RequestFacts, RequestId, Respon
 use middleware::future::Early;
 use middleware::{Answering, Body, Error, ErrorKind, Outer, Response};
 
+use crate::server::repeats::Repeats;
+use crate::server::repeats::saying::Saying;
 use crate::server::watch::Watch;
 
 /// One core's front: the stack that all its connections call.
@@ -25,6 +27,7 @@ pub(crate) struct Front<S> {
     clock: Clock,
     /// `forwarding.interim`
     interim: bool,
+    pub(crate) repeats: Arc<Repeats>,
 }
 
 #[derive(Debug)]
@@ -44,6 +47,7 @@ impl<S> Front<S> {
                 ids: RequestIds::seeded(),
                 spares: Vec::new(),
             }),
+            repeats: Arc::new(Repeats::new(clock.clone())),
             clock,
             interim,
         }
@@ -88,6 +92,7 @@ impl<S: Outer> hyper::service::Service<http::Request<Incoming>> for Service<S> {
     fn call(&self, request: http::Request<Incoming>) -> Answer<S> {
         let has_content = !request.body().is_end_stream();
         let number = self.watch.begin(has_content);
+        let repeats = self.watch.exchange().begin(has_content) && may_repeat(&request);
         let in_flight = InFlight {
             watch: self.watch.clone(),
             is_stream: false,
@@ -116,8 +121,10 @@ impl<S: Outer> hyper::service::Service<http::Request<Incoming>> for Service<S> {
         {
             *request.extensions_mut() = spare;
         }
+        let name = repeats.then(|| id.clone());
         let facts = RequestFacts {
             interim,
+            repeats,
             ..RequestFacts::new(received, id, self.peer, self.scheme)
         };
         facts::begin(request.extensions_mut(), facts);
@@ -125,6 +132,9 @@ impl<S: Outer> hyper::service::Service<http::Request<Incoming>> for Service<S> {
         let settles = match pending.as_ready() {
             Some(result) => {
                 if let Ok(response) = result {
+                    if let Some(saying) = name.and_then(|name| Saying::of(response, &name)) {
+                        self.watch.exchange().say(saying);
+                    }
                     called.settle(response, &self.watch);
                 }
                 None
@@ -186,6 +196,11 @@ impl<S: Outer> Future for Answer<S> {
             stalled: None,
         })))
     }
+}
+
+/// Whether its connection goes on after it, and nobody else decides what is sent.
+fn may_repeat<B>(request: &http::Request<B>) -> bool {
+    *request.method() == Method::GET && request.version() == Version::HTTP_11
 }
 
 /// Whether the request was one that parsers could disagree about: then what follows it on the

@@ -12,6 +12,7 @@ use std::time::Duration;
 use middleware::facts::TakesInterim;
 
 use crate::server::interim::Interims;
+use crate::server::repeats::repeater::Exchange;
 use crate::server::stalls::Stalls;
 
 /// See the module.
@@ -55,6 +56,8 @@ pub(crate) struct Watch {
     order: AtomicU8,
     /// HTTP/1.1: what comes before the answer.
     interims: Interims,
+    /// HTTP/1.1: what may be repeated of the answer.
+    exchange: Exchange,
     /// Whom to wake for an order: the task that drives the connection, later the tunnel's.
     driver: Mutex<Option<Waker>>,
     /// The warden's own: what it saw at its last look, and for how long it has seen no progress.
@@ -154,6 +157,28 @@ impl Watch {
 
     pub(crate) fn interims(&self) -> &Interims {
         &self.interims
+    }
+
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// A request was answered beneath HTTP, whole.
+    pub(crate) fn note_repeated(&self) {
+        // One writer, so this need not be one operation.
+        let served = self.served.load(Relaxed);
+        self.served.store(served.wrapping_add(1), Relaxed);
+        self.note_written();
+    }
+
+    /// Requests begun, wrapping.
+    pub(crate) fn served(&self) -> u32 {
+        self.served.load(Relaxed)
+    }
+
+    /// Whether an answer is not handed over to HTTP in full.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.in_flight.load(Relaxed) > 0
     }
 
     /// Its answer is handed over, or given up.

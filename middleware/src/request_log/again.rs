@@ -1,0 +1,107 @@
+//! Entering an answer that is said again ([`crate::repeat`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::record::{Asked, Record, Shown};
+use super::{Books, Ending, Head, finished};
+use crate::clock::Now;
+use crate::facts::{Peer, RequestId, ResponseFacts};
+use crate::metrics::Event;
+use crate::repeat::Enters;
+
+/// The entry of an answer whose content was at hand, to be made again for the same words.
+#[derive(Debug)]
+pub(super) struct Again {
+    books: Arc<Books>,
+    asked: Asked,
+    status: StatusCode,
+    facts: ResponseFacts,
+    bytes: u64,
+}
+
+impl Again {
+    /// `asked` in the words that will be repeated, and answered so; `None` where somebody was told for whom
+    /// it was asked, which the words alone do not say.
+    pub(super) fn of(
+        books: &Arc<Books>,
+        asked: &Asked,
+        status: StatusCode,
+        facts: &ResponseFacts,
+        bytes: u64,
+    ) -> Option<Self> {
+        let is_told = facts.told.is_some() || facts.error.is_some() || facts.upstream.is_some();
+        (!is_told).then(|| Self {
+            books: books.clone(),
+            asked: asked.again(asked.received, asked.id.clone(), None),
+            status,
+            facts: ResponseFacts {
+                cache: facts.cache,
+                route: facts.route.clone(),
+                observed: facts.observed,
+                ..ResponseFacts::default()
+            },
+            bytes,
+        })
+    }
+}
+
+impl Enters for Again {
+    fn enter(&self, received: Now, id: RequestId, peer: Peer) {
+        let books = &self.books;
+        let after = books.clock.mono().saturating_duration_since(received.mono);
+        let finished = finished(
+            &self.asked,
+            self.status,
+            &self.facts,
+            after,
+            after,
+            self.bytes,
+        );
+        books.metrics.record(&finished);
+        books.metrics.metrics().count(Event::Repeated);
+        if books.log.is_wanted(self.status, Ending::Complete, &id) {
+            self.write(received, id, peer, after);
+        }
+    }
+}
+
+impl Again {
+    fn write(&self, received: Now, id: RequestId, peer: Peer, after: Duration) {
+        self.books.log.write(Record {
+            asked: self.asked.again(received, id, peer.address()),
+            head: Head {
+                status: self.status,
+                facts: self.facts.clone(),
+                after,
+            },
+            bytes: self.bytes,
+            total: after,
+            error: None,
+            is_aborted: false,
+        });
+    }
+}
+
+impl Asked {
+    /// The same words in another request.
+    fn again(&self, received: Now, id: RequestId, client: Option<std::net::IpAddr>) -> Self {
+        Self {
+            received,
+            id,
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            client,
+            version: self.version,
+            shown: self.shown.as_deref().map(|shown| {
+                Box::new(Shown {
+                    host: shown.host.clone(),
+                    agent: shown.agent.clone(),
+                    trace_id: shown.trace_id,
+                })
+            }),
+        }
+    }
+}
