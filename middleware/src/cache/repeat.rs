@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use crate::cache::decide::{Asked, Candidate};
 use crate::cache::errand::Kept;
@@ -43,12 +43,22 @@ impl<S: Inner + Clone> Cache<S> {
             layer: self.layer.clone(),
             hash,
             key: self.key.as_slice().into(),
-            fields: request.headers().clone(),
+            fields: copied(request.headers())?,
             stored: Arc::downgrade(&kept.stored),
         };
         let until = until(facts.received, candidate.age, left)?;
         Some(Arc::new(Repeat::new(until, Box::new(stands))))
     }
+}
+
+/// The same in memory of its own: as they came, they are parts of all that was read.
+fn copied(fields: &HeaderMap) -> Option<HeaderMap> {
+    let mut copied = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields {
+        let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+        copied.try_append(name.clone(), value).ok()?;
+    }
+    Some(copied)
 }
 
 /// When an answer of this `age` has to say something else: at its next full second, or when what is `left` is over.

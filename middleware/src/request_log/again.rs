@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, Uri};
 
 use super::record::{Asked, Record, Shown};
 use super::{Books, Ending, Head, finished};
@@ -32,10 +32,14 @@ impl Again {
         facts: &ResponseFacts,
         bytes: u64,
     ) -> Option<Self> {
-        let is_told = facts.told.is_some() || facts.error.is_some() || facts.upstream.is_some();
-        (!is_told).then(|| Self {
+        if facts.told.is_some() || facts.error.is_some() || facts.upstream.is_some() {
+            return None;
+        }
+        let mut asked = asked.again(asked.received, asked.id.clone(), None);
+        asked.copy()?;
+        Some(Self {
             books: books.clone(),
-            asked: asked.again(asked.received, asked.id.clone(), None),
+            asked,
             status,
             facts: ResponseFacts {
                 cache: facts.cache,
@@ -86,6 +90,17 @@ impl Again {
 }
 
 impl Asked {
+    /// Moves the words into memory of their own: as they came, they are parts of all that was read.
+    fn copy(&mut self) -> Option<()> {
+        self.uri = Uri::try_from(self.uri.to_string()).ok()?;
+        if let Some(shown) = &mut self.shown {
+            for value in [&mut shown.host, &mut shown.agent].into_iter().flatten() {
+                *value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+            }
+        }
+        Some(())
+    }
+
     /// The same words in another request.
     fn again(&self, received: Now, id: RequestId, client: Option<std::net::IpAddr>) -> Self {
         Self {

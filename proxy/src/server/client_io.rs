@@ -128,6 +128,7 @@ impl ClientIo {
         self.poll_interim(cx)
     }
 
+    /// Something is being written, `pieces` if it is HTTP's.
     fn note_written(&mut self, pieces: &[IoSlice<'_>]) {
         if let Some(repeater) = &mut self.repeater {
             repeater.note_written(pieces);
@@ -191,9 +192,13 @@ impl ClientIo {
             }
         }
         if self.owed.is_some() {
-            ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
+            let flushed = Pin::new(&mut self.transport).poll_flush(cx)?;
+            let flushed = self.mark_written(flushed.map(|()| Ok(0)));
+            ready!(flushed)?;
             self.owed = None;
             self.watch.finish(false, true);
+            // HTTP may have asked for the next request before, and was told to wait.
+            cx.waker().wake_by_ref();
         }
         Poll::Ready(Ok(()))
     }
@@ -236,6 +241,10 @@ impl Owed {
         let of_head = written.min(self.head.len());
         self.head.advance(of_head);
         self.content.advance(written - of_head);
+        if self.content.is_empty() {
+            // A purge may have let go of what it is a part of.
+            self.content = Bytes::new();
+        }
     }
 }
 
@@ -284,8 +293,8 @@ impl AsyncWrite for ClientIo {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.obey(cx)?;
-        ready!(self.poll_own(cx))?;
         self.note_written(&[IoSlice::new(buf)]);
+        ready!(self.poll_own(cx))?;
         let written = Pin::new(&mut self.transport).poll_write(cx, buf);
         self.mark_written(written)
     }
@@ -296,8 +305,8 @@ impl AsyncWrite for ClientIo {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.obey(cx)?;
-        ready!(self.poll_own(cx))?;
         self.note_written(bufs);
+        ready!(self.poll_own(cx))?;
         let written = Pin::new(&mut self.transport).poll_write_vectored(cx, bufs);
         self.mark_written(written)
     }
@@ -309,16 +318,19 @@ impl AsyncWrite for ClientIo {
     /// Called when HTTP has written all it has, so interim responses may be (see the module `interim`).
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_own(cx))?;
-        if let Some(repeater) = &mut self.repeater {
-            repeater.note_flushed();
-        }
         if self.watch.interims().any() {
             self.interim = self.watch.interims().next();
+            self.note_written(&[]);
             // The answer may have been held for them; HTTP does not look again by itself.
             cx.waker().wake_by_ref();
             ready!(self.poll_interim(cx))?;
         }
-        Pin::new(&mut self.transport).poll_flush(cx)
+        ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
+        // Not before: what TLS holds is not written, nor is what follows it answered.
+        if let Some(repeater) = &mut self.repeater {
+            repeater.note_flushed();
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Closes our direction, then throws away what the client still sends until it has read our

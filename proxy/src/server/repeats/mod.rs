@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use middleware::clock::{Clock, Now};
-use middleware::facts::{RequestId, Scheme};
+use middleware::facts::{Peer, RequestId, Scheme};
 use middleware::repeat::Repeat;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -47,6 +47,8 @@ struct Table {
 struct Slots {
     /// Each head has one that may be its own; none before the first head.
     all: Vec<Slot>,
+    /// The latest that was looked at by itself.
+    looked_at: usize,
     /// Against clients that would choose the slots of others.
     seed: u64,
 }
@@ -60,6 +62,21 @@ struct Slot {
     /// How often others may still ask for the slot in vain.
     stays: u8,
     kept: Option<Box<Kept>>,
+}
+
+/// What an answer depends on beside its request's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct By {
+    scheme: Scheme,
+    /// Whether the client is a process of this machine, by a Unix socket: nobody listens in between.
+    is_local: bool,
+}
+
+impl By {
+    pub(crate) fn of(scheme: Scheme, peer: Peer) -> Self {
+        let is_local = peer == Peer::Unix;
+        Self { scheme, is_local }
+    }
 }
 
 /// What is to be done about a head.
@@ -88,6 +105,7 @@ impl Repeats {
             table: Mutex::new(Table {
                 slots: Slots {
                     all: Vec::new(),
+                    looked_at: 0,
                     seed: RandomState::new().hash_one(0_u64),
                 },
                 ids: RequestIds::seeded(),
@@ -101,7 +119,7 @@ impl Repeats {
     pub(crate) fn hear<W>(
         &self,
         head: &[u8],
-        scheme: Scheme,
+        by: By,
         write: impl FnOnce(&[u8], &Bytes) -> W,
     ) -> Heard<W> {
         if head.len() > LONGEST_HEAD {
@@ -127,7 +145,7 @@ impl Repeats {
         slot.stays = STAYS;
         let last = slot.last.replace(now.mono);
         if let Some(kept) = &slot.kept
-            && kept.is_of(head, scheme, now)
+            && kept.is_of(head, by, now)
             && let Some(stored) = kept.repeat.stands()
             && let Some(content) = kept.content(&stored)
         {
@@ -151,10 +169,12 @@ impl Repeats {
 
     /// Keeps what HTTP wrote to a head that was [wanted](Heard::Wanted).
     fn keep(&self, kept: Kept) {
+        let now = self.clock.now();
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let (hash, slot) = table.slots.of(&kept.head);
         if slot.hash == hash {
             slot.kept = Some(Box::new(kept));
+            table.slots.forget_one(now);
         }
     }
 }
@@ -169,9 +189,19 @@ impl Slots {
         let place = usize::try_from(hash % SLOTS as u64).expect("less than the number of slots");
         (hash, &mut self.all[place])
     }
+
+    /// Lets go of the next one's answer, if it has had its time: for each that is kept one is looked at.
+    fn forget_one(&mut self, now: Now) {
+        self.looked_at = (self.looked_at + 1) % SLOTS;
+        if let Some(slot) = self.all.get_mut(self.looked_at)
+            && slot.kept.as_ref().is_some_and(|kept| !kept.is_good(now))
+        {
+            slot.kept = None;
+        }
+    }
 }
 
-/// Slots of a core. What one keeps is some 2 KiB, and a few more than that at most.
+/// Slots of a core. What one keeps is some 3 KiB, and 20 KiB at most.
 const SLOTS: usize = 512;
 /// See [`Slot::stays`].
 const STAYS: u8 = 3;

@@ -7,8 +7,8 @@
 //! - HTTP made one request of each such read ([`Watch::served`]), and its answer is in HTTP's hands to the
 //!   last byte (nothing is in flight);
 //! - HTTP flushes the connection only when it holds nothing more to write, and whenever it took a piece of an
-//!   answer it writes or flushes before it reads again. So nothing was written since the last flush: it holds
-//!   nothing.
+//!   answer it writes or flushes before it reads again (hyper, since 1.12, also before it yields). So where nothing
+//!   was written since the last flush that came to its end, by HTTP or beneath it, nothing is held anywhere.
 //!
 //! Once it is not known where a head begins (pipelining, a head in two reads, content, a tunnel), it never is
 //! again, and HTTP has the rest of the connection to itself.
@@ -22,7 +22,7 @@ use memchr::memchr_iter;
 use middleware::facts::{Peer, Scheme};
 
 use crate::server::repeats::saying::Saying;
-use crate::server::repeats::{Entry, Heard, Repeats};
+use crate::server::repeats::{By, Entry, Heard, Repeats};
 use crate::server::watch::{Order, Watch};
 
 /// See the module.
@@ -30,7 +30,7 @@ use crate::server::watch::{Order, Watch};
 pub(crate) struct Repeater {
     repeats: Arc<Repeats>,
     watch: Arc<Watch>,
-    scheme: Scheme,
+    by: By,
     peer: Peer,
     at: At,
     /// Whether something was written since the last flush.
@@ -59,7 +59,7 @@ impl Repeater {
         Self {
             repeats,
             watch,
-            scheme,
+            by: By::of(scheme, peer),
             peer,
             at: At::Head { served: 0 },
             is_writing: false,
@@ -78,6 +78,7 @@ impl Repeater {
         let At::Head { served } = self.at else {
             return None;
         };
+        self.wanted = Box::default();
         let exchange = self.watch.exchange();
         if served != self.watch.served()
             || self.watch.is_answering()
@@ -90,7 +91,7 @@ impl Repeater {
             self.at = At::Lost;
             return None;
         }
-        let heard = self.repeats.hear(bytes, self.scheme, write);
+        let heard = self.repeats.hear(bytes, self.by, write);
         match heard {
             Heard::Said(written, entry) => {
                 // It was one head when it was kept.
@@ -121,18 +122,21 @@ impl Repeater {
         };
     }
 
-    /// HTTP writes `pieces`.
+    /// HTTP writes `pieces`; none if something else is written beneath it.
     pub(crate) fn note_written(&mut self, pieces: &[IoSlice<'_>]) {
         self.is_writing = true;
+        let Some((first, rest)) = pieces.split_first() else {
+            return;
+        };
         let Some(saying) = self.watch.exchange().take() else {
             return;
         };
         let head = std::mem::take(&mut self.wanted);
-        let (Some((first, rest)), At::Head { .. }) = (pieces.split_first(), self.at) else {
+        if self.at == At::Lost {
             return;
-        };
+        }
         let rest = rest.iter().map(|piece| &**piece);
-        if let Some(kept) = saying.written(head, self.scheme, first, rest) {
+        if let Some(kept) = saying.written(head, self.by, first, rest) {
             self.repeats.keep(kept);
             self.in_vain = 0;
         }

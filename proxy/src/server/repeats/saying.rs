@@ -9,10 +9,10 @@ use middleware::body::Segments;
 use middleware::cache::stored::StoredResponse;
 use middleware::clock::Now;
 use middleware::content_coding::Coding;
-use middleware::facts::{RequestId, ResponseFacts, Scheme};
+use middleware::facts::{RequestId, ResponseFacts};
 use middleware::repeat::Repeat;
 
-use crate::server::repeats::LONGEST_HEAD;
+use crate::server::repeats::{By, LONGEST_HEAD};
 
 /// An answer that was given to HTTP, and will be kept if it is written as expected.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(super) enum Which {
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) head: Box<[u8]>,
-    pub(super) scheme: Scheme,
+    by: By,
     pub(super) repeat: Arc<Repeat>,
     /// The answer's head.
     top: Box<[u8]>,
@@ -71,7 +71,7 @@ impl Saying {
     pub(super) fn written<'a>(
         self,
         head: Box<[u8]>,
-        scheme: Scheme,
+        by: By,
         first: &[u8],
         rest: impl Iterator<Item = &'a [u8]>,
     ) -> Option<Kept> {
@@ -88,7 +88,7 @@ impl Saying {
         let is_its_name = top.get(id_at..)?.starts_with(&self.name);
         is_its_name.then_some(Kept {
             head,
-            scheme,
+            by,
             repeat: self.repeat,
             top: top.into(),
             id_at,
@@ -141,12 +141,14 @@ impl Which {
 
 impl Kept {
     /// Whether it answers `head` at this time.
-    pub(super) fn is_of(&self, head: &[u8], scheme: Scheme, now: Now) -> bool {
+    pub(super) fn is_of(&self, head: &[u8], by: By, now: Now) -> bool {
+        *self.head == *head && self.by == by && self.is_good(now)
+    }
+
+    /// Whether it says what would be said at this time.
+    pub(super) fn is_good(&self, now: Now) -> bool {
         let until = self.repeat.until();
-        *self.head == *head
-            && self.scheme == scheme
-            && now.mono < until.mono
-            && now.wall < until.wall
+        now.mono < until.mono && now.wall < until.wall
     }
 
     /// Its content, if `stored` has it.

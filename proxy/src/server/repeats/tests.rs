@@ -80,14 +80,14 @@ fn core() -> (Arc<Repeats>, Clock) {
 
 impl Connection {
     fn open(core: &(Arc<Repeats>, Clock), app: &App) -> Self {
-        Self::by(core, app, Scheme::Http)
+        Self::by(core, app, Scheme::Http, Peer::Unix)
     }
 
-    fn by((repeats, clock): &(Arc<Repeats>, Clock), app: &App, scheme: Scheme) -> Self {
+    fn by((repeats, clock): &(Arc<Repeats>, Clock), app: &App, scheme: Scheme, peer: Peer) -> Self {
         let watch = Arc::new(Watch::default());
         watch.open(false);
         Self {
-            repeater: Repeater::new(repeats.clone(), watch.clone(), scheme, Peer::Unix),
+            repeater: Repeater::new(repeats.clone(), watch.clone(), scheme, peer),
             watch,
             app: app.clone(),
             clock: clock.clone(),
@@ -181,11 +181,13 @@ fn the_third_request_of_the_same_bytes_is_answered_in_the_same_words_under_anoth
     assert_ne!(again, said, "each has a name of its own");
     // And to another client of the core.
     assert!(Connection::open(&core, &app).read(HEAD).is_some());
-    assert!(
-        Connection::by(&core, &app, Scheme::Https)
-            .read(HEAD)
-            .is_none()
-    );
+    for (scheme, peer) in [
+        (Scheme::Https, Peer::Unix),
+        (Scheme::Http, Peer::Ip(([127, 0, 0, 1], 1).into())),
+    ] {
+        let mut other = Connection::by(&core, &app, scheme, peer);
+        assert_eq!(other.read(HEAD), None, "{scheme:?} {peer:?}");
+    }
     let other_words = b"GET /a HTTP/1.1\r\nhost: b\r\n\r\n";
     assert!(Connection::open(&core, &app).read(other_words).is_none());
 }
@@ -299,6 +301,10 @@ fn nothing_is_written_before_what_is_owed() {
     connection.begin(false, &plain());
     connection.watch.finish(false, true);
     assert_eq!(connection.read(HEAD), None);
+    // Something else is being written beneath HTTP.
+    let mut connection = Connection::open(&core, &app);
+    connection.repeater.note_written(&[]);
+    assert_eq!(connection.read(HEAD), None);
     // All is written.
     let mut connection = Connection::open(&core, &app);
     assert_eq!(connection.read(b"GET /2 HTTP/1.1\r\nhost: a\r\n\r\n"), None);
@@ -383,6 +389,30 @@ fn what_is_kept_is_bounded_and_what_comes_often_stays() {
     }
     // Slots are chosen by a keyed hash, so now and then two others come to its slot in between.
     assert!(said > 80, "{said} of 100");
-    let table = core.0.table.lock().unwrap();
-    assert_eq!(table.slots.all.len(), super::SLOTS);
+    let kept = || {
+        let table = core.0.table.lock().unwrap();
+        assert_eq!(table.slots.all.len(), super::SLOTS);
+        table
+            .slots
+            .all
+            .iter()
+            .filter(|slot| slot.kept.is_some())
+            .count()
+    };
+    for number in 0..50 {
+        let head = format!("GET /again/{number} HTTP/1.1\r\nhost: a\r\n\r\n");
+        let mut connection = Connection::open(&core, &app);
+        for _ in 0..10 {
+            if connection.read(head.as_bytes()).is_none() {
+                connection.answer(&plain());
+            }
+        }
+    }
+    assert!(kept() > 30, "{}", kept());
+    // What has had its time is let go as others are kept.
+    for _ in 0..super::SLOTS {
+        core.1.advance(Duration::from_secs(1));
+        often.teach();
+    }
+    assert_eq!(kept(), 1);
 }
