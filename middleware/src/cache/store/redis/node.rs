@@ -134,7 +134,14 @@ impl Node {
                 *link.state.lock().unwrap_or_else(PoisonError::into_inner) = LinkState::Vacant;
                 Err(Failure::away())
             }
-            Err(_) => Err(Failure::late()),
+            Err(_) => {
+                // The task's own deadline is a moment later: until then it is not waited for again.
+                let mut state = link.state.lock().unwrap_or_else(PoisonError::into_inner);
+                if matches!(&*state, LinkState::Opening(_)) {
+                    *state = LinkState::Lost(self.revivals.load(Ordering::Acquire));
+                }
+                Err(Failure::late())
+            }
         }
     }
 
