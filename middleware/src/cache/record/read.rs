@@ -201,6 +201,9 @@ fn contents(record: &Bytes, end: usize, head: &Head<'_>) -> Result<Contents, Unr
     if !rest.is_empty() {
         return Err(Unreadable::Length);
     }
+    if (1..=SEGMENT).contains(&content.len()) {
+        return Ok((Segments::One(content), coded));
+    }
     let mut body = Vec::with_capacity(content.len().div_ceil(SEGMENT));
     while !content.is_empty() {
         body.push(content.split_to(content.len().min(SEGMENT)));

@@ -10,61 +10,16 @@ use moka::notification::RemovalCause;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::{CacheKey, KeyHash};
 use crate::cache::reason::Reason;
+use crate::cache::store::entry::{AnchorLink, Content, Entry, Leaving};
 use crate::cache::store::pass_through::PassThrough;
 use crate::cache::store::writing::Writing;
-use crate::cache::stored::{COUNTS, StoredResponse, block};
+use crate::cache::stored::StoredResponse;
 use crate::cache::tags::NameHash;
 use crate::cache::write_down::Writer;
 use crate::content_coding::Coding;
 use crate::metrics::{Event, Metrics};
 
-/// All that is stored under one key: up to `variants` responses, told apart by `Vary`. One lookup
-/// finds identity content, variants and coded copies.
-#[derive(Debug)]
-struct Entry {
-    /// Compared on every hit: two keys may have one hash.
-    key: Box<[u8]>,
-    content: Content,
-    /// Where the URL has many keys: what must still be there for this one to be valid.
-    anchor: Option<Box<AnchorLink>>,
-    /// What was born before this is stale by a soft purge.
-    purged: Sequence,
-}
-
-/// The responses under one key, latest first.
-pub(crate) type Variants = Arc<[Arc<StoredResponse>]>;
-
-#[derive(Clone, Debug)]
-enum Content {
-    /// Nearly always there is one, and no list.
-    Response(Arc<StoredResponse>),
-    /// Latest first.
-    Responses(Box<List>),
-    /// Stands for a URL that has many keys (by configured fields and cookies). Removing it makes all
-    /// of them invalid at once, without knowing them; if it is evicted, they are purged for nothing,
-    /// never kept wrongly.
-    Anchor(u64),
-}
-
-/// In a box, so that an entry of one response need not be as large as one of many.
-#[derive(Clone, Debug)]
-struct List(Variants);
-
-impl Content {
-    /// `responses`, of which there is at least one.
-    fn of(responses: Vec<Arc<StoredResponse>>) -> Self {
-        match <[_; 1]>::try_from(responses) {
-            Ok([only]) => Self::Response(only),
-            Err(responses) => Self::Responses(Box::new(List(responses.into()))),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct AnchorLink {
-    key: KeyHash,
-    id: u64,
-}
+pub(crate) use crate::cache::store::entry::Variants;
 
 /// What a lookup found.
 #[derive(Debug)]
@@ -86,15 +41,20 @@ pub(crate) enum Lookup {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct MemoryStore {
-    entries: moka::sync::Cache<KeyHash, Arc<Entry>, PassThrough>,
-    /// Where what leaves is counted, by cause; written by moka's listener.
+    /// Made when something is asked for first: whether somebody is to be told what leaves is known by then.
+    entries: OnceLock<Entries>,
+    /// In bytes.
+    budget: u64,
     metrics: Metrics,
+    leaving: Arc<Leaving>,
     anchors: AtomicU64,
     /// Taken by whoever changes what lies under a key.
     writing: Writing,
     /// Where what leaves for want of room may go; empty where there is no such place.
-    below: Arc<OnceLock<Writer>>,
+    below: OnceLock<Writer>,
 }
+
+type Entries = moka::sync::Cache<KeyHash, Arc<Entry>, PassThrough>;
 
 /// Numbers about the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,37 +69,50 @@ pub(crate) struct StoreFigures {
 impl MemoryStore {
     /// An empty store of at most `budget` bytes, which counts into `metrics`.
     pub(crate) fn new(budget: u64, metrics: &Metrics) -> Self {
-        let (counted, below) = (metrics.clone(), Arc::<OnceLock<Writer>>::default());
-        let evicted = below.clone();
-        let entries = moka::sync::Cache::builder()
-            .max_capacity(budget)
-            .weigher(|_, entry: &Arc<Entry>| entry.weigh())
-            .eviction_listener(move |_, entry: Arc<Entry>, cause| {
-                count_removed(&counted, cause);
-                if let (RemovalCause::Size, Some(writer)) = (cause, evicted.get()) {
-                    let responses = entry.responses().iter();
-                    responses.for_each(|stored| writer.evicted(&entry.key, stored));
-                }
-            })
-            .build_with_hasher(PassThrough::default());
         Self {
-            entries,
+            entries: OnceLock::new(),
+            budget,
             metrics: metrics.clone(),
+            leaving: Arc::new(Leaving::new(metrics)),
             anchors: AtomicU64::new(0),
             writing: Writing::new(),
-            below,
+            below: OnceLock::new(),
         }
     }
 
     /// Has what leaves for want of room told to `writer`. Of effect once.
+    ///
+    /// # Panics
+    /// If the store was in use already.
     pub(crate) fn pass_evicted_to(&self, writer: Writer) {
+        assert!(self.entries.get().is_none(), "it is told before it is used");
         // Set before the cache is shared, so there is none yet.
         drop(self.below.set(writer));
     }
 
+    /// A listener costs every change two locks that moka makes for it, so there is one only where what
+    /// leaves is not lost.
+    fn entries(&self) -> &Entries {
+        self.entries.get_or_init(|| {
+            let entries = moka::sync::Cache::builder()
+                .max_capacity(self.budget)
+                .weigher(|_, entry: &Arc<Entry>| entry.weigh());
+            let entries = match self.below.get().cloned() {
+                Some(writer) => entries.eviction_listener(move |_, entry: Arc<Entry>, cause| {
+                    if cause == RemovalCause::Size {
+                        let responses = entry.responses().iter();
+                        responses.for_each(|stored| writer.evicted(&entry.key, stored));
+                    }
+                }),
+                None => entries,
+            };
+            entries.build_with_hasher(PassThrough::default())
+        })
+    }
+
     /// What it may hold, in bytes.
     pub(crate) fn budget(&self) -> u64 {
-        self.entries.policy().max_capacity().unwrap_or(u64::MAX)
+        self.budget
     }
 
     /// What is stored under `key` (whose hash is `hash`) for a request with these fields.
@@ -173,7 +146,7 @@ impl MemoryStore {
 
     /// The entry of `key`, unless it was purged together with its URL; and since when what it has is stale.
     fn valid(&self, hash: KeyHash, key: &[u8]) -> Option<(Arc<Entry>, Sequence)> {
-        let entry = self.entries.get(&hash)?;
+        let entry = self.entries().get(&hash)?;
         if *entry.key != *key {
             return None;
         }
@@ -181,7 +154,7 @@ impl MemoryStore {
             let purged = entry.purged;
             return Some((entry, purged));
         };
-        let anchor = self.entries.get(&link.key)?;
+        let anchor = self.entries().get(&link.key)?;
         let is_anchored = matches!(anchor.content, Content::Anchor(id) if id == link.id);
         let purged = entry.purged.max(anchor.purged);
         is_anchored.then_some((entry, purged))
@@ -229,17 +202,18 @@ impl MemoryStore {
         let anchor = anchor.map(|anchor| self.anchored(anchor));
         let _writing = self.writing.at(key.hash);
         // That this counts as a use is part of what is admitted for its frequency.
-        let old = self.entries.get(&key.hash);
-        let old =
-            old.filter(|old| old.key == key.bytes && old.anchor.as_deref() == anchor.as_ref());
-        if !may(old.as_ref().map_or(&[], |old| old.responses())) {
+        let there = self.entries().get(&key.hash);
+        let is_same =
+            |old: &&Arc<Entry>| old.key == key.bytes && old.anchor.as_deref() == anchor.as_ref();
+        let old = there.as_ref().filter(is_same);
+        if !may(old.map_or(&[], |old| old.responses())) {
             return false;
         }
         let is_replaced = |old: &Arc<StoredResponse>| {
             old.selection() == stored.selection()
                 || replaced.is_some_and(|replaced| Arc::ptr_eq(old, replaced))
         };
-        let (content, purged) = match &old {
+        let (content, purged) = match old {
             None => (Content::Response(stored.clone()), Sequence::default()),
             Some(old) => {
                 let kept = old.responses().iter();
@@ -253,26 +227,39 @@ impl MemoryStore {
             }
         };
         let anchor = anchor.map(Box::new);
-        let entry = Entry::new(key.bytes.clone(), content, anchor, purged);
-        self.entries.insert(key.hash, Arc::new(entry));
+        let entry = Entry::new(key.bytes.clone(), content, anchor, purged, &self.leaving);
+        self.replace(key.hash, there.as_deref(), entry);
         true
+    }
+
+    /// Puts `entry` where `old` is, if anything is there.
+    fn replace(&self, key: KeyHash, old: Option<&Entry>, entry: Entry) -> Arc<Entry> {
+        let entry = Arc::new(entry);
+        self.entries().insert(key, entry.clone());
+        if let Some(old) = old {
+            old.note_replaced();
+        }
+        entry
     }
 
     /// A link to the anchor `key`, which is made if it is not there.
     fn anchored(&self, key: &CacheKey) -> AnchorLink {
         let is_ours = |entry: &Entry| entry.key == key.bytes;
-        let anchor = match self.entries.get(&key.hash).filter(|entry| is_ours(entry)) {
+        let anchor = match self.entries().get(&key.hash).filter(|entry| is_ours(entry)) {
             Some(anchor) => anchor,
             None => {
                 let _writing = self.writing.at(key.hash);
-                let there = self.entries.get(&key.hash);
-                there.filter(|entry| is_ours(entry)).unwrap_or_else(|| {
-                    let id = self.anchors.fetch_add(1, Ordering::Relaxed);
-                    let (content, purged) = (Content::Anchor(id), Sequence::default());
-                    let made = Arc::new(Entry::new(key.bytes.clone(), content, None, purged));
-                    self.entries.insert(key.hash, made.clone());
-                    made
-                })
+                let there = self.entries().get(&key.hash);
+                there
+                    .clone()
+                    .filter(|entry| is_ours(entry))
+                    .unwrap_or_else(|| {
+                        let id = self.anchors.fetch_add(1, Ordering::Relaxed);
+                        let (content, purged) = (Content::Anchor(id), Sequence::default());
+                        let made =
+                            Entry::new(key.bytes.clone(), content, None, purged, &self.leaving);
+                        self.replace(key.hash, there.as_deref(), made)
+                    })
             }
         };
         let id = match anchor.content {
@@ -291,20 +278,20 @@ impl MemoryStore {
         content: Bytes,
     ) -> Option<(Box<[u8]>, Arc<StoredResponse>)> {
         let _writing = self.writing.at(of.key);
-        let old = self.entries.get(&of.key)?;
+        let old = self.entries().get(&of.key)?;
         let mut responses = old.responses().iter();
         let stored = responses.find(|stored| stored.shares_copies(of))?.clone();
         if !of.add_coded(coding, content) {
             return None;
         }
         let entry = old.again(old.content.clone(), old.purged);
-        self.entries.insert(of.key, Arc::new(entry));
+        self.replace(of.key, Some(&old), entry);
         Some((old.key.clone(), stored))
     }
 
     /// The key that `stored` lies under, if it does.
     pub(crate) fn key_of(&self, stored: &StoredResponse) -> Option<Box<[u8]>> {
-        let entry = self.entries.get(&stored.key)?;
+        let entry = self.entries().get(&stored.key)?;
         let mut responses = entry.responses().iter();
         let is_there = responses.any(|one| std::ptr::eq(&**one, stored));
         is_there.then(|| entry.key.clone())
@@ -313,7 +300,7 @@ impl MemoryStore {
     /// Removes one response; `false` if it is not stored any more.
     pub(crate) fn remove_one(&self, gone: &Arc<StoredResponse>) -> bool {
         let _writing = self.writing.at(gone.key);
-        let Some(old) = self.entries.get(&gone.key) else {
+        let Some(old) = self.entries().get(&gone.key) else {
             return false;
         };
         let responses = old.responses().iter();
@@ -323,10 +310,11 @@ impl MemoryStore {
             .collect();
         let was_there = left.len() < old.responses().len();
         if was_there && left.is_empty() {
-            self.entries.invalidate(&gone.key);
+            self.entries().invalidate(&gone.key);
+            old.note_removed();
         } else if was_there {
             let entry = old.again(Content::of(left), old.purged);
-            self.entries.insert(gone.key, Arc::new(entry));
+            self.replace(gone.key, Some(&old), entry);
         }
         was_there
     }
@@ -334,15 +322,18 @@ impl MemoryStore {
     /// Removes what is stored under `key`: how many responses that were, as far as it is known.
     pub(crate) fn remove(&self, key: KeyHash) -> usize {
         let _writing = self.writing.at(key);
-        match self.entries.remove(&key) {
+        match self.entries().remove(&key) {
             None => 0,
-            Some(entry) => entry.responses().len().max(1),
+            Some(entry) => {
+                entry.note_removed();
+                entry.responses().len().max(1)
+            }
         }
     }
 
     /// Adds the groups (RFC 9875) of what is stored under `key` to `groups`.
     pub(crate) fn groups(&self, key: KeyHash, groups: &mut Vec<NameHash>) {
-        if let Some(entry) = self.entries.get(&key) {
+        if let Some(entry) = self.entries().get(&key) {
             let responses = entry.responses().iter();
             groups.extend(responses.flat_map(|stored| stored.tags().groups()));
         }
@@ -351,23 +342,27 @@ impl MemoryStore {
     /// Marks what is stored under `key`, and was born before `purged`, as stale.
     pub(crate) fn mark_stale(&self, key: KeyHash, purged: Sequence) -> usize {
         let _writing = self.writing.at(key);
-        let Some(old) = self.entries.get(&key) else {
+        let Some(old) = self.entries().get(&key) else {
             return 0;
         };
         let entry = old.again(old.content.clone(), purged);
-        self.entries.insert(key, Arc::new(entry));
+        self.replace(key, Some(&old), entry);
         old.responses().len().max(1)
     }
 
     /// Removes everything and gives the memory back.
     pub(crate) fn remove_all(&self) -> usize {
-        self.entries.run_pending_tasks();
-        let count = self.entries.entry_count();
-        self.entries.invalidate_all();
+        self.entries().run_pending_tasks();
+        let count = self.entries().entry_count();
+        // Before they go; what comes in between is counted as evicted.
+        self.entries()
+            .iter()
+            .for_each(|(_, entry)| entry.note_removed());
+        self.entries().invalidate_all();
         // Maintenance works in batches; each call does one.
         for _ in 0..=count / 64 {
-            self.entries.run_pending_tasks();
-            if self.entries.entry_count() == 0 {
+            self.entries().run_pending_tasks();
+            if self.entries().entry_count() == 0 {
                 break;
             }
         }
@@ -375,9 +370,10 @@ impl MemoryStore {
     }
 
     pub(crate) fn figures(&self) -> StoreFigures {
+        let entries = self.entries.get();
         StoreFigures {
-            entries: self.entries.entry_count(),
-            bytes: self.entries.weighted_size(),
+            entries: entries.map_or(0, Entries::entry_count),
+            bytes: entries.map_or(0, Entries::weighted_size),
             budget: self.budget(),
             evicted: self.metrics.total(Event::EvictedForSpace),
             purged: self.metrics.total(Event::EvictedPurged),
@@ -387,7 +383,7 @@ impl MemoryStore {
     /// Shows everything that is stored and was not purged with its URL: the hash of the key that its
     /// URL is purged by, its key and the responses there. Walks through all of it: for people only.
     pub(crate) fn visit(&self, mut visit: impl FnMut(KeyHash, &[u8], &[Arc<StoredResponse>])) {
-        for (hash, entry) in &self.entries {
+        for (hash, entry) in self.entries() {
             if !entry.responses().is_empty() && self.valid(*hash, &entry.key).is_some() {
                 let of_url = entry.anchor.as_ref().map_or(*hash, |link| link.key);
                 visit(of_url, &entry.key, entry.responses());
@@ -397,70 +393,17 @@ impl MemoryStore {
 
     /// Brings [`figures`](Self::figures) up to date: moka counts with a delay.
     pub(crate) fn settle(&self) {
-        self.entries.run_pending_tasks();
-    }
-}
-
-impl Entry {
-    fn new(
-        key: Box<[u8]>,
-        content: Content,
-        anchor: Option<Box<AnchorLink>>,
-        purged: Sequence,
-    ) -> Self {
-        Self {
-            key,
-            content,
-            anchor,
-            purged,
+        if let Some(entries) = self.entries.get() {
+            entries.run_pending_tasks();
         }
     }
-
-    /// The same entry with other content.
-    fn again(&self, content: Content, purged: Sequence) -> Self {
-        Self::new(self.key.clone(), content, self.anchor.clone(), purged)
-    }
-
-    fn responses(&self) -> &[Arc<StoredResponse>] {
-        match &self.content {
-            Content::Response(only) => std::slice::from_ref(only),
-            Content::Responses(list) => &list.0,
-            Content::Anchor(_) => &[],
-        }
-    }
-
-    fn weigh(&self) -> u32 {
-        let responses = self.responses();
-        let list = match &self.content {
-            Content::Responses(list) => {
-                block(size_of::<List>()) + block(COUNTS + size_of_val(&*list.0))
-            }
-            Content::Response(_) | Content::Anchor(_) => 0,
-        };
-        let link = self
-            .anchor
-            .as_ref()
-            .map_or(0, |_| block(size_of::<AnchorLink>()));
-        let stored: usize = responses.iter().map(|stored| stored.weight()).sum();
-        let weight =
-            NODE + block(size_of::<Self>() + COUNTS) + block(self.key.len()) + list + link + stored;
-        u32::try_from(weight).unwrap_or(u32::MAX)
-    }
 }
 
-fn count_removed(metrics: &Metrics, cause: RemovalCause) {
-    match cause {
-        RemovalCause::Size | RemovalCause::Expired => metrics.count(Event::EvictedForSpace),
-        RemovalCause::Explicit => metrics.count(Event::EvictedPurged),
-        // An entry takes its own place whenever something about it changes; where a response does,
-        // `put` counts it.
-        RemovalCause::Replaced => {}
+impl Drop for MemoryStore {
+    fn drop(&mut self) {
+        self.leaving.end();
     }
 }
-
-/// What moka itself holds for an entry: bucket, key, counters and places in its two queues;
-/// measured as resident memory against accounted bytes.
-const NODE: usize = 320;
 
 #[cfg(test)]
 #[path = "memory_tests.rs"]

@@ -39,20 +39,90 @@ fn a_key_of_the_same_hash_finds_nothing() {
     ));
 }
 
+/// Puts `count` responses of 2 KiB each into `store`, from the `first` on.
+fn fill(store: &MemoryStore, first: u128, count: u128) {
+    for index in first..first + count {
+        let hash = index.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let (key, stored) = (key(hash, &index.to_string()), stored(hash, vec![0; 2048]));
+        store.put(&key, None, &stored, None, 4);
+    }
+    store.settle();
+}
+
+/// Whether `is_so`, once what has left some time ago has been given back.
+fn comes_true(is_so: impl Fn() -> bool) -> bool {
+    let other = MemoryStore::new(1 << 18, &Metrics::new());
+    (0..1000).any(|round| {
+        fill(&other, round * 200, 200);
+        is_so()
+    })
+}
+
+#[test]
+fn what_leaves_is_counted_once_and_by_its_cause() {
+    let metrics = Metrics::new();
+    let store = MemoryStore::new(1 << 20, &metrics);
+    let counted = || {
+        let events = [
+            Event::EvictedForSpace,
+            Event::EvictedReplaced,
+            Event::EvictedPurged,
+        ];
+        events.map(|event| metrics.total(event))
+    };
+    let (one, gone) = (key(1, "a"), Arc::downgrade);
+    let (first, second) = (stored(1, vec![1]), stored(1, vec![2]));
+    let left = gone(&first);
+    store.put(&one, None, &first, None, 4);
+    store.put(&one, None, &second, None, 4);
+    store.mark_stale(1, Sequence::default());
+    assert!(
+        store
+            .keep_coded(&second, Coding::Br, Bytes::from_static(b"2"))
+            .is_some()
+    );
+    assert_eq!(counted(), [0, 1, 0]);
+    // Another key of the same hash takes its place.
+    store.put(&key(1, "b"), None, &stored(1, vec![]), None, 4);
+    assert_eq!(counted(), [0, 1, 0]);
+    assert_eq!((store.remove(1), store.remove(1)), (1, 0));
+    assert_eq!(counted(), [0, 1, 1]);
+    store.put(&one, None, &second, None, 4);
+    assert!(store.remove_one(&second) && !store.remove_one(&second));
+    assert_eq!(counted(), [0, 1, 2]);
+    store.put(&one, Some(&key(7, "anchor")), &second, None, 4);
+    store.remove_all();
+    assert_eq!(counted(), [0, 1, 4]);
+    drop(first);
+    assert!(comes_true(|| left.upgrade().is_none()));
+    assert_eq!(counted(), [0, 1, 4], "also when it is given back");
+    fill(&store, 0, 1000);
+    assert!(comes_true(|| counted()[0] + store.figures().entries == 1000));
+    assert!(store.figures().entries > 100);
+    let before = counted();
+    let last = stored(9, vec![9]);
+    let left = gone(&last);
+    store.put(&key(9, "last"), None, &last, None, 4);
+    drop((last, store));
+    assert!(comes_true(|| left.upgrade().is_none()));
+    assert!(
+        counted()[0] <= before[0] + 1,
+        "the end of all is no want of room"
+    );
+}
+
+#[test]
+#[should_panic(expected = "before it is used")]
+fn who_is_told_what_leaves_is_told_all_of_it() {
+    let store = MemoryStore::new(1 << 20, &Metrics::new());
+    fill(&store, 0, 1);
+    store.pass_evicted_to(Writer::new(&Metrics::new()).0);
+}
+
 #[test]
 fn the_budget_holds() {
     let store = MemoryStore::new(1 << 20, &Metrics::new());
-    for index in 0..2000_u128 {
-        let hash = index.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-        store.put(
-            &key(hash, &index.to_string()),
-            None,
-            &stored(hash, vec![0; 2048]),
-            None,
-            4,
-        );
-    }
-    store.settle();
+    fill(&store, 0, 2000);
     let figures = store.figures();
     assert!(figures.bytes <= 1 << 20, "{figures:?}");
     assert!(figures.evicted > 1000, "{figures:?}");

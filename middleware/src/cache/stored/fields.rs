@@ -201,11 +201,15 @@ impl Packing {
     }
 
     fn packed(self) -> Fields {
-        let mut numbers = Vec::with_capacity(8);
-        push(&mut numbers, self.count);
-        push(&mut numbers, self.values.len());
+        let length = self.values.len();
         // To the byte: what is left over would be held as long as the response is.
-        Fields([numbers, self.table, self.values].concat().into())
+        let bytes = digits(self.count) + digits(length) + self.table.len() + length;
+        let mut all = Vec::with_capacity(bytes);
+        push(&mut all, self.count);
+        push(&mut all, length);
+        all.extend_from_slice(&self.table);
+        all.extend_from_slice(&self.values);
+        Fields(all.into())
     }
 }
 
@@ -288,6 +292,12 @@ fn push(to: &mut Vec<u8>, mut number: usize) {
     to.push(number as u8);
 }
 
+/// How many bytes [`push`] writes.
+fn digits(number: usize) -> usize {
+    let bits = usize::BITS - number.leading_zeros();
+    usize::try_from(bits.div_ceil(7).max(1)).unwrap_or_default()
+}
+
 /// The number that `from` begins with, which is taken off.
 fn pull(from: &mut &[u8]) -> usize {
     let mut number = 0;
@@ -318,8 +328,9 @@ fn place(name: u8, value: &[u8]) -> Option<u8> {
 
 /// Whether a field can say `value` (RFC 9110 §5.5), by the rule that the HTTP library has.
 fn is_value(value: &[u8]) -> bool {
-    let is_told = |byte: &u8| *byte >= 0x20 && *byte != 0x7f || *byte == b'\t';
-    value.iter().all(is_told)
+    let is_told = |byte: &u8| (*byte >= 0x20) & (*byte != 0x7f) | (*byte == b'\t');
+    // To its end, whatever it says: then many bytes are looked at in one go.
+    value.iter().fold(true, |all, byte| all & is_told(byte))
 }
 
 /// Of a line whose name is spelled out.

@@ -21,6 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+use super::driver::Driver;
 use super::failure::{Failure, FailureKind};
 use super::setup::{self, SetupError};
 
@@ -59,6 +60,7 @@ pub(crate) struct Connection {
 struct Line {
     /// Set by the task that reads, when there is nothing more to read.
     closed: Arc<AtomicBool>,
+    driver: Arc<Driver>,
     _close: DropGuard,
 }
 
@@ -66,6 +68,11 @@ impl Connection {
     /// Whether it is known to be of no use any more.
     pub(crate) fn is_closed(&self) -> bool {
         self.line.closed.load(Ordering::Acquire)
+    }
+
+    /// Writes what was asked for by now, rather than when its task has its turn.
+    pub(super) fn push(&self) {
+        self.line.driver.push();
     }
 
     /// What Redis answers to `command`; waits for no longer than `deadline`.
@@ -249,13 +256,15 @@ impl Dialer {
         let (inner, driver) = MultiplexedConnection::new_with_config(info, stream, config).await?;
         let ended = CancellationToken::new();
         let closed = Arc::new(AtomicBool::new(false));
+        let driver = Arc::new(Driver::new(driver));
         let line = Line {
             closed: closed.clone(),
+            driver: driver.clone(),
             _close: ended.clone().drop_guard(),
         };
         self.tasks.spawn(async move {
             tokio::select! {
-                () = driver => {}
+                () = driver.done() => {}
                 // Answers that nobody waits for would keep it open otherwise.
                 () = ended.cancelled() => {}
             }

@@ -12,6 +12,7 @@
 mod ask;
 mod breaker;
 mod connect;
+mod driver;
 mod failure;
 mod keeper;
 mod names;
@@ -41,7 +42,7 @@ use config::redis::{RedisMode, RedisSettings};
 use redis::{Cmd, Script, Value};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use self::ask::Ask;
@@ -271,30 +272,29 @@ impl RedisTier {
     }
 
     async fn got(&self, key: RecordKey) -> Result<Got, Failure> {
-        let begun = timer_now();
         let name = self.0.names.record_of(key);
-        let result = match self.0.mode {
+        match self.0.mode {
             RedisMode::Cluster => {
+                let begun = timer_now();
                 // A deadline over all of it: connection, redirection and answer.
                 let whole = self.0.settings.connect_timeout + self.0.settings.timeout;
                 let both = Box::pin(self.read_alone(name));
                 let result = timeout_at(begun + whole, both).await;
-                result.unwrap_or_else(|_| Err(Failure::late()))
+                let result = result.unwrap_or_else(|_| Err(Failure::late()));
+                self.count_get(&result, begun.elapsed());
+                result
             }
             RedisMode::Single | RedisMode::Sentinel(_) => self.read_together(name).await,
-        };
-        self.count_get(&result, begun);
-        result
+        }
     }
 
-    fn count_get(&self, result: &Result<Got, Failure>, begun: Instant) {
+    fn count_get(&self, result: &Result<Got, Failure>, took: Duration) {
         let how = match result {
             Ok(got) if got.record.is_some() => L2Result::Hit,
             Ok(_) => L2Result::Miss,
             Err(failure) if failure.kind == FailureKind::Away => return,
             Err(_) => L2Result::Failed,
         };
-        let took = begun.elapsed();
         self.0.metrics.operation(L2Operation::Get, how, took);
     }
 }

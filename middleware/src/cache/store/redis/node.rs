@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::breaker::{Breaker, Standing};
 use super::connect::{Connection, Dialer, Peer};
 use super::failure::Failure;
-use super::reads::Wish;
+use super::reads::{MOST, Wish, Wished, Wishes};
 
 /// See the module.
 #[derive(Debug)]
@@ -36,21 +36,38 @@ pub(super) struct Node {
 #[derive(Debug, Default)]
 pub(super) struct Link {
     state: Mutex<LinkState>,
-    wishes: Mutex<Vec<Wish>>,
+    wishes: Mutex<Wishes>,
 }
 
 impl Link {
-    /// Adds a record that is wanted; whether it is the first since [`take_wishes`](Self::take_wishes).
-    pub(super) fn wish(&self, wish: Wish) -> bool {
+    /// Adds a record that is wanted.
+    pub(super) fn wish(&self, wish: Wish) -> Wished {
         let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
-        wishes.push(wish);
-        wishes.len() == 1
+        let Wishes { waiting, has_task } = &mut *wishes;
+        waiting.push(wish);
+        if waiting.len() >= MOST {
+            return Wished::Enough(mem::take(waiting));
+        }
+        match mem::replace(has_task, true) {
+            true => Wished::Waits,
+            false => Wished::First,
+        }
     }
 
-    /// Takes all that is wanted by now.
+    /// Takes all that is wanted by now, and not yet asked for: the task does that there is one for.
     pub(super) fn take_wishes(&self) -> Vec<Wish> {
         let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
-        mem::take(&mut *wishes)
+        mem::take(&mut *wishes).waiting
+    }
+
+    /// Writes what was asked for on its connection by now.
+    pub(super) fn push(&self) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let LinkState::Open(connection) = &*state {
+            let connection = connection.clone();
+            drop(state);
+            connection.push();
+        }
     }
 }
 
@@ -117,7 +134,14 @@ impl Node {
                 *link.state.lock().unwrap_or_else(PoisonError::into_inner) = LinkState::Vacant;
                 Err(Failure::away())
             }
-            Err(_) => Err(Failure::late()),
+            Err(_) => {
+                // The task's own deadline is a moment later: until then it is not waited for again.
+                let mut state = link.state.lock().unwrap_or_else(PoisonError::into_inner);
+                if matches!(&*state, LinkState::Opening(_)) {
+                    *state = LinkState::Lost(self.revivals.load(Ordering::Acquire));
+                }
+                Err(Failure::late())
+            }
         }
     }
 

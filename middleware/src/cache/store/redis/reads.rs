@@ -3,11 +3,12 @@
 //! Each command costs the server and the library about as much as reading a short record does, and
 //! every answer needs the latest place beside it. So whoever comes first starts a task, which comes
 //! after everything that is ready already; it asks for what has been wanted until then by one `MGET`,
-//! the latest place last: what is older than a purge is read with that purge, or is gone.
+//! the latest place last: what is older than a purge is read with that purge, or is gone. What is as
+//! much as one command asks for is asked for at once, so that the server works while this turn goes on.
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
-use futures_util::future::join_all;
 use redis::Value;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -17,6 +18,7 @@ use super::failure::{Failure, FailureKind};
 use super::node::{Link, Node};
 use super::{RedisTier, content, place};
 use crate::cache::store::tier::Got;
+use crate::clock::timer_now;
 
 /// A record that somebody waits for.
 #[derive(Debug)]
@@ -25,51 +27,110 @@ pub(super) struct Wish {
     answer: oneshot::Sender<Result<Got, Failure>>,
 }
 
+/// What is wanted and not yet asked for.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) waiting: Vec<Wish>,
+    /// Whether a task will ask for it.
+    pub(super) has_task: bool,
+}
+
+/// What a wish is among those of its turn.
+#[derive(Debug)]
+pub(super) enum Wished {
+    /// The first: a task is needed that asks for them.
+    First,
+    /// One more.
+    Waits,
+    /// These are as many as one command asks for.
+    Enough(Vec<Wish>),
+}
+
+/// What is wanted in a turn, for the task that asks for it. If that is dropped with its runtime, whoever
+/// waits for it hears so, and the next to come begins a turn of his own.
+struct Turn(Option<Arc<Link>>);
+
+impl Turn {
+    /// What is wanted and not yet asked for.
+    fn end(mut self) -> Vec<Wish> {
+        let link = self.0.take();
+        link.map_or_else(Vec::new, |link| link.take_wishes())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(link) = self.0.take() {
+            drop(link.take_wishes());
+        }
+    }
+}
+
 impl RedisTier {
     /// The record called `name`, and the latest place, from the one server that has everything.
     pub(super) async fn read_together(&self, name: String) -> Result<Got, Failure> {
         let node = self.node(name.as_bytes()).await?;
         let (answer, answered) = oneshot::channel();
         let link = node.link();
-        if link.wish(Wish { name, answer }) {
-            let all = self.clone().read_all(node, link);
-            self.0.dialer.tasks().spawn(all);
+        match link.wish(Wish { name, answer }) {
+            Wished::First => {
+                let rest = self.clone().read_rest(node, Turn(Some(link)));
+                self.0.dialer.tasks().spawn(rest);
+            }
+            Wished::Waits => {}
+            Wished::Enough(part) => self.read_at_once(node, &link, part),
         }
         // It is dropped unanswered with its runtime alone.
         answered.await.unwrap_or_else(|_| Err(Failure::away()))
     }
 
-    async fn read_all(self, node: Arc<Node>, link: Arc<Link>) {
+    /// Asks for what has been wanted until the end of this turn.
+    async fn read_rest(self, node: Arc<Node>, turn: Turn) {
         yield_now().await;
-        let mut wishes = link.take_wishes().into_iter().peekable();
-        let mut parts = Vec::new();
-        while wishes.peek().is_some() {
-            let part = wishes.by_ref().take(MOST).collect();
-            parts.push(self.read_part(&node, part));
+        let wishes = turn.end();
+        if !wishes.is_empty() {
+            self.read_part(node, wishes).await;
         }
-        join_all(parts).await;
     }
 
-    async fn read_part(&self, node: &Arc<Node>, wishes: Vec<Wish>) {
+    /// Asks for `part` before anything else is done in this turn: what the server does meanwhile need not be
+    /// waited for later.
+    fn read_at_once(&self, node: Arc<Node>, link: &Link, part: Vec<Wish>) {
+        let mut reading = Box::pin(self.clone().read_part(node, part));
+        // The task asks again, and is told then.
+        let mut unheard = Context::from_waker(Waker::noop());
+        if reading.as_mut().poll(&mut unheard).is_pending() {
+            self.0.dialer.tasks().spawn(reading);
+            link.push();
+        }
+    }
+
+    async fn read_part(self, node: Arc<Node>, wishes: Vec<Wish>) {
         let mut command = redis::cmd("MGET");
         for wish in &wishes {
             command.arg(&wish.name);
         }
         command.arg(&self.0.latest);
         let deadline = self.0.settings.timeout;
-        let answers = self.ask_node(node, Ask::One(&command), deadline).await;
+        let begun = timer_now();
+        let answers = self.ask_node(&node, Ask::One(&command), deadline).await;
         let answers = answers.and_then(|answers| told_apart(answers, wishes.len()));
+        let took = begun.elapsed();
+        let tell = |wish: Wish, got| {
+            self.count_get(&got, took);
+            // Who gave up meanwhile misses nothing.
+            wish.answer.send(got).ok();
+        };
         match answers {
             Ok((records, latest)) => {
                 for (wish, record) in wishes.into_iter().zip(records) {
                     let got = content(record).map(|record| Got { record, latest });
-                    // Who gave up meanwhile misses nothing.
-                    wish.answer.send(got).ok();
+                    tell(wish, got);
                 }
             }
             Err(failure) => {
                 for wish in wishes {
-                    wish.answer.send(Err(failure.clone())).ok();
+                    tell(wish, Err(failure.clone()));
                 }
             }
         }
@@ -90,4 +151,4 @@ fn told_apart(answers: Vec<Value>, count: usize) -> Result<(Vec<Value>, Option<u
 }
 
 /// Records in one command: its answer is read as a whole, so a short record waits for the long ones.
-const MOST: usize = 16;
+pub(super) const MOST: usize = 16;

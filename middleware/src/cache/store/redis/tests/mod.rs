@@ -3,6 +3,7 @@
 mod bad_input;
 mod cluster;
 mod outages;
+mod reading;
 mod serving;
 
 use std::time::Duration;
