@@ -306,6 +306,15 @@ impl<F> Obedient<F> {
         }
     }
 
+    /// Has it come to its end; of effect once.
+    fn leave(&mut self) {
+        if !self.has_left {
+            self.has_left = true;
+            let leave = self.leave;
+            leave(self.inner.as_mut());
+        }
+    }
+
     fn make_known(&mut self, waker: &Waker) {
         let known = self.known.as_ref();
         if !known.is_some_and(|known| known.will_wake(waker)) {
@@ -320,8 +329,12 @@ impl<F: Future> Future for Obedient<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.make_known(cx.waker());
+        if self.watch.is_answering() && self.watch.order() >= Order::Leave {
+            // Before the answer, which may be here by now, so that it says so.
+            self.leave();
+        }
         loop {
-            // First of all: a request that is here already is still taken, whatever the order.
+            // Before anything else: a request that is here already is still taken, whatever the order.
             if let Poll::Ready(output) = self.inner.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
             }
@@ -334,9 +347,7 @@ impl<F: Future> Future for Obedient<F> {
             if order == Order::Stay || self.has_left {
                 return Poll::Pending;
             }
-            self.has_left = true;
-            let leave = self.leave;
-            leave(self.inner.as_mut());
+            self.leave();
         }
     }
 }
