@@ -3,7 +3,9 @@
 //! What is written last is overwritten last, so that nothing older than what was overwritten is left:
 //! neither a record that was replaced nor one that was removed can come back. A segment that is full ends
 //! with a table of what is in it; the one that is being written is read frame by frame when it is opened
-//! again. What does not fit together is not there.
+//! again. What does not fit together is not there. If a loss of power took a frame and left those behind it,
+//! these are not there either, unless the same frame is the next that is written, byte for byte, and the program
+//! ends then: they were written once after the same frames, and are judged like any.
 
 use std::io;
 use std::sync::Arc;
