@@ -36,7 +36,7 @@ pub(crate) struct Repeater {
     /// Whether something was written since the last flush.
     is_writing: bool,
     /// Heads in a row that came to nothing.
-    in_vain: u8,
+    in_vain: u32,
     /// The head whose answer is wanted.
     wanted: Box<[u8]>,
 }
@@ -83,7 +83,6 @@ impl Repeater {
         if served != self.watch.served()
             || self.watch.is_answering()
             || self.is_writing
-            || self.in_vain >= PATIENCE
             || exchange.had_content()
             || self.watch.is_handed_over()
             || self.watch.order() != Order::Stay
@@ -91,7 +90,11 @@ impl Repeater {
             self.at = At::Lost;
             return None;
         }
-        let heard = self.repeats.hear(bytes, self.by, write);
+        let is_tried = self.in_vain < PATIENCE || self.in_vain.is_multiple_of(SELDOM);
+        let heard = match is_tried {
+            true => self.repeats.hear(bytes, self.by, write),
+            false => Heard::New,
+        };
         match heard {
             Heard::Said(written, entry) => {
                 // It was one head when it was kept.
@@ -116,7 +119,7 @@ impl Repeater {
     }
 
     fn has_one_more(&mut self, served: u32) {
-        self.in_vain += 1;
+        self.in_vain = self.in_vain.wrapping_add(1);
         self.at = At::Head {
             served: served.wrapping_add(1),
         };
@@ -214,8 +217,10 @@ impl Exchange {
     }
 }
 
-/// Heads that come to nothing, one after the other, until a connection is left to HTTP.
-const PATIENCE: u8 = 64;
+/// Heads that come to nothing, one after the other, until they are looked up seldom.
+const PATIENCE: u32 = 64;
+/// One of so many is, then.
+const SELDOM: u32 = 16;
 
 #[cfg(test)]
 mod tests {
