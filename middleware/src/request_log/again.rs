@@ -1,11 +1,12 @@
 //! Entering an answer that is said again ([`crate::repeat`]).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, Uri};
 
-use super::record::{Asked, Record, Shown};
+use super::record::{Asked, Record};
 use super::{Books, Ending, Head, finished};
 use crate::clock::Now;
 use crate::facts::{Peer, RequestId, ResponseFacts};
@@ -35,7 +36,7 @@ impl Again {
         if facts.told.is_some() || facts.error.is_some() || facts.upstream.is_some() {
             return None;
         }
-        let mut asked = asked.again(asked.received, asked.id.clone(), None);
+        let mut asked = asked.clone();
         asked.copy()?;
         Some(Self {
             books: books.clone(),
@@ -102,21 +103,12 @@ impl Asked {
     }
 
     /// The same words in another request.
-    fn again(&self, received: Now, id: RequestId, client: Option<std::net::IpAddr>) -> Self {
+    fn again(&self, received: Now, id: RequestId, client: Option<IpAddr>) -> Self {
         Self {
             received,
             id,
-            method: self.method.clone(),
-            uri: self.uri.clone(),
             client,
-            version: self.version,
-            shown: self.shown.as_deref().map(|shown| {
-                Box::new(Shown {
-                    host: shown.host.clone(),
-                    agent: shown.agent.clone(),
-                    trace_id: shown.trace_id,
-                })
-            }),
+            ..self.clone()
         }
     }
 }

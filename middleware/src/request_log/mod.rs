@@ -214,11 +214,11 @@ impl Books {
             response.body().size_hint().lower()
         };
         // The hit's way: counted where it lies, moved only if there is a line to write.
-        let (status, facts) = (response.status(), facts_of(response));
+        let (status, mut facts) = (response.status(), facts_of(response));
         if facts.repeat.is_some() {
             self.tell_how_to_enter(&asked, response, bytes);
+            facts = facts_of(response);
         }
-        let facts = facts_of(response);
         self.metrics
             .record(&finished(&asked, status, facts, after, after, bytes));
         if self.log.is_wanted(status, Ending::Complete, &asked.id) {

@@ -26,7 +26,7 @@ pub(super) struct Record {
 }
 
 /// What a client asked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) received: Now,
     pub(super) id: RequestId,
@@ -40,7 +40,7 @@ pub(super) struct Asked {
 }
 
 /// What of a request is shown in its line, but not counted.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Shown {
     pub(super) host: Option<HeaderValue>,
     pub(super) agent: Option<HeaderValue>,
