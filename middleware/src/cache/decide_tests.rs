@@ -7,17 +7,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn terms() -> Terms {
-    Terms {
-        lifetime: seconds(60),
-        source: Source::MaxAge,
-        initial_age: Duration::ZERO,
-        no_cache: false,
-        must_revalidate: false,
-        s_maxage: false,
-        immutable: false,
-        stale_while_revalidate: None,
-        stale_if_error: None,
-    }
+    Terms::fresh_for(seconds(60))
 }
 
 fn aged(age: u64, change: impl FnOnce(&mut Terms)) -> Candidate {

@@ -71,6 +71,23 @@ pub(crate) struct Terms {
     pub(crate) stale_if_error: Option<Duration>,
 }
 
+impl Terms {
+    /// Fresh for `lifetime` by `max-age`, with nothing said beside.
+    pub(crate) fn fresh_for(lifetime: Duration) -> Self {
+        Self {
+            lifetime,
+            source: Source::MaxAge,
+            initial_age: Duration::ZERO,
+            no_cache: false,
+            must_revalidate: false,
+            s_maxage: false,
+            immutable: false,
+            stale_while_revalidate: None,
+            stale_if_error: None,
+        }
+    }
+}
+
 /// One request and the head of its response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exchange<'a> {

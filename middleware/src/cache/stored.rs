@@ -20,7 +20,6 @@ use http::{HeaderMap, StatusCode};
 use crate::body::Segments;
 use crate::cache::apart::Apart;
 use crate::cache::decide::Candidate;
-use crate::cache::freshness::Source;
 use crate::cache::invalidate::Sequence;
 use crate::cache::key::KeyHash;
 use crate::cache::parts::Parts;
@@ -107,17 +106,7 @@ pub(crate) struct Origin {
 impl StoredResponse {
     /// A response of `fields` and `content` that is fresh for good; for tests of what lies above the cache.
     pub fn fixed(status: StatusCode, fields: HeaderMap, content: Bytes, now: Now) -> Self {
-        let terms = Terms {
-            lifetime: Duration::from_secs(1 << 31),
-            source: Source::MaxAge,
-            initial_age: Duration::ZERO,
-            no_cache: false,
-            must_revalidate: false,
-            s_maxage: false,
-            immutable: false,
-            stale_while_revalidate: None,
-            stale_if_error: None,
-        };
+        let terms = Terms::fresh_for(Duration::from_secs(1 << 31));
         let origin = Origin {
             key: 0,
             born: Sequence::default(),

@@ -7,7 +7,6 @@ use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 
 use super::*;
-use crate::cache::freshness::Source;
 use crate::cache::key::{KeyHasher, KeyRules, Target};
 use crate::cache::storable::{Storing, Terms};
 use crate::cache::stored::Origin;
@@ -35,17 +34,7 @@ fn stored(versions: &Versions, tags: &[&str], key: &[u8], born: Sequence) -> Sto
     }
     let place = key::place(key).unwrap();
     let settings = config::tags::TagSettings::default();
-    let terms = Terms {
-        lifetime: Duration::from_secs(60),
-        source: Source::MaxAge,
-        initial_age: Duration::ZERO,
-        no_cache: false,
-        must_revalidate: false,
-        s_maxage: false,
-        immutable: false,
-        stale_while_revalidate: None,
-        stale_if_error: None,
-    };
+    let terms = Terms::fresh_for(Duration::from_secs(60));
     let storing = Storing {
         tags: Tags::read(&fields, None, place, versions.hasher(), &settings).unwrap(),
         ..Storing::plain(terms)

@@ -6,15 +6,8 @@ fn key(number: u64) -> KeyHash {
 
 fn terms(lifetime: u64) -> Terms {
     Terms {
-        lifetime: Duration::from_secs(lifetime),
         source: Source::RouteTtl,
-        initial_age: Duration::ZERO,
-        no_cache: false,
-        must_revalidate: false,
-        s_maxage: false,
-        immutable: false,
-        stale_while_revalidate: None,
-        stale_if_error: None,
+        ..Terms::fresh_for(Duration::from_secs(lifetime))
     }
 }
 
