@@ -1,4 +1,5 @@
-//! One request and its answer: connection, deadlines, safe retries.
+//! One request and its answer: which connection it takes, what is sent there, what is made of what comes back. What
+//! lies between is in `sent`.
 
 use std::sync::Arc;
 use std::task::Context;
@@ -223,6 +224,10 @@ impl Exchange {
         }
     }
 
+    pub(super) fn facts(&self) -> Option<&RequestFacts> {
+        self.told.facts()
+    }
+
     /// The answer, when it came whole.
     pub(super) fn finish_plainly(
         mut self,
@@ -267,12 +272,6 @@ impl Exchange {
         };
         let response = Response::from_parts(head, body);
         Ok(self.told.finished(response, self.timing))
-    }
-}
-
-impl Exchange {
-    pub(super) fn facts(&self) -> Option<&RequestFacts> {
-        self.told.facts()
     }
 }
 

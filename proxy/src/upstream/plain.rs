@@ -13,6 +13,7 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use tokio::io::ReadBuf;
 
+use super::handshake::HYPERS_FIELDS;
 use super::upload::Outgoing;
 use super::wire::Wire;
 
@@ -119,7 +120,7 @@ enum Parsed {
 /// Reads an answer whose end nobody can disagree about (RFC 9112 §6.3): one `Content-Length` of digits and as many
 /// bytes, or a 304 and none.
 fn parse(came: &[u8]) -> Parsed {
-    let mut lines = [httparse::EMPTY_HEADER; LINES];
+    let mut lines = [httparse::EMPTY_HEADER; HYPERS_FIELDS];
     let mut head = httparse::Response::new(&mut lines);
     let length = match head.parse(came) {
         Ok(httparse::Status::Complete(length)) => length,
@@ -208,7 +209,5 @@ thread_local! {
 const LONGEST: usize = 8 << 10;
 /// Reads that an answer may take here: each looks at all of it.
 const READS: u8 = 8;
-/// Fields that are read here: hyper's own limit, unless more are wanted.
-const LINES: usize = 100;
 /// Fields that we add to an answer.
 const ROOM: usize = 6;

@@ -1,7 +1,7 @@
 //! A connection's bytes, used in turn by hyper and by [plain exchanges](super::plain) beneath it.
 //!
 //! hyper has the connection: it is opened for hyper, driven by hyper's task, and what is not plain is
-//! hyper's. But a request without content whose answer comes whole in one read needs neither that task nor the
+//! hyper's. But a request without content whose answer is here whole with its head needs neither that task nor the
 //! channels to it. While hyper has nothing to do on the connection, such an exchange writes and reads by
 //! itself ([`Wire::begin`], [`Wire::poll_read`]) and hyper sees nothing of it ([`Turn::Plain`]). If the answer
 //! turns out to be anything else, hyper is given the same request and what has come of the answer
@@ -120,7 +120,7 @@ impl Wire {
         let mut line = self.line();
         line.turn = match line.unwritten.is_empty() {
             true => Turn::Again { ends: 0 },
-            // It would not be the same. What hyper sees is the end of the connection.
+            // It would not be the same: hyper's writing fails, and so ends the connection.
             false => Turn::Plain,
         };
         line.unread = came;

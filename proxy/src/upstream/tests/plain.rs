@@ -28,6 +28,46 @@ async fn told(result: Result<Response>) -> String {
     format!("{version:?} {status} {phrase} {fields:?} {content}")
 }
 
+/// An upstream with a connection that served before, so that the next exchange may be plain.
+struct Warm {
+    raw: Raw,
+    fixture: Fixture,
+    upstream: Upstream,
+    connection: Conversation,
+}
+
+async fn warm() -> Warm {
+    let raw = Raw::new().await;
+    let fixture = Fixture::new(raw.settings());
+    let mut upstream = fixture.upstream();
+    let serve = async {
+        let mut connection = raw.accept().await;
+        connection.serve(FIRST).await;
+        connection
+    };
+    let (connection, first) = tokio::join!(serve, asked(&mut upstream, "/"));
+    assert_eq!(first, "first");
+    Warm {
+        raw,
+        fixture,
+        upstream,
+        connection,
+    }
+}
+
+/// The content that `upstream` answers with.
+async fn asked(upstream: &mut Upstream, target: &str) -> String {
+    let answer = upstream.call(get(target)).await.unwrap();
+    text(answer).await.unwrap()
+}
+
+/// Both, which are to come to an end.
+async fn in_time<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
+    let both = async { tokio::join!(one, other) };
+    let both = tokio::time::timeout(Duration::from_secs(20), both).await;
+    both.expect("neither waits for ever")
+}
+
 /// What becomes of these bytes on a connection of their own, which hyper has; and on one that served before, where
 /// they come in these pieces. Then the connection ends.
 async fn both(pieces: &[&str]) -> [String; 2] {
@@ -37,33 +77,25 @@ async fn both(pieces: &[&str]) -> [String; 2] {
     let whole = pieces.concat();
     let serve = async { raw.accept().await.serve(&whole).await };
     let fresh = async { told(upstream.call(get("/a?b")).await).await };
-    let (fresh, asked) = tokio::join!(fresh, serve);
+    let (fresh, head) = tokio::join!(fresh, serve);
 
-    let raw = Raw::new().await;
-    let fixture = Fixture::new(raw.settings());
-    let mut upstream = fixture.upstream();
+    let mut warm = warm().await;
     let serve = async {
-        let mut connection = raw.accept().await;
-        connection.serve(FIRST).await;
-        let asked = connection.head().await;
+        let head = warm.connection.head().await;
         for piece in pieces {
-            connection.say(piece).await;
+            warm.connection.say(piece).await;
             // Let the other side read it by itself.
             for _ in 0..20 {
                 tokio::task::yield_now().await;
             }
         }
-        asked
+        // Then it ends.
+        drop(warm.connection);
+        head
     };
-    let reused = async {
-        assert_eq!(
-            text(upstream.call(get("/")).await.unwrap()).await.unwrap(),
-            "first"
-        );
-        told(upstream.call(get("/a?b")).await).await
-    };
-    let (reused, asked_again) = tokio::join!(reused, serve);
-    assert_eq!(asked, asked_again, "the same request is written");
+    let reused = async { told(warm.upstream.call(get("/a?b")).await).await };
+    let (reused, head_again) = tokio::join!(reused, serve);
+    assert_eq!(head, head_again, "the same request is written");
     [fresh, reused]
 }
 
@@ -138,29 +170,12 @@ async fn an_answer_may_come_byte_by_byte() {
 
 #[tokio::test]
 async fn a_head_does_not_wait_for_its_content() {
-    let raw = Raw::new().await;
-    let fixture = Fixture::new(raw.settings());
-    let mut upstream = fixture.upstream();
-    let serve = async {
-        let mut connection = raw.accept().await;
-        connection.serve(FIRST).await;
-        connection
-            .serve("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
-            .await;
-        connection
-    };
-    let ask = async {
-        assert_eq!(
-            text(upstream.call(get("/")).await.unwrap()).await.unwrap(),
-            "first"
-        );
-        upstream.call(get("/")).await.unwrap()
-    };
-    let both = async { tokio::join!(serve, ask) };
-    let waited = tokio::time::timeout(Duration::from_secs(20), both).await;
-    let (mut connection, answer) = waited.expect("the head is passed on");
-    connection.say("ok").await;
-    assert_eq!(text(answer).await.unwrap(), "ok");
+    let mut warm = warm().await;
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+    let serve = warm.connection.serve(head);
+    let (_, answer) = in_time(serve, warm.upstream.call(get("/"))).await;
+    warm.connection.say("ok").await;
+    assert_eq!(text(answer.unwrap()).await.unwrap(), "ok");
 }
 
 /// Bytes that nobody asked for are no answer to whoever asks next (response queue poisoning).
@@ -168,89 +183,58 @@ async fn a_head_does_not_wait_for_its_content() {
 async fn what_comes_unasked_answers_nobody() {
     let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
     for (answer, unasked) in [(OK, evil), (format!("{OK}{evil}").as_str(), "")] {
-        let raw = Raw::new().await;
-        let fixture = Fixture::new(raw.settings());
-        let mut upstream = fixture.upstream();
+        let mut warm = warm().await;
         let serve = async {
-            let mut first = raw.accept().await;
-            first.serve(FIRST).await;
-            first.serve(answer).await;
-            first.say(unasked).await;
+            warm.connection.serve(answer).await;
+            warm.connection.say(unasked).await;
             // It is let go, and the next request comes by another.
-            first.closed().await;
-            let mut second = raw.accept().await;
+            warm.connection.closed().await;
+            let mut second = warm.raw.accept().await;
             second.serve(OK).await;
-            (first, second)
+            second
         };
         let ask = async {
-            for expected in ["first", "ok"] {
-                let answer = upstream.call(get("/")).await.unwrap();
-                assert_eq!(text(answer).await.unwrap(), expected);
-            }
-            while fixture.open() > 0 {
+            assert_eq!(asked(&mut warm.upstream, "/").await, "ok");
+            while warm.fixture.open() > 0 {
                 tokio::task::yield_now().await;
             }
-            let answer = upstream.call(get("/")).await.unwrap();
-            assert_eq!(text(answer).await.unwrap(), "ok");
+            assert_eq!(asked(&mut warm.upstream, "/").await, "ok");
         };
-        let both = async { tokio::join!(serve, ask) };
-        tokio::time::timeout(Duration::from_secs(20), both)
-            .await
-            .unwrap();
+        in_time(serve, ask).await;
     }
 }
 
 #[tokio::test]
 async fn a_connection_that_the_upstream_closes_is_not_used_again() {
     let last = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nlast";
-    let raw = Raw::new().await;
-    let fixture = Fixture::new(raw.settings());
-    let mut upstream = fixture.upstream();
+    let mut warm = warm().await;
     let serve = async {
-        let mut first = raw.accept().await;
-        first.serve(FIRST).await;
-        first.serve(last).await;
+        warm.connection.serve(last).await;
         // Its end is not awaited.
-        let mut second = raw.accept().await;
+        let mut second = warm.raw.accept().await;
         second.serve(OK).await;
-        (first, second)
+        second
     };
     let ask = async {
-        for expected in ["first", "last", "ok"] {
-            let answer = upstream.call(get("/")).await.unwrap();
-            assert_eq!(text(answer).await.unwrap(), expected);
+        for expected in ["last", "ok"] {
+            assert_eq!(asked(&mut warm.upstream, "/").await, expected);
         }
     };
-    let both = async { tokio::join!(serve, ask) };
-    tokio::time::timeout(Duration::from_secs(20), both)
-        .await
-        .unwrap();
+    in_time(serve, ask).await;
 }
 
 /// A client that goes away takes its connection along: what is still to come is nobody's.
 #[tokio::test]
 async fn an_exchange_that_is_given_up_closes_its_connection() {
-    let raw = Raw::new().await;
-    let fixture = Fixture::new(raw.settings());
-    let mut upstream = fixture.upstream();
-    let (serving, answered) = (
-        async {
-            let mut first = raw.accept().await;
-            first.serve(FIRST).await;
-            first
-        },
-        upstream.call(get("/")),
-    );
-    let (mut first, answer) = tokio::join!(serving, answered);
-    text(answer.unwrap()).await.unwrap();
-    let given_up = upstream.call(get("/given-up"));
-    assert!(first.head().await.starts_with("GET /given-up HTTP/1.1\r\n"));
+    let mut warm = warm().await;
+    let given_up = warm.upstream.call(get("/given-up"));
+    let head = warm.connection.head().await;
+    assert!(head.starts_with("GET /given-up HTTP/1.1\r\n"), "{head}");
     drop(given_up);
-    first.closed().await;
-    let (answer, _) = tokio::join!(upstream.call(get("/")), async {
-        raw.accept().await.serve(OK).await
-    });
-    assert_eq!(text(answer.unwrap()).await.unwrap(), "ok");
+    warm.connection.closed().await;
+    let serve = async { warm.raw.accept().await.serve(OK).await };
+    let (_, answer) = in_time(serve, asked(&mut warm.upstream, "/")).await;
+    assert_eq!(answer, "ok");
 }
 
 #[tokio::test]
