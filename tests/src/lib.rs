@@ -30,6 +30,24 @@ use std::time::Duration;
 /// What a wait for an event may take before the test fails; generous, since CI machines are slow.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Waits until the file at `path` has `count` lines, and gives all of them.
+///
+/// # Panics
+/// If they do not come within [`PATIENCE`].
+pub async fn lines(path: &std::path::Path, count: usize) -> Vec<String> {
+    let wait = async {
+        loop {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            // The last line may be there in part.
+            if text.matches('\n').count() >= count {
+                return text.lines().map(str::to_owned).collect::<Vec<_>>();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    within("lines", wait).await
+}
+
 /// Waits for `event`, which must come.
 ///
 /// # Panics

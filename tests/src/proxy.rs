@@ -166,6 +166,20 @@ impl Proxy {
         fetch(self.address, request).await
     }
 
+    /// What its admin listener tells a scraper.
+    pub async fn metrics(&self) -> String {
+        let admin = self.admin.expect("an admin listener");
+        let scraped = fetch(admin, request(Method::GET, "/metrics", &[], "")).await;
+        scraped.text().to_owned()
+    }
+
+    /// The value of the first series that begins so.
+    pub async fn metric(&self, series: &str) -> Option<f64> {
+        let scraped = self.metrics().await;
+        let line = scraped.lines().find(|line| line.starts_with(series))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
     /// Stops it gracefully.
     pub async fn stop(mut self) {
         if let Some(running) = self.running.take() {

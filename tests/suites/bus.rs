@@ -97,11 +97,7 @@ async fn edition(sidecar: &Proxy, target: &str) -> u64 {
 }
 
 async fn metric(sidecar: &Proxy, name: &str) -> f64 {
-    let admin = sidecar.admin.expect("an admin listener");
-    let scraped = fetch(admin, request(Method::GET, "/metrics", &[], "")).await;
-    let line = scraped.text().lines().find(|line| line.starts_with(name));
-    let value = line.and_then(|line| line.rsplit(' ').next());
-    value.and_then(|value| value.parse().ok()).unwrap_or(-1.0)
+    sidecar.metric(name).await.unwrap_or(-1.0)
 }
 
 async fn purge(sidecar: &Proxy, query: &str) -> Fetched {

@@ -1,7 +1,5 @@
 //! Brotli, zstd and gzip, over real sockets.
 
-use http::Method;
-use tests::client::request;
 use tests::{Proxy, Seen, Upstream, reply};
 
 fn page() -> String {
@@ -124,10 +122,8 @@ async fn a_coded_copy_is_made_once_and_replayed() {
             let answer = proxy.get_with("/", &accept).await;
             assert_eq!(answer.decoded(), page().as_bytes());
             // A stored copy has a length; content coded on the fly may have one as well, so ask the metrics.
-            let admin = proxy.admin.expect("an admin listener");
-            let metrics = tests::fetch(admin, request(Method::GET, "/metrics", &[], "")).await;
+            let metrics = proxy.metrics().await;
             let made: f64 = metrics
-                .text()
                 .lines()
                 .filter(|line| {
                     line.starts_with("pillion_coded_copies_total{") && line.contains("\"br\"")

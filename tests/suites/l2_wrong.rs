@@ -152,9 +152,7 @@ impl Scene {
     }
 
     async fn metrics(&self, proxy: usize) -> String {
-        let admin = self.proxies[proxy].admin.expect("an admin listener");
-        let answer = fetch(admin, request(Method::GET, "/metrics", &[], "")).await;
-        answer.text().to_owned()
+        self.proxies[proxy].metrics().await
     }
 }
 

@@ -233,18 +233,8 @@ async fn what_would_be_done_is_counted_and_logged() {
         expected.len(),
         "all of them are forwarded"
     );
-    let told = async {
-        loop {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            // The last line may be there in part.
-            if text.matches('\n').count() >= expected.len() {
-                return text;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let told = within("all lines", told).await;
-    for (line, would) in told.lines().zip(&expected) {
+    let told = tests::lines(&log, expected.len()).await;
+    for (line, would) in told.iter().zip(&expected) {
         let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
         let mut found = line["would"].clone();
         if let Some(found) = found.as_object_mut() {
@@ -252,8 +242,7 @@ async fn what_would_be_done_is_counted_and_logged() {
         }
         assert_eq!(found.to_string(), **would, "{line}");
     }
-    let admin = proxy.admin.expect("an admin listener");
-    let metrics = fetch(admin, request(Method::GET, "/metrics", &[], "")).await;
+    let metrics = proxy.metrics().await;
     for (feature, would, count) in [
         ("cache", "store", 2),
         ("cache", "hit", 3),
@@ -268,10 +257,9 @@ async fn what_would_be_done_is_counted_and_logged() {
         let series =
             format!("pillion_observed_total{{feature=\"{feature}\",would=\"{would}\"}} {count}\n");
         assert!(
-            metrics.text().contains(&series),
+            metrics.contains(&series),
             "{series} in\n{}",
             metrics
-                .text()
                 .lines()
                 .filter(|line| line.contains("observed"))
                 .collect::<Vec<_>>()
@@ -281,10 +269,7 @@ async fn what_would_be_done_is_counted_and_logged() {
     // Content that comes too late for a tag is not counted, so on a busy machine there may be fewer.
     let counted = |would: &str| -> u64 {
         let series = format!("pillion_observed_total{{feature=\"etag\",would=\"{would}\"}} ");
-        let line = metrics
-            .text()
-            .lines()
-            .find_map(|line| line.strip_prefix(&series));
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&series));
         line.and_then(|count| count.parse().ok()).expect("a count")
     };
     assert!(

@@ -1,21 +1,7 @@
 //! Access lines.
 
 use tests::proxy::Folder;
-use tests::{Proxy, Upstream, reply, within};
-
-async fn lines(path: &std::path::Path, count: usize) -> Vec<String> {
-    let wait = async {
-        loop {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            // The last line may be there in part.
-            if text.matches('\n').count() >= count {
-                return text.lines().map(str::to_owned).collect::<Vec<_>>();
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    within("log lines", wait).await
-}
+use tests::{Proxy, Upstream, lines, reply};
 
 #[tokio::test]
 async fn a_line_tells_what_happened_and_no_secret() {

@@ -40,11 +40,7 @@ async fn get(proxy: &Proxy, target: &str) -> Fetched {
 }
 
 async fn metric(proxy: &Proxy, name: &str) -> f64 {
-    let admin = proxy.admin.expect("an admin listener");
-    let scraped = fetch(admin, request(Method::GET, "/metrics", &[], "")).await;
-    let line = scraped.text().lines().find(|line| line.starts_with(name));
-    let value = line.and_then(|line| line.rsplit(' ').next());
-    value.and_then(|value| value.parse().ok()).unwrap_or(0.0)
+    proxy.metric(name).await.unwrap_or(0.0)
 }
 
 async fn order(proxy: &Proxy, query: &str) -> Fetched {

@@ -138,19 +138,17 @@ async fn clients_requests_alone_are_counted_and_logged_as_such() {
     let toml = format!("{ADMIN}[warm_up]\nurls = [\"/a\"]\n{FAST}");
     let proxy = Proxy::with(&upstream, &toml).await;
     wait_for(&proxy, [1, 0, 0, 0]).await;
-    let admin = proxy.admin.expect("an admin listener");
-    let metrics = fetch(admin, request(Method::GET, "/metrics", &[], "")).await;
+    let metrics = proxy.metrics().await;
     assert!(
-        !metrics.text().contains("pillion_http_requests_total{"),
-        "{}",
-        metrics.text()
+        !metrics.contains("pillion_http_requests_total{"),
+        "{metrics}"
     );
     for line in [
         "pillion_warm_up_requests_total{result=\"stored\"} 1\n",
         "pillion_warm_up_requests_total{result=\"failed\"} 0\n",
         "pillion_warm_up_waiting 0.0\n",
     ] {
-        assert!(metrics.text().contains(line), "{line}");
+        assert!(metrics.contains(line), "{line}");
     }
 }
 
@@ -380,14 +378,12 @@ async fn clients_come_first() {
     upstream.wait_for(2).await;
     order(&proxy, "all").await;
     // The round has begun, and waits.
-    let admin = proxy.admin.expect("an admin listener");
     within("a round that waits", async {
-        loop {
-            let metrics = fetch(admin, request(Method::GET, "/metrics", &[], "")).await;
-            if metrics.text().contains("pillion_warm_up_waiting 2.0\n") {
-                break;
-            }
-        }
+        while !proxy
+            .metrics()
+            .await
+            .contains("pillion_warm_up_waiting 2.0\n")
+        {}
     })
     .await;
     for _ in 0..20 {

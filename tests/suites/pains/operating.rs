@@ -57,11 +57,9 @@ async fn pain_21_clients_cannot_make_series() {
             .await
             .expect("an answer");
     }
-    let admin = proxy.admin.expect("an admin listener");
-    let metrics = fetch(admin, request(Method::GET, "/metrics", &[], "")).await;
+    let metrics = proxy.metrics().await;
     let labels = |name: &str| {
         metrics
-            .text()
             .lines()
             .filter(|line| line.starts_with("pillion_http_requests_total{"))
             .filter_map(|line| line.split_once(&format!("{name}=\""))?.1.split_once('"'))
@@ -83,7 +81,7 @@ async fn pain_21_clients_cannot_make_series() {
         "{methods:?}"
     );
     assert!(
-        metrics.text().lines().any(|line| {
+        metrics.lines().any(|line| {
             line.starts_with("pillion_") && line.contains("overflow") && !line.ends_with(" 0")
         }),
         "what overflowed is counted"
