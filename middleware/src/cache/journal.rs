@@ -1,8 +1,9 @@
 //! What was decided lately, kept so that it can be looked up and judged again: for `explain`.
 //!
-//! Each core writes a journal of its own, of a fixed size. Whatever was forwarded is written down; of
-//! hits, which are many and quick, no more than `BURST` in a `PAUSE` on each route. Nothing
-//! secret is kept: of fields that no rule reads, and of credentials, their names alone.
+//! Each core writes a journal of its own, of a fixed size: on each route no more than [`FORWARDED`] requests
+//! that are forwarded and [`HITS`] hits in a [`PAUSE`]. So a busy route pays next to nothing for it, and its
+//! records last for seconds instead of being pushed out by those of a moment later. Nothing secret is kept: of
+//! fields that no rule reads, and of credentials, their names alone.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -127,9 +128,11 @@ struct Ring {
     most: usize,
 }
 
-/// How often one route's hits on one core are written down.
-#[derive(Clone, Copy, Debug, Default)]
+/// How often one route's decisions on one core are written down.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
+    /// In each [`PAUSE`].
+    most: u32,
     /// Since when those that are left may be used.
     since: Option<Instant>,
     left: u32,
@@ -179,6 +182,14 @@ impl Ring {
 }
 
 impl Pace {
+    pub(crate) fn of(most: u32) -> Self {
+        Self {
+            most,
+            since: None,
+            left: 0,
+        }
+    }
+
     /// Whether one more may be written at `now`. Costs a comparison as long as it may not.
     pub(crate) fn is_due(&mut self, now: Instant) -> bool {
         if self.left == 0 {
@@ -187,7 +198,7 @@ impl Pace {
                 return false;
             }
             self.since = Some(now);
-            self.left = BURST;
+            self.left = self.most;
         }
         self.left -= 1;
         true
@@ -356,7 +367,10 @@ const RECORD: usize = 128;
 /// Bytes of one message's lines that are kept.
 const LONGEST: usize = 4 << 10;
 /// Hits on one route and core that are written down within a [`PAUSE`]: a page and what it loads.
-const BURST: u32 = 32;
+pub(crate) const HITS: u32 = 32;
+/// Requests on one route and core that are forwarded and written down within a [`PAUSE`]: all of an app that
+/// is asked so often by hand, by a test or by its users, and few enough of a flood.
+pub(crate) const FORWARDED: u32 = 256;
 /// So a busy route spends less than a thousandth of its time on it.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Bytes of a URL that are kept.

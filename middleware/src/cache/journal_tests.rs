@@ -1,6 +1,10 @@
 use std::time::Instant;
 
+use tower::{Layer, Service};
+
 use super::*;
+use crate::cache::CacheLayer;
+use crate::cache::testing::{World, at_once, read, reply};
 
 fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {
     let lines = lines.iter().map(|(name, value)| {
@@ -47,17 +51,45 @@ fn a_journal_never_grows_beyond_its_bytes_and_hits_push_out_nothing_but_hits() {
 }
 
 #[test]
-fn hits_are_written_at_a_pace_that_cannot_be_driven_up() {
+fn a_pace_cannot_be_driven_up() {
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]
     let start = Instant::now();
-    let mut pace = Pace::default();
+    let mut pace = Pace::of(HITS);
     let mut written = |after: Duration| {
         let due = (0..1_000).filter(|_| pace.is_due(start + after)).count();
         u32::try_from(due).unwrap()
     };
-    assert_eq!(written(Duration::ZERO), BURST);
+    assert_eq!(written(Duration::ZERO), HITS);
     assert_eq!(written(PAUSE - Duration::from_nanos(1)), 0);
-    assert_eq!(written(PAUSE), BURST);
+    assert_eq!(written(PAUSE), HITS);
+}
+
+#[tokio::test]
+async fn of_a_flood_no_more_is_written_down_than_the_pace_allows() {
+    let mut world = World::new(|_, _| at_once(reply(200, &[("cache-control", "no-store")], "")));
+    let layer = CacheLayer::new(Arc::new(world.settings.clone()), world.shared.clone());
+    let journal = world.shared.journal(1);
+    let layer = layer.recorded(journal.clone(), None, "*".into());
+    world.cache = layer.layer(world.cache.inner.clone());
+    let most = usize::try_from(FORWARDED).unwrap();
+    let kinds = [
+        ("GET", &[][..]),
+        ("POST", &[]),
+        // No matter for the cache.
+        ("GET", &[("if-match", "\"a\"")]),
+    ];
+    for (method, fields) in kinds.into_iter().cycle().take(most + 1) {
+        let asked = world.request(method, "/", fields);
+        read(world.cache.call(asked).await.unwrap()).await;
+    }
+    assert_eq!(world.seen().len(), most + 1, "all are forwarded");
+    assert_eq!(journal.read().len(), most);
+    world.clock.advance(PAUSE);
+    for (method, fields) in kinds {
+        let asked = world.request(method, "/", fields);
+        read(world.cache.call(asked).await.unwrap()).await;
+    }
+    assert_eq!(journal.read().len(), most + kinds.len());
 }
 
 #[test]

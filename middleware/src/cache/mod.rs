@@ -123,7 +123,7 @@ use crate::cache::leasing::Leasing;
 use crate::cache::outage::InFlight;
 use crate::cache::papers::Papers;
 use crate::cache::reason::Reason;
-use crate::cache::recorder::{Asking, Recorder};
+use crate::cache::recorder::Recorder;
 use crate::cache::replay::{Says, replay_part, replay_with};
 use crate::cache::tags::Tags;
 use crate::clock::Now;
@@ -207,7 +207,9 @@ pub struct Cache<S> {
     /// Where keys are written, so that a hit allocates none.
     key: Vec<u8>,
     /// Of the hits that are written down.
-    pace: Pace,
+    hits: Pace,
+    /// Of what is forwarded and written down.
+    forwarded: Pace,
 }
 
 impl<S: Clone> Clone for Cache<S> {
@@ -217,7 +219,8 @@ impl<S: Clone> Clone for Cache<S> {
             layer: self.layer.clone(),
             // A place to write in; what stands there is the request's that wrote it last.
             key: Vec::new(),
-            pace: self.pace,
+            hits: self.hits,
+            forwarded: self.forwarded,
         }
     }
 }
@@ -230,7 +233,8 @@ impl<S> Layer<S> for CacheLayer {
             inner,
             layer: Arc::new(self.clone()),
             key: Vec::new(),
-            pace: Pace::default(),
+            hits: Pace::of(journal::HITS),
+            forwarded: Pace::of(journal::FORWARDED),
         }
     }
 }
@@ -325,8 +329,7 @@ impl<S: Inner + Clone> Cache<S> {
                 let is_forwarded = why.is_some();
                 let why = why.unwrap_or(only_if_cached);
                 let mut errand = self.errand(&request, asked, hash, now, why, kept);
-                let recorder = self.layer.recorder.as_ref();
-                errand.asking = recorder.map(|recorder| Asking::of(recorder, &request, hash));
+                errand.asking = self.asking(&request, hash, now);
                 errand.is_other_variant = variants.is_some();
                 errand.variants = variants;
                 match is_forwarded {

@@ -31,7 +31,8 @@ impl<S: Inner + Clone> Cache<S> {
         if request.method() == Method::POST && self.layer.settings.is_applied() {
             return self.post(request);
         }
-        let attended = Attended::of(&self.layer, &request, now, reason, &mut self.key);
+        let noted = self.passed_by(&request, now, reason);
+        let attended = Attended::of(&self.layer, &request, now, noted, &mut self.key);
         let settings = &self.layer.settings;
         let strips_tags = settings.tags.strip && !settings.is_observed();
         let reason = (reason != Reason::Method).then_some(reason);
@@ -62,11 +63,10 @@ impl Attended {
         layer: &CacheLayer,
         request: &Request,
         now: Now,
-        reason: Reason,
+        noted: Option<PassedBy>,
         key: &mut Vec<u8>,
     ) -> Option<Box<Self>> {
         let followed = Passing::of(layer, request, now, key);
-        let noted = PassedBy::of(layer, request, reason);
         let changed = is_unsafe(request.method());
         let settings = &layer.settings;
         let hides_more = settings.targeted.hidden().next().is_some() && !settings.is_observed();

@@ -40,8 +40,7 @@ impl<S: Inner + Clone> Cache<S> {
         let why = (Fwd::Method, Reason::Method);
         let mut errand = self.errand(&request, asked, hash, requested, why, None);
         errand.born = shared.purges().now();
-        let recorder = self.layer.recorder.as_ref();
-        errand.asking = recorder.map(|recorder| Asking::of(recorder, &request, hash));
+        errand.asking = self.asking(&request, hash, requested);
         self.inner.call(request).map(move |result| {
             let mut response = match result {
                 Ok(response) => response,

@@ -105,9 +105,33 @@ impl<S> Cache<S> {
             return;
         };
         self.layer.note_hottest(key, &self.key, &kept.stored);
-        if self.pace.is_due(now.mono) {
+        if self.hits.is_due(now.mono) {
             recorder.answered(request, key, Some(kept), false, done);
         }
+    }
+
+    /// What is kept of a request that is forwarded, if it is time to write one down.
+    pub(crate) fn asking(&mut self, request: &Request, key: KeyHash, now: Now) -> Option<Asking> {
+        let recorder = self.layer.recorder.as_ref()?;
+        self.forwarded
+            .is_due(now.mono)
+            .then(|| Asking::of(recorder, request, key))
+    }
+
+    /// The same of one that is no matter for the cache, by this `reason`.
+    pub(crate) fn passed_by(
+        &mut self,
+        request: &Request,
+        now: Now,
+        reason: Reason,
+    ) -> Option<PassedBy> {
+        let asking = self.asking(request, 0, now)?;
+        Some(PassedBy {
+            asking,
+            fields: request.headers().clone(),
+            reason,
+            clock: self.layer.shared.clock().clone(),
+        })
     }
 }
 
@@ -134,16 +158,6 @@ pub(crate) struct PassedBy {
 }
 
 impl PassedBy {
-    pub(crate) fn of(layer: &CacheLayer, request: &Request, reason: Reason) -> Option<Self> {
-        let recorder = layer.recorder.as_ref()?;
-        Some(Self {
-            asking: Asking::of(recorder, request, 0),
-            fields: request.headers().clone(),
-            reason,
-            clock: layer.shared.clock().clone(),
-        })
-    }
-
     pub(crate) fn ended(self, result: &Result<Response>) {
         let answer = result.as_ref().ok().map(|response| Head {
             length: declared_length(response.headers()),
@@ -161,7 +175,7 @@ impl PassedBy {
 }
 
 impl Asking {
-    pub(crate) fn of(recorder: &Arc<Recorder>, request: &Request, key: KeyHash) -> Self {
+    fn of(recorder: &Arc<Recorder>, request: &Request, key: KeyHash) -> Self {
         let facts = facts::of_request(request);
         Self {
             recorder: recorder.clone(),

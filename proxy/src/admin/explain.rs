@@ -331,9 +331,9 @@ fn what_happened(last: &Last) -> String {
 }
 
 /// What is said of a request that nothing is known of.
-const UNKNOWN: &str = "Nothing is known of a request of this name. Everything that was forwarded is \
-     remembered for a while, hits only as far as they come one by one, and what was refused before it \
-     came to a route is told by its answer and in the request log.";
+const UNKNOWN: &str = "Nothing is known of a request of this name. On each route some hundred forwarded \
+     requests a second are remembered for a while, and some dozen hits; what was refused before it came to \
+     a route is told by its answer and in the request log.";
 
 fn line(f: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
     writeln!(f, "  {name:<11} {value}")
