@@ -10,16 +10,14 @@
 //! asks have a core each: a wake-up across cores takes longer here than either's work, and comes to
 //! both alike.
 
-use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt};
 use http::HeaderValue;
 use http::header::HOST;
 use http_body_util::BodyExt;
@@ -30,6 +28,7 @@ use proxy::pipeline::{FrontStack, front_stack};
 use proxy::shared::Core;
 use redis::aio::MultiplexedConnection;
 use rustix::thread::{CpuSet, sched_setaffinity};
+use tokio::task::JoinSet;
 use tower::Service;
 
 /// As the product has it.
@@ -92,40 +91,36 @@ async fn measure(size: usize, callers: usize) -> bool {
         "in memory since: {again}"
     );
     pin(0);
-    let stack = RefCell::new(stack);
+    let stack = Arc::new(Mutex::new(stack));
     let (mut gets, mut hits) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        let numbers = || round * PER_ROUND..(round + 1) * PER_ROUND;
-        let mut requests: Vec<_> = numbers().map(|number| Some(request(number))).collect();
-        gets.push(
-            timed(callers, numbers(), |number| {
-                let (mut bare, name) = (bare.clone(), names[number].clone());
-                async move {
-                    let record: Option<Bytes> = redis::cmd("GET")
-                        .arg(name)
-                        .query_async(&mut bare)
-                        .await
-                        .expect("an answer");
-                    assert!(record.is_some_and(|record| record.len() > size));
-                }
-            })
-            .await,
-        );
-        hits.push(
-            timed(callers, numbers(), |number| {
-                let request = requests[number % PER_ROUND].take();
-                let request = request.expect("each is asked once");
-                let answer = stack.borrow_mut().call(request);
-                async move {
-                    let (status, _) = read(answer, size).await;
-                    assert!(
-                        status.contains("hit; ") && status.contains("detail=l2"),
-                        "{status}"
-                    );
-                }
-            })
-            .await,
-        );
+        let numbers = round * PER_ROUND..(round + 1) * PER_ROUND;
+        let requests: Vec<_> = numbers.clone().map(request).collect();
+        let bare = bare.clone();
+        let get = move |name| {
+            let mut bare = bare.clone();
+            async move {
+                let record: Option<Bytes> = redis::cmd("GET")
+                    .arg(name)
+                    .query_async(&mut bare)
+                    .await
+                    .expect("an answer");
+                assert!(record.is_some_and(|record| record.len() > size));
+            }
+        };
+        gets.push(timed(callers, names[numbers].to_vec(), get).await);
+        let stack = stack.clone();
+        let hit = move |request| {
+            let answer = stack.lock().expect("nobody panicked").call(request);
+            async move {
+                let (status, _) = read(answer, size).await;
+                assert!(
+                    status.contains("hit; ") && status.contains("detail=l2"),
+                    "{status}"
+                );
+            }
+        };
+        hits.push(timed(callers, requests, hit).await);
     }
     assert_eq!(
         upstream.count(),
@@ -144,25 +139,33 @@ async fn measure(size: usize, callers: usize) -> bool {
     ratio <= MOST
 }
 
-/// The median of the times that calls took, with so many at once.
-async fn timed<F: Future<Output = ()>>(
+/// The median of the times that calls took, made by so many callers: each a task as a connection is, which
+/// makes its next call when it has its answer.
+async fn timed<W, F>(
     callers: usize,
-    numbers: std::ops::Range<usize>,
-    mut call: impl FnMut(usize) -> F,
-) -> Duration {
-    let clock = Clock::system();
-    let mut times: Vec<Duration> = stream::iter(numbers)
-        .map(|number| {
-            let began: Instant = clock.mono();
-            let (call, clock) = (call(number), &clock);
-            async move {
-                call.await;
-                clock.mono() - began
+    work: Vec<W>,
+    call: impl Fn(W) -> F + Clone + Send + 'static,
+) -> Duration
+where
+    W: Send + 'static,
+    F: Future<Output = ()> + Send,
+{
+    let work = Arc::new(Mutex::new(work.into_iter()));
+    let mut tasks = JoinSet::new();
+    for _ in 0..callers {
+        let (work, call, clock) = (work.clone(), call.clone(), Clock::system());
+        tasks.spawn(async move {
+            let next = || work.lock().expect("nobody panicked").next();
+            let mut times = Vec::new();
+            while let Some(item) = next() {
+                let began: Instant = clock.mono();
+                call(item).await;
+                times.push(clock.mono() - began);
             }
-        })
-        .buffer_unordered(callers)
-        .collect()
-        .await;
+            times
+        });
+    }
+    let mut times: Vec<Duration> = tasks.join_all().await.concat();
     times.sort_unstable();
     times[times.len() / 2]
 }
