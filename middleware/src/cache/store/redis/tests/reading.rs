@@ -7,6 +7,7 @@ use std::task::{Context, Waker};
 
 use futures_util::future::join_all;
 
+use super::super::reads::MOST;
 use super::super::servers::Redis;
 use super::*;
 
@@ -33,10 +34,17 @@ async fn filled(redis: &Redis, count: usize) -> Tested {
 }
 
 #[tokio::test]
-async fn sixteen_records_are_one_question_and_each_gets_its_own() {
+async fn so_many_records_are_one_question_and_each_gets_its_own() {
     let redis = Redis::start().await;
-    let shared = filled(&redis, 40).await;
-    for (wanted, questions) in [(1, 1), (15, 1), (16, 1), (17, 2), (32, 2), (40, 3)] {
+    let shared = filled(&redis, 2 * MOST + 1).await;
+    for (wanted, questions) in [
+        (1, 1),
+        (MOST - 1, 1),
+        (MOST, 1),
+        (MOST + 1, 2),
+        (2 * MOST, 2),
+        (2 * MOST + 1, 3),
+    ] {
         let before = heard(&redis);
         let names: Vec<_> = (0..wanted).map(|number| number.to_string()).collect();
         let got = join_all(names.iter().map(|name| shared.record(name))).await;
@@ -50,9 +58,9 @@ async fn sixteen_records_are_one_question_and_each_gets_its_own() {
 #[tokio::test]
 async fn a_full_question_is_on_its_way_before_the_turn_ends() {
     let redis = Redis::start().await;
-    let shared = filled(&redis, 16).await;
+    let shared = filled(&redis, MOST).await;
     let before = heard(&redis);
-    let names: Vec<_> = (0..16).map(|number| number.to_string()).collect();
+    let names: Vec<_> = (0..MOST).map(|number| number.to_string()).collect();
     let mut all = pin!(join_all(names.iter().map(|name| shared.record(name))));
     let mut unheard = Context::from_waker(Waker::noop());
     assert!(all.as_mut().poll(&mut unheard).is_pending());
@@ -67,8 +75,8 @@ async fn a_full_question_is_on_its_way_before_the_turn_ends() {
 #[tokio::test]
 async fn who_gives_up_keeps_nobody_else_waiting() {
     let redis = Redis::start().await;
-    let shared = filled(&redis, 20).await;
-    for given_up in [1, 15, 16, 17, 20] {
+    let shared = filled(&redis, MOST + 4).await;
+    for given_up in [1, MOST - 1, MOST, MOST + 1, MOST + 4] {
         let names: Vec<_> = (0..given_up).map(|number| number.to_string()).collect();
         let mut all = Box::pin(join_all(names.iter().map(|name| shared.record(name))));
         let mut unheard = Context::from_waker(Waker::noop());
