@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -128,14 +129,16 @@ struct Ring {
     most: usize,
 }
 
-/// How often one route's decisions on one core are written down.
-#[derive(Clone, Copy, Debug)]
+/// How often one route's decisions on one core are written down. That core alone counts here: if two did at once,
+/// a record more would be written.
+#[derive(Debug)]
 pub(crate) struct Pace {
     /// In each [`PAUSE`].
     most: u32,
-    /// Since when those that are left may be used.
-    since: Option<Instant>,
-    left: u32,
+    left: AtomicU32,
+    begun: Instant,
+    /// Since when those that are left may be used, in nanoseconds since it was begun.
+    since: AtomicU64,
 }
 
 impl Journal {
@@ -182,25 +185,27 @@ impl Ring {
 }
 
 impl Pace {
-    pub(crate) fn of(most: u32) -> Self {
+    pub(crate) fn of(most: u32, begun: Instant) -> Self {
         Self {
             most,
-            since: None,
-            left: 0,
+            left: AtomicU32::new(most),
+            begun,
+            since: AtomicU64::new(0),
         }
     }
 
     /// Whether one more may be written at `now`. Costs a comparison as long as it may not.
-    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
-        if self.left == 0 {
-            let is_over = |since| now.saturating_duration_since(since) >= PAUSE;
-            if !self.since.is_none_or(is_over) {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        let mut left = self.left.load(Relaxed);
+        if left == 0 {
+            let now = nanos(now.saturating_duration_since(self.begun));
+            if now.saturating_sub(self.since.load(Relaxed)) < nanos(PAUSE) {
                 return false;
             }
-            self.since = Some(now);
-            self.left = self.most;
+            self.since.store(now, Relaxed);
+            left = self.most;
         }
-        self.left -= 1;
+        self.left.store(left - 1, Relaxed);
         true
     }
 }
@@ -339,6 +344,11 @@ fn origin(fields: &HeaderMap) -> Option<String> {
 /// Milliseconds since 1970.
 pub(crate) fn millis_of(time: SystemTime) -> u64 {
     millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// Nanoseconds; saturating.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Whole milliseconds; saturating.

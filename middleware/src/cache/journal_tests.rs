@@ -1,10 +1,10 @@
 use std::time::Instant;
 
-use tower::{Layer, Service};
+use tower::Layer;
 
 use super::*;
 use crate::cache::CacheLayer;
-use crate::cache::testing::{World, at_once, read, reply};
+use crate::cache::testing::{World, at_once, reply};
 
 fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {
     let lines = lines.iter().map(|(name, value)| {
@@ -54,8 +54,8 @@ fn a_journal_never_grows_beyond_its_bytes_and_hits_push_out_nothing_but_hits() {
 fn a_pace_cannot_be_driven_up() {
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]
     let start = Instant::now();
-    let mut pace = Pace::of(HITS);
-    let mut written = |after: Duration| {
+    let pace = Pace::of(HITS, start);
+    let written = |after: Duration| {
         let due = (0..1_000).filter(|_| pace.is_due(start + after)).count();
         u32::try_from(due).unwrap()
     };
@@ -79,15 +79,13 @@ async fn of_a_flood_no_more_is_written_down_than_the_pace_allows() {
         ("GET", &[("if-match", "\"a\"")]),
     ];
     for (method, fields) in kinds.into_iter().cycle().take(most + 1) {
-        let asked = world.request(method, "/", fields);
-        read(world.cache.call(asked).await.unwrap()).await;
+        world.ask(method, "/", fields).await;
     }
     assert_eq!(world.seen().len(), most + 1, "all are forwarded");
     assert_eq!(journal.read().len(), most);
     world.clock.advance(PAUSE);
     for (method, fields) in kinds {
-        let asked = world.request(method, "/", fields);
-        read(world.cache.call(asked).await.unwrap()).await;
+        world.ask(method, "/", fields).await;
     }
     assert_eq!(journal.read().len(), most + kinds.len());
 }

@@ -117,7 +117,7 @@ use crate::cache::follow::Attempt;
 use crate::cache::ghost::GhostRoute;
 use crate::cache::ghost::follow::Following;
 use crate::cache::invalidate::Sequence;
-use crate::cache::journal::{Done, Pace};
+use crate::cache::journal::Done;
 use crate::cache::key::{CacheKey, KeyHash, KeyRules, Target};
 use crate::cache::leasing::Leasing;
 use crate::cache::outage::InFlight;
@@ -206,10 +206,6 @@ pub struct Cache<S> {
     layer: Arc<CacheLayer>,
     /// Where keys are written, so that a hit allocates none.
     key: Vec<u8>,
-    /// Of the hits that are written down.
-    hits: Pace,
-    /// Of what is forwarded and written down.
-    forwarded: Pace,
 }
 
 impl<S: Clone> Clone for Cache<S> {
@@ -219,8 +215,6 @@ impl<S: Clone> Clone for Cache<S> {
             layer: self.layer.clone(),
             // A place to write in; what stands there is the request's that wrote it last.
             key: Vec::new(),
-            hits: self.hits,
-            forwarded: self.forwarded,
         }
     }
 }
@@ -233,8 +227,6 @@ impl<S> Layer<S> for CacheLayer {
             inner,
             layer: Arc::new(self.clone()),
             key: Vec::new(),
-            hits: Pace::of(journal::HITS),
-            forwarded: Pace::of(journal::FORWARDED),
         }
     }
 }

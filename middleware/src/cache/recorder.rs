@@ -9,7 +9,8 @@ use crate::cache::advice::Head;
 use crate::cache::errand::{Errand, Kept, declared_length};
 use crate::cache::hottest::Hottest;
 use crate::cache::journal::{
-    Answered, Done, Held, Journal, LONGEST_URL, Lines, Record, millis, millis_of,
+    Answered, Done, FORWARDED, HITS, Held, Journal, LONGEST_URL, Lines, Pace, Record, millis,
+    millis_of,
 };
 use crate::cache::key::{KeyHash, Target};
 use crate::cache::reason::Reason;
@@ -27,6 +28,10 @@ pub(crate) struct Recorder {
     pub(crate) route: Arc<str>,
     /// Where hits are counted, if they are.
     pub(crate) hottest: Option<Hottest>,
+    /// Of the hits that are written down.
+    pub(crate) hits: Pace,
+    /// Of what is forwarded and written down.
+    pub(crate) forwarded: Pace,
 }
 
 /// What is kept of a request that is forwarded, until it is known what came of it.
@@ -80,11 +85,14 @@ impl CacheLayer {
     /// Writes what is decided down in `journal`, as decided on `route`.
     /// Hits are counted in `hottest`, if there is one.
     pub fn recorded(self, journal: Journal, hottest: Option<Hottest>, route: Arc<str>) -> Self {
+        let begun = self.shared.clock().mono();
         Self {
             recorder: Some(Arc::new(Recorder {
                 journal,
                 route,
                 hottest,
+                hits: Pace::of(HITS, begun),
+                forwarded: Pace::of(FORWARDED, begun),
             })),
             ..self
         }
@@ -94,7 +102,7 @@ impl CacheLayer {
 impl<S> Cache<S> {
     /// Writes a hit down, if it is time for one.
     pub(crate) fn write_hit(
-        &mut self,
+        &self,
         request: &Request,
         key: KeyHash,
         kept: &Kept,
@@ -105,22 +113,22 @@ impl<S> Cache<S> {
             return;
         };
         self.layer.note_hottest(key, &self.key, &kept.stored);
-        if self.hits.is_due(now.mono) {
+        if recorder.hits.is_due(now.mono) {
             recorder.answered(request, key, Some(kept), false, done);
         }
     }
 
     /// What is kept of a request that is forwarded, if it is time to write one down.
-    pub(crate) fn asking(&mut self, request: &Request, key: KeyHash, now: Now) -> Option<Asking> {
+    pub(crate) fn asking(&self, request: &Request, key: KeyHash, now: Now) -> Option<Asking> {
         let recorder = self.layer.recorder.as_ref()?;
-        self.forwarded
-            .is_due(now.mono)
+        let pace = &recorder.forwarded;
+        pace.is_due(now.mono)
             .then(|| Asking::of(recorder, request, key))
     }
 
     /// The same of one that is no matter for the cache, by this `reason`.
     pub(crate) fn passed_by(
-        &mut self,
+        &self,
         request: &Request,
         now: Now,
         reason: Reason,
