@@ -1,7 +1,7 @@
 //! What was decided lately, kept so that it can be looked up and judged again: for `explain`.
 //!
-//! Each core writes a journal of its own, of a fixed size: on each route no more than [`FORWARDED`] requests
-//! that are forwarded and [`HITS`] hits in a [`PAUSE`]. So a busy route pays next to nothing for it, and its
+//! Each core writes a journal of its own, of a fixed size: on each route no more than `FORWARDED` requests
+//! that are forwarded and `HITS` hits in a `PAUSE`. So a busy route pays next to nothing for it, and its
 //! records last for seconds instead of being pushed out by those of a moment later. Nothing secret is kept: of
 //! fields that no rule reads, and of credentials, their names alone.
 
