@@ -137,7 +137,7 @@ pub(crate) struct Pace {
     most: u32,
     left: AtomicU32,
     begun: Instant,
-    /// Since when those that are left may be used, in nanoseconds since it was begun.
+    /// Since when those that are left may be used, in milliseconds since it was begun.
     since: AtomicU64,
 }
 
@@ -198,8 +198,8 @@ impl Pace {
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         let mut left = self.left.load(Relaxed);
         if left == 0 {
-            let now = nanos(now.saturating_duration_since(self.begun));
-            if now.saturating_sub(self.since.load(Relaxed)) < nanos(PAUSE) {
+            let now = millis(now.saturating_duration_since(self.begun));
+            if now.saturating_sub(self.since.load(Relaxed)) < millis(PAUSE) {
                 return false;
             }
             self.since.store(now, Relaxed);
@@ -346,11 +346,6 @@ pub(crate) fn millis_of(time: SystemTime) -> u64 {
     millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// Nanoseconds; saturating.
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// Whole milliseconds; saturating.
 pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
@@ -381,7 +376,7 @@ pub(crate) const HITS: u32 = 32;
 /// Requests on one route and core that are forwarded and written down within a [`PAUSE`]: all of an app that
 /// is asked so often by hand, by a test or by its users, and few enough of a flood.
 pub(crate) const FORWARDED: u32 = 256;
-/// So a busy route spends less than a thousandth of its time on it.
+/// So a busy route spends about a thousandth of its time on it.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Bytes of a URL that are kept.
 pub(crate) const LONGEST_URL: usize = 2 << 10;
